@@ -1,0 +1,1 @@
+"""Raw sources, dataset builders and the HDF5 files between them and training."""

@@ -1,0 +1,91 @@
+"""What a dataset is to the pipeline: a builder makes its arrays, a resident one serves batches."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from pipeline.datasets.raw import RawStore
+from pipeline.datasets.store import Arrays, Progress
+from pipeline.symmetry import FiniteGroup
+
+if TYPE_CHECKING:
+    from pipeline.datasets.resident import Dataset
+
+
+class Parameters(BaseModel):
+    """Base of a builder's parameters: unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Builder(ABC):
+    """One kind of dataset. Subclass it in one file and name it in the registry or a search space.
+
+    version: raised when the same parameters give other arrays.
+    task: how outputs are scored, see pipeline.objectives.task.
+    test_splits: the splits a column may name; the validation split is always `val`.
+    """
+
+    version: ClassVar[int] = 1
+    task: ClassVar[str] = "classification"
+    test_splits: ClassVar[tuple[str, ...]] = ("test",)
+    Parameters: ClassVar[type[BaseModel]] = Parameters
+
+    def __init__(self, parameters: Any, group: FiniteGroup) -> None:
+        """Raises ValueError where the parameters and the group do not go together."""
+        self.parameters = parameters
+        self.group = group
+
+    @property
+    @abstractmethod
+    def train_size(self) -> int:
+        """Training samples an epoch."""
+
+    def raw_fingerprints(self, raw: RawStore) -> dict[str, str]:
+        """SHA-256 of the content of every raw file the build reads."""
+        return {}
+
+    @abstractmethod
+    def build(self, raw: RawStore, progress: Progress) -> Arrays:
+        """The base arrays, from the raw files."""
+
+    @abstractmethod
+    def augment(self, base: Arrays, progress: Progress) -> Arrays:
+        """What is expensive about the group's action: an orbit, or gather indices."""
+
+    @abstractmethod
+    def resident(self, arrays: Arrays, device: str) -> Dataset:
+        """The dataset on a device, from the arrays of `build` and `augment` together."""
+
+
+def random_stream(seed: int, *names: str | int) -> np.random.Generator:
+    """An independent NumPy stream for each name: order and concurrency change nothing."""
+    text = "/".join(map(str, (seed, *names)))
+    return np.random.Generator(
+        np.random.PCG64(int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "big"))
+    )
+
+
+def fixed_views(
+    seed: int, split: str, size: int, elements: int, draws: int
+) -> Mapping[str, np.ndarray[Any, np.dtype[np.int64]]]:
+    """The elements and draws of artefacts that an evaluation split keeps, fixed by the data seed.
+
+    `elements`, `draws` make x1 = a·x; `pair_elements`, `pair_draws` make x2 = g·x1.
+    """
+    stream = random_stream(seed, "views", split)
+    return {
+        f"{split}/{name}": stream.integers(bound, size=size, dtype=np.int64)
+        for name, bound in (
+            ("elements", elements),
+            ("draws", draws),
+            ("pair_elements", elements),
+            ("pair_draws", draws),
+        )
+    }

@@ -1,0 +1,50 @@
+"""A data recipe: the plain mapping that determines a dataset's arrays, and its way back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.datasets.builder import Builder
+from pipeline.datasets.raw import RawStore
+from pipeline.files import InputError
+from pipeline.registry import dataset_builder, is_external, load
+from pipeline.symmetry import FiniteGroup, group_by_name
+
+
+def group_named(name: str) -> FiniteGroup:
+    """The group behind a name or `module:object`; InputError where there is none."""
+    try:
+        if not is_external(name):
+            return group_by_name(name)
+        found = load(name)
+        group = found() if callable(found) else found
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    if not isinstance(group, FiniteGroup):
+        raise InputError(f"{name!r} is not a FiniteGroup")
+    return group
+
+
+def recipe_of(builder_name: str, group_name: str, builder: Builder, raw: RawStore) -> dict[str, Any]:
+    """Builder, version, group, parameters with all defaults, SHA-256 of the raw files."""
+    return {
+        "builder": builder_name,
+        "version": builder.version,
+        "group": group_name,
+        "parameters": builder.parameters.model_dump(mode="json"),
+        "raw": builder.raw_fingerprints(raw),
+    }
+
+
+def builder_of(recipe: Mapping[str, Any]) -> Builder:
+    """The builder a recipe names; InputError where this version makes something else of it."""
+    builder_class = dataset_builder(recipe["builder"])
+    if builder_class.version != recipe["version"]:
+        raise InputError(
+            f"data of {recipe['builder']} version {recipe['version']}; "
+            f"this is version {builder_class.version}"
+        )
+    parameters = builder_class.Parameters.model_validate(recipe["parameters"], strict=True)
+    builder: Builder = builder_class(parameters, group_named(recipe["group"]))
+    return builder

@@ -1,0 +1,76 @@
+"""Datasets resident on a device: whole batches by gather, no loader."""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.datasets.store import Arrays
+from pipeline.symmetry import FiniteGroup
+
+
+@dataclass(frozen=True)
+class FixedViews:
+    """Elements and draws of an evaluation split, [n] int64 each: x1 = a·x, x2 = g·x1."""
+
+    elements: Tensor
+    draws: Tensor
+    pair_elements: Tensor
+    pair_draws: Tensor
+
+
+class Dataset(ABC):
+    """What training and evaluation read.
+
+    A `source` is a set of base samples (`train`, `val`, `test`); a split is a source seen plainly
+    or, where `views` has it, at fixed group elements.
+    draws: independent draws of artefacts per element (1 where the action is exact).
+    """
+
+    group: FiniteGroup
+    task: str
+    input_shape: tuple[int, ...]
+    outputs: int
+    draws: int
+    sources: Mapping[str, str]
+    views: Mapping[str, FixedViews]
+
+    @abstractmethod
+    def targets(self, source: str, rows: Tensor) -> Tensor:
+        """[b] sample numbers → targets."""
+
+    @abstractmethod
+    def plain(self, source: str, rows: Tensor) -> Tensor:
+        """[b] sample numbers → inputs [b, *input_shape], untransformed."""
+
+    @abstractmethod
+    def view(self, source: str, rows: Tensor, elements: Tensor, draws: Tensor) -> Tensor:
+        """[b] sample numbers, group elements and draws → inputs e·x [b, *input_shape]."""
+
+    @abstractmethod
+    def size(self, source: str) -> int:
+        """Samples of a source."""
+
+
+def on_device(array: NDArray[Any], device: str) -> Tensor:
+    """A tensor on the device; on the CPU it shares the array's (possibly mapped) memory."""
+    with warnings.catch_warnings():
+        # The cache is mapped read-only and only ever gathered from.
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(array).to(device)
+
+
+def read_views(arrays: Arrays, split: str, device: str) -> FixedViews:
+    return FixedViews(
+        *(
+            on_device(arrays[f"{split}/{name}"], device)
+            for name in ("elements", "draws", "pair_elements", "pair_draws")
+        )
+    )

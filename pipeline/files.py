@@ -1,0 +1,88 @@
+"""Durable files: written whole or not at all, hashed, and locked by the kernel."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+
+class InputError(Exception):
+    """Something the user gave is wrong: one clear line, exit code 2, before any work."""
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys, no spaces and floats by repr; ValueError for NaN and infinities."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def flush_folder(folder: Path) -> None:
+    """Make renames and new names in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
+    """Give a temporary path in the same folder; move it onto `path` when the block succeeds.
+
+    An error inside leaves `path` as it was and removes the temporary file. An OSError (a full
+    disk, say) is raised again with the path it concerns.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        if durable:
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+        if durable:
+            flush_folder(path.parent)
+    except OSError as error:
+        if error.filename is None:
+            raise OSError(error.errno, f"{error.strerror or error} (writing {path})") from error
+        raise
+    finally:
+        with suppress(FileNotFoundError):
+            temporary.unlink()
+
+
+def write_atomically(path: Path, data: bytes | str, *, durable: bool = True) -> None:
+    with replacing(path, durable=durable) as temporary:
+        temporary.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+class Locked(Exception):
+    """Another process holds the lock; the text says which."""
+
+
+@contextmanager
+def locked(path: Path, *, wait: bool, label: str = "") -> Iterator[None]:
+    """Hold an exclusive lock on a file; the kernel releases it when the holder dies.
+
+    With wait=False a held lock raises Locked with what the holder wrote into the file.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            file.seek(0)
+            raise Locked(file.read().strip() or "an unnamed process") from None
+        file.truncate(0)
+        file.write(label)
+        file.flush()
+        yield

@@ -1,0 +1,1 @@
+"""Networks: one family a file. Each has `encode(x)`, the latent, and `head(z)`, the outputs."""

@@ -1,0 +1,44 @@
+"""One training batch, its views made when an objective asks for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from torch import Tensor
+
+from pipeline.datasets.resident import Dataset
+
+
+@dataclass(frozen=True)
+class Batch:
+    """rows: [b] sample numbers. a, g: [b] elements, x1 = a·x and x2 = g·x1 = (ga)·x.
+
+    first_draw, second_draw: [b] draws of artefacts. table: [n, n] multiplication of the group.
+    """
+
+    dataset: Dataset
+    rows: Tensor
+    a: Tensor
+    g: Tensor
+    first_draw: Tensor
+    second_draw: Tensor
+    table: Tensor
+    source: str = "train"
+
+    @cached_property
+    def y(self) -> Tensor:
+        return self.dataset.targets(self.source, self.rows)
+
+    @cached_property
+    def x(self) -> Tensor:
+        return self.dataset.plain(self.source, self.rows)
+
+    @cached_property
+    def x1(self) -> Tensor:
+        return self.dataset.view(self.source, self.rows, self.a, self.first_draw)
+
+    @cached_property
+    def x2(self) -> Tensor:
+        product = self.table[self.g, self.a]
+        return self.dataset.view(self.source, self.rows, product, self.second_draw)

@@ -1,0 +1,60 @@
+"""The method (section 5): the group acts on the latent by its regular representation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from pipeline.objectives.batch import Batch
+from pipeline.objectives.task import Loss, Task
+from pipeline.symmetry import FiniteGroup, regular_representation
+
+
+class LatentAction:
+    """ρ_Z as an index gather on latents [b, d]; raises ValueError where d < |G|."""
+
+    def __init__(self, group: FiniteGroup, dimension: int, device: torch.device | str) -> None:
+        self.indices = torch.from_numpy(regular_representation(group, dimension)).to(device)
+
+    def __call__(self, elements: Tensor, latents: Tensor) -> Tensor:
+        """[b] elements g and [b, d] latents z → [b, d] ρ_Z(g) z."""
+        return latents.gather(1, self.indices[elements])
+
+
+class RegularRepresentation:
+    """w1·L(f(x1), y) + w2·L(f(x2), y) + λ·MSE(ρ_Z(g) E(x1), E(x2)).
+
+    The MSE is the mean over the batch and all entries; nothing is detached.
+    task_weights: `paper` is (0.5, 0.5); `released`, the authors' code on double digits, (1, 0).
+    """
+
+    searched: ClassVar[tuple[str, ...]] = ("lambda",)
+    needs_latent: ClassVar[bool] = True
+    passes: ClassVar[int] = 2
+    WEIGHTS: ClassVar[dict[str, tuple[float, float]]] = {
+        "paper": (0.5, 0.5),
+        "released": (1.0, 0.0),
+    }
+
+    def __init__(
+        self, hyperparameters: Mapping[str, float], *, task_weights: str = "paper"
+    ) -> None:
+        self.strength = hyperparameters["lambda"]
+        self.weights = self.WEIGHTS[task_weights]
+        self._action: LatentAction | None = None
+
+    def __call__(self, model: Any, batch: Batch, task: Task) -> Loss:
+        z1, z2 = model.encode(batch.x1), model.encode(batch.x2)
+        if self._action is None:
+            self._action = LatentAction(batch.dataset.group, z1.shape[1], z1.device)
+        outputs = model.head(z1)
+        loss = self.weights[0] * task.loss(outputs, batch.y)
+        if self.weights[1]:
+            loss = loss + self.weights[1] * task.loss(model.head(z2), batch.y)
+        mismatch = torch.nn.functional.mse_loss(self._action(batch.g, z1), z2)
+        return Loss(
+            loss + self.strength * mismatch, outputs, {"equivariance_loss": mismatch.detach()}
+        )

@@ -1,0 +1,1 @@
+"""What is missing, who runs it, and where everything lies."""

@@ -1,0 +1,138 @@
+"""The one place that knows a workspace's file names."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.files import InputError, Locked, locked, write_atomically
+from pipeline.record import Record
+from pipeline.trial import Trial, data_key
+
+if TYPE_CHECKING:
+    from pipeline.training.checkpoint import TrialFiles
+
+log = logging.getLogger("equigrid")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a trial was given up: it is not run again until asked for."""
+
+    trial: Trial
+    reason: str
+    details: str
+    attempts: int
+
+
+class Workspace:
+    """Everything an experiment writes lies below `root`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.resolve()
+
+    def data_file(self, recipe: Mapping[str, Any]) -> Path:
+        return self.root / "data" / f"{recipe['builder'].replace(':', '.')}-{data_key(recipe)[:16]}.h5"
+
+    def cache_file(self, recipe: Mapping[str, Any]) -> Path:
+        return self.root / "cache" / self.data_file(recipe).name
+
+    def trial_files(self, key: str) -> TrialFiles:
+        from pipeline.training.checkpoint import TrialFiles
+
+        running = self.root / "running" / key
+        return TrialFiles(
+            checkpoint=running / "checkpoint",
+            previous_checkpoint=running / "checkpoint.previous",
+            weights=self.root / "weights" / key,
+            journal=running / "journal.jsonl",
+            record=self.record_file(key),
+        )
+
+    def record_file(self, key: str) -> Path:
+        return self.root / "records" / f"{key}.json"
+
+    def tables(self, name: str) -> Path:
+        return self.root / "tables" / name
+
+    @property
+    def tune_folder(self) -> Path:
+        return self.root / "tune"
+
+    @property
+    def tracking_uri(self) -> str:
+        """`MLFLOW_TRACKING_URI`, else a SQLite file in the workspace."""
+        return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.root / 'mlflow.db'}"
+
+    @property
+    def artifact_folder(self) -> Path:
+        return self.root / "artifacts"
+
+    def claim(self, key: str) -> AbstractContextManager[None]:
+        """The exclusive right to train a key; raises Locked while another process has it."""
+        return locked(self.root / "claims" / key, wait=False, label=_who())
+
+    def building(self, path: Path) -> AbstractContextManager[None]:
+        """The exclusive right to build a data file; waits for another builder to finish."""
+        return locked(path.with_name(f".{path.name}.lock"), wait=True, label=_who())
+
+    @contextmanager
+    def driver(self) -> Iterator[None]:
+        """One `equigrid run` at a time; InputError names the other's host and pid."""
+        try:
+            with locked(self.root / "driver.lock", wait=False, label=_who()):
+                yield
+        except Locked as other:
+            raise InputError(
+                f"{self.root}: in use by another run ({other}); wait for it or end it"
+            ) from None
+
+    def record(self, key: str) -> Record | None:
+        """The durable record of a key; a damaged one is set aside, said once and None."""
+        path = self.record_file(key)
+        try:
+            record = Record.load(path)
+        except FileNotFoundError:
+            return None
+        except InputError as error:
+            aside = path.with_suffix(".damaged")
+            os.replace(path, aside)
+            log.warning("%s; set aside as %s, the trial will run again", error, aside.name)
+            return None
+        return record
+
+    def failure(self, key: str) -> Failure | None:
+        path = self._quarantine(key)
+        if not path.exists():
+            return None
+        data = json.loads(path.read_text())
+        return Failure(
+            Trial.from_dict(data["trial"]), data["reason"], data["details"], data["attempts"]
+        )
+
+    def quarantine(self, failure: Failure) -> None:
+        content = {
+            "trial": failure.trial.to_dict(),
+            "reason": failure.reason,
+            "details": failure.details,
+            "attempts": failure.attempts,
+        }
+        write_atomically(self._quarantine(failure.trial.key), json.dumps(content, indent=1))
+
+    def release(self, key: str) -> None:
+        """Lift a quarantine."""
+        self._quarantine(key).unlink(missing_ok=True)
+
+    def _quarantine(self, key: str) -> Path:
+        return self.root / "quarantine" / f"{key}.json"
+
+
+def _who() -> str:
+    return f"host {platform.node()}, pid {os.getpid()}"

@@ -1,0 +1,89 @@
+"""What one training gave: plain data, durable before anything else is told of it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.files import InputError, write_atomically
+from pipeline.trial import Trial
+
+RECORD_SCHEMA = 1
+
+Epoch = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Record:
+    """A finished training and what was measured on it.
+
+    key: the trial's run key.
+    history: one mapping per epoch (1, 2, …) of metric names to values; empty for trivial rows.
+    best_epoch: the first epoch with the best validation score; 0 for trivial rows.
+    validation: the metrics of the best epoch.
+    test: {split: {metric: value}}, None until a final evaluates the test splits.
+    epoch_seconds: wall seconds of each epoch; started: Unix time. Never part of a table.
+    weights_sha256: hash of the best weights' file, None where there are none.
+    """
+
+    trial: Trial
+    key: str
+    history: tuple[Epoch, ...]
+    best_epoch: int
+    validation: Epoch
+    test: Mapping[str, Mapping[str, float]] | None
+    parameters: int
+    data_sha256: str
+    weights_sha256: str | None
+    environment: Mapping[str, str]
+    started: float
+    epoch_seconds: tuple[float, ...]
+    schema: int = RECORD_SCHEMA
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=1, sort_keys=True, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, source: str) -> Record:
+        """Read and check a record; InputError names the source and what is wrong with it."""
+        try:
+            data = json.loads(text)
+            if data.get("schema") != RECORD_SCHEMA:
+                raise InputError(f"schema {data.get('schema')!r}, expected {RECORD_SCHEMA}")
+            data["trial"] = Trial.from_dict(data["trial"])
+            data["history"] = tuple(data["history"])
+            data["epoch_seconds"] = tuple(data["epoch_seconds"])
+            record = cls(**data)
+            record.check()
+        except InputError as error:
+            raise InputError(f"{source}: not a valid record: {error}") from error
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise InputError(f"{source}: not a valid record: {error!r}") from error
+        return record
+
+    def check(self) -> None:
+        """Raise InputError where the parts contradict each other."""
+        if self.trial.key != self.key:
+            raise InputError(f"key {self.key[:12]} does not belong to its configuration")
+        if len(self.epoch_seconds) != len(self.history):
+            raise InputError("epoch_seconds and history differ in length")
+        if self.history:
+            if not 1 <= self.best_epoch <= len(self.history):
+                raise InputError(f"best epoch {self.best_epoch} of {len(self.history)}")
+            if self.history[self.best_epoch - 1] != dict(self.validation):
+                raise InputError("the validation scores are not those of the best epoch")
+        numbers = [value for epoch in self.history for value in epoch.values()]
+        numbers += [value for scores in (self.test or {}).values() for value in scores.values()]
+        if not all(isinstance(value, int | float) and math.isfinite(value) for value in numbers):
+            raise InputError("a score is not a finite number")
+
+    def save(self, path: Path) -> None:
+        write_atomically(path, self.to_json())
+
+    @classmethod
+    def load(cls, path: Path) -> Record:
+        return cls.from_json(path.read_text(), str(path))

@@ -1,0 +1,145 @@
+"""What can be named in a search space, what each needs, and where it lives.
+
+Light on purpose: importing it imports no torch. Anything else is named `module:object` in the
+search space; the object then says of itself what an entry here says (see docs/extending.md).
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline.files import InputError
+
+Value = bool | int | float | str
+
+
+@dataclass(frozen=True)
+class Model:
+    """target: a callable (input_shape, outputs, **parameters) giving a torch module.
+
+    The module has `encode(x)`, the latent z [batch, latent], and `head(z)`, the outputs.
+    trivial: a predictor without training, called with the dataset alone.
+    cpu_seconds: of one forward and backward pass of a sample, on one CPU thread, at the defaults;
+    feeds the first estimate of a plan, None where never measured.
+    """
+
+    target: str
+    defaults: Mapping[str, Value] = field(default_factory=dict)
+    trivial: bool = False
+    cpu_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Objective:
+    """target: a callable (**parameters, **searched but lr) giving the loss of a batch.
+
+    searched: the hyperparameters its grid spans. passes: encoder passes per sample.
+    needs_latent: the group acts on the latent, which must hold at least one copy of it.
+    """
+
+    target: str
+    defaults: Mapping[str, Value] = field(default_factory=dict)
+    choices: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
+    searched: tuple[str, ...] = ("lr",)
+    needs_latent: bool = False
+    passes: int = 1
+
+
+#: Metric → whether higher is better. A score named `val_accuracy` is the metric on a split.
+METRICS = {"accuracy": True, "loss": False}
+
+#: Task → the metrics a column may show.
+TASK_METRICS = {"classification": ("accuracy",)}
+
+MODELS = {
+    "ddmnist_cnn": Model(
+        "pipeline.models.ddmnist_cnn:DDMNISTCNN", {"width": 6, "latent": 66}, cpu_seconds=2.5e-3
+    ),
+    "small_cnn": Model(
+        "pipeline.models.small_cnn:SmallCNN", {"width": 16, "latent": 64}, cpu_seconds=2e-4
+    ),
+    "majority": Model("pipeline.models.trivial:MajorityClass", trivial=True),
+}
+
+OBJECTIVES = {
+    "unaugmented": Objective("pipeline.objectives.task:Unaugmented"),
+    "augmented": Objective("pipeline.objectives.task:Augmented"),
+    "regular_representation": Objective(
+        "pipeline.objectives.regular:RegularRepresentation",
+        {"task_weights": "paper"},
+        {"task_weights": ("paper", "released")},
+        searched=("lr", "lambda"),
+        needs_latent=True,
+        passes=2,
+    ),
+}
+
+DATASETS = {"ddmnist": "pipeline.datasets.ddmnist:DDMNIST"}
+
+
+def is_external(name: str) -> bool:
+    """Whether a name points outside the package (`module:object`)."""
+    return ":" in name
+
+
+def load(target: str) -> Any:
+    """The object behind `module:object`; InputError where there is none."""
+    module_name, _, attribute = target.partition(":")
+    try:
+        return getattr(importlib.import_module(module_name), attribute)
+    except ModuleNotFoundError as error:
+        if error.name != module_name:
+            raise
+        raise InputError(f"{target!r}: no module {module_name!r} beside the search space") from None
+    except AttributeError:
+        raise InputError(f"{target!r}: {module_name} has no {attribute!r}") from None
+
+
+def _parameters(target: Any) -> dict[str, Value]:
+    """Keyword-only parameters with a default: those a search space may set."""
+    return {
+        name: parameter.default
+        for name, parameter in inspect.signature(target).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY and parameter.default is not parameter.empty
+    }
+
+
+def model_entry(name: str) -> Model:
+    if not is_external(name):
+        return _known("model", name, MODELS)
+    found = load(name)
+    return Model(name, _parameters(found), getattr(found, "trivial", False))
+
+
+def objective_entry(name: str) -> Objective:
+    if not is_external(name):
+        return _known("objective", name, OBJECTIVES)
+    found = load(name)
+    return Objective(
+        name,
+        _parameters(found),
+        searched=("lr", *getattr(found, "searched", ())),
+        needs_latent=getattr(found, "needs_latent", False),
+        passes=getattr(found, "passes", 1),
+    )
+
+
+def dataset_builder(name: str) -> Any:
+    """The builder class behind a name: see pipeline.datasets.builder.Builder."""
+    return load(name if is_external(name) else _known("dataset builder", name, DATASETS))
+
+
+def _known(kind: str, name: str, entries: Mapping[str, Any]) -> Any:
+    if name not in entries:
+        allowed = ", ".join(sorted(entries))
+        raise InputError(f"unknown {kind} {name!r}; allowed: {allowed}, or module:object")
+    return entries[name]
+
+
+def higher_is_better(score: str) -> bool:
+    """Whether a score such as `accuracy` or `val_loss` is better when higher."""
+    return METRICS[score.removeprefix("val_")]

@@ -1,0 +1,25 @@
+"""Finite groups, their regular representation and their actions on grids."""
+
+from pipeline.symmetry.actions import grid_action, is_exact_on_grids
+from pipeline.symmetry.groups import (
+    GROUP_NAMES,
+    FiniteGroup,
+    cyclic,
+    dihedral,
+    direct_product,
+    group_by_name,
+)
+from pipeline.symmetry.representations import permutation_matrices, regular_representation
+
+__all__ = [
+    "GROUP_NAMES",
+    "FiniteGroup",
+    "cyclic",
+    "dihedral",
+    "direct_product",
+    "grid_action",
+    "group_by_name",
+    "is_exact_on_grids",
+    "permutation_matrices",
+    "regular_representation",
+]

@@ -1,0 +1,1 @@
+"""The loop for one trial. Knows neither Ray nor MLflow."""

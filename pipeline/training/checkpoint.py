@@ -1,0 +1,85 @@
+"""Checkpoints of tensors and plain numbers: hashed, atomic, the last two kept."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import os
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipeline.files import sha256, write_atomically
+
+log = logging.getLogger("equigrid")
+
+_DIGEST_SIZE = 32
+
+
+@dataclass(frozen=True)
+class TrialFiles:
+    """Where one trial keeps what it writes."""
+
+    checkpoint: Path
+    previous_checkpoint: Path
+    weights: Path
+    journal: Path
+    record: Path
+
+
+def save_tensors(path: Path, content: Any, *, durable: bool) -> str:
+    """Write tensors and plain values; returns the SHA-256 of their bytes."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    payload = buffer.getvalue()
+    digest = hashlib.sha256(payload).digest()
+    write_atomically(path, digest + payload, durable=durable)
+    return digest.hex()
+
+
+def load_tensors(path: Path) -> tuple[Any, str]:
+    """Read what save_tensors wrote, on the CPU, and its SHA-256.
+
+    Raises ValueError where the file is torn, altered or holds anything but tensors and numbers.
+    """
+    data = path.read_bytes()
+    digest, payload = data[:_DIGEST_SIZE], data[_DIGEST_SIZE:]
+    if sha256(payload) != digest.hex():
+        raise ValueError(f"{path}: torn or altered")
+    try:
+        content = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError) as error:
+        raise ValueError(f"{path}: refused: {error}") from error
+    return content, digest.hex()
+
+
+def save_checkpoint(files: TrialFiles, content: dict[str, Any]) -> None:
+    """Keep the checkpoint before this one: a torn file costs one epoch, not the trial."""
+    if files.checkpoint.exists():
+        os.replace(files.checkpoint, files.previous_checkpoint)
+    save_tensors(files.checkpoint, content, durable=False)
+
+
+def load_checkpoint(files: TrialFiles, key: str) -> dict[str, Any] | None:
+    """The newest sound checkpoint of this key, None where there is none."""
+    for path in (files.checkpoint, files.previous_checkpoint):
+        if not path.exists():
+            continue
+        try:
+            content, _ = load_tensors(path)
+        except ValueError as error:
+            log.warning("%s; falling back to the one before", error)
+            continue
+        if content["key"] == key:
+            return dict(content)
+        log.warning("%s: belongs to another trial; not used", path)
+    return None
+
+
+def drop_checkpoints(files: TrialFiles) -> None:
+    for path in (files.checkpoint, files.previous_checkpoint, files.journal):
+        path.unlink(missing_ok=True)

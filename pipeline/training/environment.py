@@ -1,0 +1,64 @@
+"""What a training ran on: recorded with it, never part of its key."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+import pipeline
+
+PACKAGES = ("torch", "numpy", "h5py", "scikit-learn", "ray", "mlflow")
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        return platform.machine()
+    return platform.machine()
+
+
+def _commit() -> str:
+    """The commit of the checkout this package runs from; `+changes` where it is not clean."""
+    folder = Path(pipeline.__file__).parents[1]
+    if not (folder / ".git").exists():
+        return "not a checkout"
+    command = ["git", "-C", str(folder), "describe", "--always", "--abbrev=40", "--dirty=+changes"]
+    try:
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=10, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+@lru_cache
+def environment(device: str) -> dict[str, str]:
+    """Versions, commit and hardware, as strings."""
+    hardware = torch.cuda.get_device_name(0) if device.startswith("cuda") else _processor()
+    return {
+        "equigrid": pipeline.__version__,
+        "git_commit": _commit(),
+        "python": platform.python_version(),
+        **{package: _version(package) for package in PACKAGES},
+        "device": device,
+        "hardware": hardware,
+        "cores": str(os.cpu_count()),
+        "threads": str(torch.get_num_threads()),
+        "host": platform.node(),
+    }

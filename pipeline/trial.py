@@ -1,0 +1,89 @@
+"""One training, fully resolved: a small frozen value whose run key is its identity."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+from pipeline.files import InputError, canonical_json, sha256
+
+#: Raised when the shape of the canonical configuration changes.
+SCHEMA = 1
+#: Raised when the meaning of training changes: the same configuration gives another result.
+TRAINING_VERSION = 1
+
+Role = Literal["grid", "final"]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """row × dataset × (lr, λ) × seed, with everything that determines the training.
+
+    experiment, row, dataset, role: names, not part of the run key.
+    model, objective, training: settings with all defaults filled in; the first two have a `name`.
+    data: the recipe (builder, version, parameters, SHA-256 of the raw files).
+    hyperparameters: the searched values, `lr` and where the objective has it `lambda`.
+    """
+
+    experiment: str
+    row: str
+    dataset: str
+    role: Role
+    model: Mapping[str, Any]
+    objective: Mapping[str, Any]
+    data: Mapping[str, Any]
+    hyperparameters: Mapping[str, float]
+    seed: int
+    training: Mapping[str, Any]
+
+    @cached_property
+    def configuration(self) -> dict[str, Any]:
+        """Everything that determines the training, and nothing else."""
+        return {
+            "schema": SCHEMA,
+            "training_version": TRAINING_VERSION,
+            "model": dict(self.model),
+            "objective": dict(self.objective),
+            "data": dict(self.data),
+            "hyperparameters": dict(self.hyperparameters),
+            "seed": self.seed,
+            "training": dict(self.training),
+        }
+
+    @cached_property
+    def key(self) -> str:
+        """The run key: SHA-256 of the canonical JSON of the configuration."""
+        return sha256(canonical_json(self.configuration).encode())
+
+    @property
+    def cell_group(self) -> tuple[str, str]:
+        """The row and dataset: what selection chooses over."""
+        return self.row, self.dataset
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Trial:
+        """Raises InputError where the mapping is not a trial's."""
+        try:
+            trial = cls(**data)
+            hash(trial.key)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"not a trial: {error}") from error
+        return trial
+
+    def describe(self) -> str:
+        """A short name for people: `Ours / C4  lr=0.001 λ=1  seed 0`."""
+        values = " ".join(
+            f"{'λ' if name == 'lambda' else name}={value:g}"
+            for name, value in sorted(self.hyperparameters.items(), reverse=True)
+        )
+        return f"{self.row} / {self.dataset}  {values}  seed {self.seed}"
+
+
+def data_key(recipe: Mapping[str, Any]) -> str:
+    """The identity of a data recipe: names its files."""
+    return sha256(canonical_json(dict(recipe)).encode())

@@ -1,0 +1,41 @@
+"""Stage 1: raw files → base arrays, one HDF5 file a data recipe."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.datasets.raw import RawStore
+from pipeline.datasets.recipe import builder_of
+from pipeline.datasets.store import DamagedFile, Progress, read_arrays, write_arrays
+from pipeline.orchestration.workspace import Workspace
+
+log = logging.getLogger("equigrid")
+
+
+def identity(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    return {"kind": "data", "recipe": dict(recipe)}
+
+
+def data_build(
+    workspace: Workspace, recipe: Mapping[str, Any], raw: RawStore, progress: Progress
+) -> str:
+    """Make the base arrays, or verify those that are there; returns their SHA-256.
+
+    Raises MissingRawData where a raw file can neither be found nor fetched.
+    """
+    path = workspace.data_file(recipe)
+    with workspace.building(path):
+        if path.exists():
+            try:
+                return read_arrays(path, identity(recipe))[1]
+            except DamagedFile as error:
+                log.warning("%s; building it again", error)
+        begun = time.monotonic()
+        arrays = builder_of(recipe).build(raw, progress)
+        digest = write_arrays(path, arrays, identity(recipe))
+        size = path.stat().st_size / 1e6
+        log.info("built %s: %.1f MB in %.1f s", path.name, size, time.monotonic() - begun)
+        return digest
