@@ -7,52 +7,269 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
+from rich.console import Console
+from rich.logging import RichHandler
 
-from pipeline.config import load_experiment
-from pipeline.datasets.raw import RawStore
+from pipeline import __version__
 from pipeline.files import InputError
-from pipeline.orchestration.workspace import Workspace
-from pipeline.trial import Trial, data_key
 
-app = typer.Typer(no_args_is_help=True, add_completion=False)
+console = Console()
+log = logging.getLogger("equigrid")
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="Hyperparameter grids, tracked runs and finished tables for approximately equivariant "
+    "networks.\n\nExample: equigrid run quickstart",
+)
+
+Name = Annotated[str, typer.Argument(help="A search space: its name, or a path to its YAML file.")]
+Profile = Annotated[str | None, typer.Option(help="A profile of the search space.")]
+Root = Annotated[
+    Path, typer.Option("--workspace", envvar="EQUIGRID_WORKSPACE", help="Where everything lies.")
+]
+WORKSPACE = Path("workspace")
+
+COMPLETE, ERROR, BAD_INPUT, GAPS = 0, 1, 2, 3
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"equigrid {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """The options before a command."""
+
+
+@app.command()
+def run(
+    name: Name,
+    profile: Profile = None,
+    workspace: Root = WORKSPACE,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Run trials again that were given up.")
+    ] = False,
+    in_process: Annotated[
+        bool, typer.Option("--in-process", help="One trial at a time, without Ray (debugging).")
+    ] = False,
+) -> None:
+    """Run the five stages to a finished table; what is finished is never run again.
+
+    Example: equigrid run quickstart
+
+    Example: equigrid run ddmnist --profile small --workspace /data/equigrid
+    """
+    from pipeline.config import load_experiment
+    from pipeline.orchestration.dispatch import Dispatcher, InProcess
+    from pipeline.orchestration.workspace import Workspace
+    from stages.display import Display
+    from stages.run import run as run_stages
+
+    experiment = load_experiment(name, profile)
+    space = Workspace(workspace)
+
+    def dispatcher() -> Dispatcher:
+        retries = experiment.space.retries
+        if in_process:
+            return InProcess(space, retries)
+        from pipeline.orchestration.ray_tune import RayTune
+
+        return RayTune(space, retries, experiment.space.resources, experiment.folder)
+
+    with Display(console) as display:
+        plan, table, _ = run_stages(
+            experiment, space, dispatcher, display, retry_failed=retry_failed
+        )
+    _show(table)
+    _end(plan)
+
+
+def _show(table: object) -> None:
+    from pipeline.reporting.formats import terminal
+    from pipeline.reporting.table import Table
+
+    assert isinstance(table, Table)
+    for part in terminal(table):
+        console.print(part)
+    for note in table.notes:
+        console.print(f"- {note}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _end(plan: object) -> None:
+    """Exit with 3 and the gaps' names where the table is not whole."""
+    from pipeline.orchestration.plan import Plan
+
+    assert isinstance(plan, Plan)
+    if plan.is_complete:
+        return
+    for dataset, reason in plan.gaps.items():
+        console.print(f"gap: {dataset}: {reason}", style="yellow", markup=False)
+    for trial in {t.key: t for t in plan.all_trials() if plan.is_failed(t)}.values():
+        reason = plan.failures[trial.key].reason
+        console.print(f"failed: {trial.describe()}: {reason}", style="yellow", markup=False)
+    missing = len(plan.missing("grid")) + len(plan.missing("final"))
+    if missing:
+        console.print(f"missing: {missing} trials", style="yellow")
+    raise typer.Exit(GAPS)
+
+
+@app.command()
+def plan(name: Name, profile: Profile = None, workspace: Root = WORKSPACE) -> None:
+    """Say what a run would do: cells, trials, what is finished, what is missing, how long.
+
+    Example: equigrid plan ddmnist --profile small
+    """
+    from pipeline.config import load_experiment
+    from pipeline.orchestration.workspace import Workspace
+    from stages.forecast import forecast
+
+    experiment = load_experiment(name, profile)
+    for part in forecast(experiment, Workspace(workspace)):
+        console.print(part, highlight=False)
+
+
+@app.command()
+def tables(
+    name: Name,
+    profile: Profile = None,
+    workspace: Root = WORKSPACE,
+    from_mlflow: Annotated[
+        bool, typer.Option("--from-mlflow", help="From the tracked runs alone, no local record.")
+    ] = False,
+) -> None:
+    """Assemble the table again from what is finished.
+
+    Example: equigrid tables quickstart --from-mlflow
+    """
+    from pipeline.config import load_experiment
+    from pipeline.orchestration.workspace import Workspace
+    from stages import tables as stage
+    from stages.rebuild import plan_from_mlflow, plan_from_records
+
+    experiment, space = load_experiment(name, profile), Workspace(workspace)
+    source = plan_from_mlflow if from_mlflow else plan_from_records
+    found = source(experiment, space)
+    _show(stage.tables(found, space, None, with_figures=not from_mlflow))
+    console.print(f"written to {space.tables(experiment.full_name)}", highlight=False)
+    _end(found)
 
 
 @app.command()
 def train(
-    name: str, row: str = "", dataset: str = "", lr: float = 0.0,
-    strength: Annotated[Optional[float], typer.Option("--lambda")] = None, seed: int = 0, role: str = "grid",
-    profile: Optional[str] = None, workspace: Path = Path("workspace"),
+    name: Annotated[str | None, typer.Argument(help="A search space, unless --trial.")] = None,
+    row: Annotated[str | None, typer.Option(help="A row of the search space.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="A dataset of the search space.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
+    strength: Annotated[
+        float | None, typer.Option("--lambda", help="Weight of the equivariance loss.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    role: Annotated[str, typer.Option(help="grid, or final: evaluates the test splits.")] = "grid",
+    trial: Annotated[
+        Path | None, typer.Option(help="A trial as JSON, instead of everything above.")
+    ] = None,
+    profile: Profile = None,
+    workspace: Root = WORKSPACE,
 ) -> None:
-    from pipeline.orchestration.worker import Worker
-    from stages.augment_cache import augment_cache
-    from stages.data_build import data_build
+    """Run one trial in the foreground, without Ray or MLflow; continues where it was stopped.
 
-    experiment = load_experiment(name, profile)
-    raw, space = RawStore(), Workspace(workspace)
-    recipe = experiment.datasets[dataset].recipe(raw)
-    point = {"lr": lr} | ({} if strength is None else {"lambda": strength})
-    trial = experiment.trial(row, dataset, point, seed, role, recipe)
-    progress = lambda done, total: None
-    prepared = augment_cache(space, recipe, data_build(space, recipe, raw, progress), progress)
-    worker = Worker(space.root, {data_key(recipe): prepared}, 0)
-    worker.assign(trial)
-    while True:
-        piece = worker.advance(1.0)
-        for n, e in enumerate(piece.epochs, piece.epochs_done - len(piece.epochs) + 1):
-            print(n, {k: round(v, 4) for k, v in e.items()}, flush=True)
-        if piece.state in ("finished", "failed"):
-            print(piece.state, piece.reason)
-            break
+    Writes its record and its best weights into the workspace.
+
+    Example: equigrid train quickstart --row Ours --dataset C4 --lr 1e-3 --lambda 0.5 --role final
+    """
+    from pipeline.orchestration.workspace import Workspace
+    from stages.foreground import resolve, resolve_file, train_one
+
+    if trial is not None:
+        wanted = resolve_file(trial)
+    else:
+        wanted = resolve(name, profile, row, dataset, lr, strength, seed, role)
+    if not train_one(wanted, Workspace(workspace), console):
+        raise typer.Exit(ERROR)
+
+
+@app.command("import")
+def import_records(
+    files: Annotated[list[Path], typer.Argument(help="Record files (JSON).")],
+    workspace: Root = WORKSPACE,
+) -> None:
+    """Add records from elsewhere to the workspace and to MLflow.
+
+    Example: equigrid import results/*.json
+    """
+    from pipeline.orchestration.workspace import Workspace
+    from stages.importing import import_files
+
+    added, known = import_files(files, Workspace(workspace))
+    console.print(f"{added} records added, {known} known already", highlight=False)
 
 
 @app.command()
-def x() -> None: ...
+def ui(
+    workspace: Root = WORKSPACE,
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
+) -> None:
+    """Open the MLflow UI on the workspace's store, on localhost only. Ends with Ctrl-C.
+
+    Example: equigrid ui --port 5001
+    """
+    from pipeline.orchestration.workspace import Workspace
+
+    space = Workspace(workspace)
+    if "MLFLOW_TRACKING_URI" not in os.environ and not (space.root / "mlflow.db").exists():
+        raise InputError(f"{space.root}: nothing is tracked here yet; run a search space first")
+    console.print(f"MLflow UI: http://127.0.0.1:{port}", highlight=False)
+    command = [
+        sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port),
+        "--backend-store-uri", space.tracking_uri,
+        "--default-artifact-root", space.artifact_folder.as_uri(), "--workers", "1",
+    ]  # fmt: skip
+    os.execv(sys.executable, command)
+
+
+@app.command()
+def doctor(
+    name: Annotated[str | None, typer.Argument(help="Also check a search space's data.")] = None,
+    workspace: Root = WORKSPACE,
+) -> None:
+    """Check versions, raw data, disk, MLflow, Ray and GPU; say what to do about each problem.
+
+    Example: equigrid doctor ddmnist
+    """
+    from stages.doctor import examine
+
+    if not examine(name, workspace, console):
+        raise typer.Exit(ERROR)
 
 
 def main() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    app()
-if __name__ == "__main__": main()
+    """Run a command; InputError is one line and exit code 2."""
+    handler = RichHandler(console=console, show_path=False, show_time=False, markup=False)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
+    log.setLevel(logging.INFO)
+    try:
+        app(standalone_mode=False)
+    except InputError as error:
+        print(f"equigrid: {error}", file=sys.stderr)
+        sys.exit(BAD_INPUT)
+    except typer.Exit as ending:
+        sys.exit(ending.exit_code)
+    except KeyboardInterrupt:
+        print("equigrid: interrupted; run the same command again to go on", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -134,6 +134,7 @@ class ResourcesSpec(Strict):
 
 class SearchSpace(Strict):
     title: str = ""
+    notes: list[str] = []
     published: str | None = None
     datasets: Annotated[dict[str, DatasetSpec], Field(min_length=1), Named]
     columns: Annotated[dict[str, ColumnSpec], Field(min_length=1), Named]

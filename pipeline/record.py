@@ -87,3 +87,24 @@ class Record:
     @classmethod
     def load(cls, path: Path) -> Record:
         return cls.from_json(path.read_text(), str(path))
+
+
+@dataclass(frozen=True)
+class Result:
+    """What tables and selection need of a finished training, read from a record or from MLflow."""
+
+    key: str
+    validation: Mapping[str, float]
+    test: Mapping[str, Mapping[str, float]] | None
+    parameters: int
+    device: str
+
+    @classmethod
+    def of(cls, record: Record) -> Result:
+        return cls(
+            record.key,
+            record.validation,
+            record.test,
+            record.parameters,
+            record.environment["hardware"],
+        )

@@ -1,0 +1,147 @@
+"""Desired trials − finished trials = what to run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.config import Experiment
+from pipeline.orchestration.workspace import Failure, Workspace
+from pipeline.record import Result
+from pipeline.selection import Selection, select
+from pipeline.trial import Trial
+
+Group = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an experiment wants and what it has.
+
+    grid, finals: desired trials by (row, dataset); finals only where the selection is known.
+    unselected: (row, dataset) whose grid still runs: their finals are not known yet.
+    gaps: datasets that cannot be had, with the reason.
+    """
+
+    experiment: Experiment
+    grid: Mapping[Group, tuple[Trial, ...]]
+    finals: Mapping[Group, tuple[Trial, ...]]
+    selections: Mapping[Group, Selection | None]
+    unselected: tuple[Group, ...]
+    results: Mapping[str, Result]
+    failures: Mapping[str, Failure]
+    gaps: Mapping[str, str]
+
+    def is_finished(self, trial: Trial) -> bool:
+        """A grid trial needs its result, a final its test scores too."""
+        result = self.results.get(trial.key)
+        return result is not None and (trial.role == "grid" or result.test is not None)
+
+    def is_failed(self, trial: Trial) -> bool:
+        return not self.is_finished(trial) and trial.key in self.failures
+
+    def missing(self, role: str) -> list[Trial]:
+        """Neither finished nor given up, each key once, in the order of the file."""
+        groups = self.grid if role == "grid" else self.finals
+        wanted = {trial.key: trial for trials in groups.values() for trial in trials}
+        return [
+            trial
+            for trial in wanted.values()
+            if not self.is_finished(trial) and not self.is_failed(trial)
+        ]
+
+    def all_trials(self) -> list[Trial]:
+        return [trial for groups in (self.grid, self.finals) for ts in groups.values() for trial in ts]
+
+    @property
+    def is_complete(self) -> bool:
+        return (
+            not self.gaps
+            and not self.unselected
+            and all(self.is_finished(trial) for trial in self.all_trials())
+            and all(selection is not None for selection in self.selections.values())
+        )
+
+
+def grid_trials(experiment: Experiment, recipes: Mapping[str, Mapping[str, Any]]) -> dict[Group, tuple[Trial, ...]]:
+    """Every (row, dataset)'s grid, over its seeds; empty for trivial rows."""
+    return {
+        (row, dataset): tuple(
+            experiment.trial(row, dataset, point, seed, "grid", recipes[dataset])
+            for point in experiment.rows[row].grids[dataset]
+            for seed in experiment.seeds(row, "grid")
+        )
+        for row, dataset in experiment.groups()
+        if dataset in recipes
+    }
+
+
+def make_plan(
+    experiment: Experiment,
+    recipes: Mapping[str, Mapping[str, Any]],
+    results: Mapping[str, Result],
+    failures: Mapping[str, Failure],
+    gaps: Mapping[str, str],
+) -> Plan:
+    grid = grid_trials(experiment, recipes)
+    score = experiment.space.training.select
+    selections: dict[Group, Selection | None] = {}
+    finals: dict[Group, tuple[Trial, ...]] = {}
+    unselected = []
+    for group, trials in grid.items():
+        row, dataset = group
+        if experiment.rows[row].trivial:
+            point: Mapping[str, float] = {}
+        elif any(t.key not in results and t.key not in failures for t in trials):
+            unselected.append(group)
+            continue
+        else:
+            selections[group] = chosen = select(trials, results, score)
+            if chosen is None:
+                continue
+            point = chosen.point
+        finals[group] = tuple(
+            experiment.trial(row, dataset, point, seed, "final", recipes[dataset])
+            for seed in experiment.seeds(row, "final")
+        )
+    return Plan(
+        experiment, grid, finals, selections, tuple(unselected), results, failures, gaps
+    )
+
+
+def known_results(workspace: Workspace, keys: set[str]) -> dict[str, Result]:
+    """The workspace's durable results among the keys."""
+    folder = workspace.record_file("").parent
+    there = {path.stem for path in folder.glob("*.json")} if folder.is_dir() else set()
+    results = {}
+    for key in sorted(keys & there):
+        record = workspace.record(key)
+        if record is not None:
+            results[key] = Result.of(record)
+    return results
+
+
+def plan_from_workspace(
+    experiment: Experiment,
+    workspace: Workspace,
+    recipes: Mapping[str, Mapping[str, Any]],
+    gaps: Mapping[str, str],
+    tracked: Mapping[str, Result] | None = None,
+) -> Plan:
+    """The plan from the workspace's records, and from `tracked` where a record is not here."""
+    results: dict[str, Result] = dict(tracked or {})
+    failures: dict[str, Failure] = {}
+
+    def look_up(trials: list[Trial]) -> None:
+        keys = {trial.key for trial in trials}
+        results.update(known_results(workspace, keys))
+        for key in keys - results.keys():
+            failure = workspace.failure(key)
+            if failure is not None:
+                failures[key] = failure
+
+    look_up([t for trials in grid_trials(experiment, recipes).values() for t in trials])
+    first = make_plan(experiment, recipes, results, failures, gaps)
+    look_up([trial for trials in first.finals.values() for trial in trials])
+    return make_plan(experiment, recipes, results, failures, gaps)

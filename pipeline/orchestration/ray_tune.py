@@ -1,0 +1,164 @@
+"""Trials as Ray Tune trials, in actors that are used again."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pipeline.config import ResourcesSpec
+from pipeline.orchestration.dispatch import SLICE_SECONDS, Report
+from pipeline.orchestration.worker import PreparedData, Slice, Worker
+from pipeline.orchestration.workspace import Failure, Workspace
+from pipeline.trial import Trial
+
+# Read by Ray and Tune when they are imported. Loggers off: 304 files less for 60 trials. Without
+# Tune's own handler Ctrl-C is a KeyboardInterrupt; with it an interrupted run looks complete.
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
+os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+if "RAY_ADDRESS" not in os.environ:
+    # A local Ray: token authentication with a token of this run's own, nothing written to home.
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(16))
+
+import ray
+from ray import tune
+from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, TuneConfig, Tuner
+
+log = logging.getLogger("equigrid")
+
+LOCAL_OBJECT_STORE = 128 * 2**20
+
+
+class TrialActor(tune.Trainable):  # type: ignore[misc]
+    """A Worker behind Tune's interface: a step is a slice of about a second."""
+
+    def setup(self, config: dict[str, Any], context: dict[str, Any] | None = None) -> None:
+        assert context is not None
+        self.worker = Worker(context["root"], context["prepared"], context["retries"])
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        # An error here is not retried by Tune: only store the trial.
+        self.worker.assign(Trial.from_dict(new_config["trial"]))
+        return True
+
+    def step(self) -> dict[str, Any]:
+        piece = self.worker.advance(SLICE_SECONDS)
+        return {"slice": asdict(piece), "done": piece.state in ("finished", "failed")}
+
+    def cleanup(self) -> None:
+        if hasattr(self, "worker"):
+            self.worker.drop()
+
+
+class _Reporter(Callback):  # type: ignore[misc]
+    """Tells `report` of slices, and quarantines what Tune gives up (a process that kept dying)."""
+
+    def __init__(self, workspace: Workspace, retries: int, report: Report) -> None:
+        self.workspace, self.retries, self.report = workspace, retries, report
+        self.ended: set[str] = set()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Tune pickles its callbacks to disk; this one holds live objects and is never restored.
+        return (object, ())
+
+    def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: Any, **_: Any) -> None:
+        ours = Trial.from_dict(trial.config["trial"])
+        piece = Slice(**result["slice"])
+        if piece.state in ("finished", "failed"):
+            self.ended.add(ours.key)
+        self.report(ours, piece)
+
+    def on_trial_error(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
+        ours = Trial.from_dict(trial.config["trial"])
+        details = Path(trial.error_file).read_text() if trial.error_file else ""
+        last = (details.strip().splitlines() or ["no reason given"])[-1]
+        reason = f"its process died {self.retries + 1} times: {last[:300]}"
+        failure = Failure(ours, reason, details, self.retries + 1)
+        self.workspace.quarantine(failure)
+        self.ended.add(ours.key)
+        self.report(ours, Slice("failed", reason=failure.reason))
+
+
+class RayTune:
+    """Dispatches through Ray Tune: on this machine, or on the cluster `RAY_ADDRESS` names."""
+
+    def __init__(
+        self, workspace: Workspace, retries: int, resources: ResourcesSpec, module_folder: Path
+    ) -> None:
+        self.workspace, self.retries, self.resources = workspace, retries, resources
+        address = os.environ.get("RAY_ADDRESS")
+        options: dict[str, Any] = {}
+        if address is None:
+            options = {"include_dashboard": False, "object_store_memory": LOCAL_OBJECT_STORE}
+        paths = [str(module_folder), *filter(None, [os.environ.get("PYTHONPATH")])]
+        environment = {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
+        ray.init(
+            address=address,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            runtime_env={"env_vars": environment},
+            **options,
+        )
+
+    def run(
+        self, trials: Sequence[Trial], prepared: Mapping[str, PreparedData], report: Report
+    ) -> None:
+        self.workspace.tune_folder.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(dir=self.workspace.tune_folder))
+        reporter = _Reporter(self.workspace, self.retries, report)
+        context = {
+            "root": self.workspace.root,
+            "prepared": dict(prepared),
+            "retries": self.retries,
+        }
+        need = {"cpu": self.resources.cpu}
+        if self.resources.gpu and ray.cluster_resources().get("GPU"):
+            need["gpu"] = self.resources.gpu
+        actor = tune.with_resources(tune.with_parameters(TrialActor, context=context), need)
+        tuner = Tuner(
+            actor,
+            param_space={"trial": tune.grid_search([trial.to_dict() for trial in trials])},
+            tune_config=TuneConfig(
+                reuse_actors=True,
+                trial_dirname_creator=lambda trial: str(trial.trial_id),
+                trial_name_creator=lambda trial: str(trial.trial_id),
+            ),
+            run_config=RunConfig(
+                name="grid",
+                storage_path=str(scratch),
+                callbacks=[reporter],
+                # What a trial needs to go on is in the workspace; Tune keeps nothing of it.
+                checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
+                failure_config=FailureConfig(max_failures=self.retries),
+                verbose=0,
+            ),
+        )
+        try:
+            tuner.fit()
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+        self._account_for([t for t in trials if t.key not in reporter.ended], report)
+
+    def _account_for(self, trials: Sequence[Trial], report: Report) -> None:
+        """Tune's status is no evidence: what it never told of is looked up in the workspace."""
+        for trial in trials:
+            if self.workspace.record(trial.key) is None:
+                reason = "Ray Tune ended without running it"
+                report(trial, Slice("failed", reason=reason))
+            else:
+                report(trial, Slice("finished"))
+
+    def close(self) -> None:
+        ray.shutdown()

@@ -1,0 +1,1 @@
+"""Tables: what a cell is, the published figures, and the formats."""

@@ -1,0 +1,175 @@
+"""A table as Markdown, CSV, LaTeX and on the terminal: the same cells, the same digits."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+
+from rich.table import Table as RichTable
+
+from pipeline.reporting.table import Cell, Table
+
+DASH = "–"
+
+
+def score(cell: Cell) -> str:
+    """`0.912 (0.004), n=5`; an incomplete cell says what is missing first."""
+    if cell.mean is None:
+        return f"{DASH} {cell.gap or f'0/{cell.wanted} seeds'}"
+    text = f"{cell.mean:.3f}"
+    if cell.wanted > 1:
+        text += f" ({cell.std:.3f})"
+    if cell.is_whole:
+        return f"{text}, n={len(cell.values)}"
+    return f"[{cell.gap or f'{len(cell.values)}/{cell.wanted} seeds'}] {text}"
+
+
+def printed(cell: Cell) -> str:
+    return f"{cell.published[0]:.3f} ({cell.published[1]:.3f})" if cell.published else DASH
+
+
+def _headings(table: Table) -> list[str]:
+    headings = ["Method", "Parameters"]
+    for column in table.columns:
+        headings.append(column)
+        if _column_is_published(table, column):
+            headings.append(f"{column} published")
+    return headings
+
+
+def _column_is_published(table: Table, column: str) -> bool:
+    return any(table.cells[row, column].published for row in table.rows)
+
+
+def _body(table: Table) -> Iterator[list[str]]:
+    for row in table.rows:
+        line = [row, _parameters(table, row)]
+        for column in table.columns:
+            cell = table.cells[row, column]
+            line.append(score(cell))
+            if _column_is_published(table, column):
+                line.append(printed(cell))
+        yield line
+
+
+def _parameters(table: Table, row: str) -> str:
+    known = {cell.parameters for (r, _), cell in table.cells.items() if r == row}
+    counts = sorted(count for count in known if count is not None)
+    return " / ".join(f"{count:,}".replace(",", " ") for count in counts) or DASH
+
+
+def _errors(table: Table) -> list[list[str]]:
+    """Rows of the equivariance table: one column a dataset, trained rows only."""
+    datasets = list(dict.fromkeys(cell.dataset for cell in table.cells.values()))
+    lines = [["Relative equivariance error", *datasets]]
+    for row in table.rows:
+        if row in table.trivial_rows:
+            continue
+        line = [row]
+        for dataset in datasets:
+            cell = next(
+                c for (r, _), c in table.cells.items() if r == row and c.dataset == dataset
+            )
+            errors = cell.equivariance
+            line.append(f"{sum(errors) / len(errors):.3g}" if errors else DASH)
+        lines.append(line)
+    return lines
+
+
+def _markdown_lines(lines: list[list[str]]) -> Iterator[str]:
+    def row(cells: list[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+    yield row(lines[0])
+    yield "|" + "---|" * len(lines[0])
+    yield from map(row, lines[1:])
+
+
+def markdown(table: Table) -> str:
+    lines = [f"# {table.title}", ""]
+    lines += _markdown_lines([_headings(table), *_body(table)])
+    lines.append("")
+    lines += _markdown_lines(_errors(table))
+    lines.append("")
+    lines += [f"- {note}" for note in table.notes]
+    return "\n".join(lines) + "\n"
+
+
+CSV_FIELDS = (
+    "row", "column", "dataset", "split", "metric", "mean", "std", "n", "wanted", "gap",
+    "standard_error", "margin_over_trivial", "published_mean", "published_std", "difference",
+    "lr", "lambda", "equivariance_error", "parameters", "values",
+)  # fmt: skip
+
+
+def comma_separated(table: Table) -> str:
+    """One line a cell, numbers in full; std is the population's."""
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, CSV_FIELDS, lineterminator="\n")
+    writer.writeheader()
+    for (row, column), cell in table.cells.items():
+        errors = cell.equivariance
+        published = cell.published or (None, None)
+        entry: dict[str, object] = {
+            "row": row,
+            "column": column,
+            "dataset": cell.dataset,
+            "split": cell.split,
+            "metric": cell.metric,
+            "mean": cell.mean,
+            "std": cell.std,
+            "n": len(cell.values),
+            "wanted": cell.wanted,
+            "gap": cell.gap,
+            "standard_error": cell.standard_error,
+            "margin_over_trivial": table.margin(row, column),
+            "published_mean": published[0],
+            "published_std": published[1],
+            "difference": cell.difference,
+            "lr": cell.point.get("lr"),
+            "lambda": cell.point.get("lambda"),
+            "equivariance_error": sum(errors) / len(errors) if errors else None,
+            "parameters": cell.parameters,
+            "values": " ".join(map(repr, cell.values)),
+        }
+        writer.writerow({k: "" if v is None else v for k, v in entry.items()})
+    return buffer.getvalue()
+
+
+_TEX = str.maketrans({
+    "&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}",
+    "–": "--", "λ": r"$\lambda$", "×": r"$\times$", "ρ": r"$\rho$", "≥": r"$\geq$",
+    "−": r"$-$",
+})  # fmt: skip
+
+
+def latex(table: Table) -> str:
+    """A tabular for `booktabs`; the notes stand in comments above it."""
+    headings = _headings(table)
+    lines = ["% \\usepackage{booktabs}", *(f"% {note}" for note in table.notes)]
+    lines.append("\\begin{tabular}{l" + "r" + "c" * (len(headings) - 2) + "}")
+    lines.append("\\toprule")
+    for index, cells in enumerate([headings, *_body(table)]):
+        lines.append(" & ".join(cell.translate(_TEX) for cell in cells) + " \\\\")
+        if index == 0:
+            lines.append("\\midrule")
+    lines += ["\\bottomrule", "\\end{tabular}"]
+    return "\n".join(lines) + "\n"
+
+
+def terminal(table: Table) -> list[RichTable]:
+    """The score table and the equivariance table, for rich."""
+    shown = []
+    for title, lines in (
+        (table.title, [_headings(table), *_body(table)]),
+        (None, _errors(table)),
+    ):
+        rendered = RichTable(title=title, title_justify="left")
+        for n, heading in enumerate(lines[0]):
+            rendered.add_column(heading, justify="left" if n == 0 else "right")
+        for cells in lines[1:]:
+            rendered.add_row(*cells)
+        shown.append(rendered)
+    return shown

@@ -1,0 +1,113 @@
+"""A table and its cells, as plain values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+from statistics import fmean, pstdev, stdev
+
+import yaml
+
+from pipeline.files import InputError
+
+Published = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """values: one score per finished seed, in the seeds' order. wanted: how many there should be.
+
+    gap: why the cell is not whole, empty where it is. point: the selected hyperparameters.
+    equivariance: relative equivariance errors on validation, one per seed, where measured.
+    """
+
+    dataset: str
+    split: str
+    metric: str
+    values: tuple[float, ...]
+    wanted: int
+    gap: str
+    point: Mapping[str, float]
+    equivariance: tuple[float, ...]
+    parameters: int | None
+    published: Published | None
+
+    @property
+    def is_whole(self) -> bool:
+        return not self.gap and len(self.values) == self.wanted
+
+    @property
+    def mean(self) -> float | None:
+        return fmean(self.values) if self.values else None
+
+    @property
+    def std(self) -> float | None:
+        """The population standard deviation, as printed in the paper."""
+        return pstdev(self.values) if self.values else None
+
+    @property
+    def standard_error(self) -> float | None:
+        """Sample standard deviation / √n, from two seeds on."""
+        n = len(self.values)
+        return stdev(self.values) / math.sqrt(n) if n > 1 else None
+
+    @property
+    def difference(self) -> float | None:
+        """Reproduced − published, of a whole cell."""
+        if self.published is None or not self.is_whole or self.mean is None:
+            return None
+        return self.mean - self.published[0]
+
+
+@dataclass(frozen=True)
+class Table:
+    """cells by (row, column); notes are shown below it. Holds nothing that differs between runs."""
+
+    name: str
+    title: str
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    trivial_rows: frozenset[str]
+    higher_is_better: Mapping[str, bool]
+    cells: Mapping[tuple[str, str], Cell]
+    notes: tuple[str, ...]
+
+    @property
+    def has_published(self) -> bool:
+        return any(cell.published for cell in self.cells.values())
+
+    def margin(self, row: str, column: str) -> float | None:
+        """By how many of its standard errors a trained cell beats the best trivial row.
+
+        None for trivial rows, incomplete cells and single seeds; infinite where all seeds agree.
+        """
+        cell, sign = self.cells[row, column], 1 if self.higher_is_better[column] else -1
+        rivals = [
+            sign * rival.mean
+            for trivial in self.rows
+            if trivial in self.trivial_rows
+            and (rival := self.cells[trivial, column]).mean is not None
+        ]
+        if row in self.trivial_rows or not rivals or cell.mean is None:
+            return None
+        error = cell.standard_error
+        if error is None:
+            return None
+        ahead = sign * cell.mean - max(rivals)
+        return ahead / error if error else math.copysign(math.inf, ahead)
+
+
+@lru_cache
+def published_table(name: str) -> Mapping[str, Mapping[str, Published]]:
+    """{row: {column: (mean, std)}} as printed; InputError for a table that is not known."""
+    text = resources.files("pipeline.reporting").joinpath("published.yaml").read_text()
+    tables = yaml.safe_load(text)
+    if name not in tables:
+        raise InputError(f"published: {name!r}; allowed: {', '.join(tables)}")
+    return {
+        row: {column: (cell[0], cell[1]) for column, cell in cells.items()}
+        for row, cells in tables[name]["rows"].items()
+    }

@@ -1,0 +1,1 @@
+"""Records → MLflow by one writer, and back by one query layer."""

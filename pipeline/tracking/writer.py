@@ -1,0 +1,115 @@
+"""One thread that sends records to MLflow; training never waits for it."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.record import Record
+from pipeline.trial import Trial
+
+log = logging.getLogger("equigrid")
+
+#: Seconds between attempts while the store cannot be reached.
+BACKOFF = (1.0, 2.0, 5.0, 10.0)
+
+
+@dataclass(frozen=True)
+class Store:
+    """Where an experiment is tracked."""
+
+    uri: str
+    artifact_folder: Path
+    experiment: str
+
+
+class Writer:
+    """Takes records at once and logs them in the background, in order.
+
+    A record that cannot be sent is tried again until `close` has waited `patience` seconds; it is
+    durable in the workspace, and the next command sends it.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.unsent = 0
+        self.error: str | None = None
+        self._jobs: queue.Queue[Callable[[Any, str, Any], None] | None] = queue.Queue()
+        self._deadline: float | None = None
+        self._thread = threading.Thread(target=self._work, name="mlflow-writer", daemon=True)
+        self._thread.start()
+
+    def record(self, trial: Trial, record: Record | Path) -> None:
+        """Log a trial's record (given, or read from its file), unless it is tracked already."""
+
+        def job(client: Any, experiment: str, known: Any) -> None:
+            from pipeline.tracking import runs
+
+            runs.log_record(client, experiment, known, trial, record)
+
+        self._jobs.put(job)
+
+    def failure(self, trial: Trial, reason: str) -> None:
+        """Log a trial that was given up, with its reason."""
+        now = time.time()
+
+        def job(client: Any, experiment: str, known: Any) -> None:
+            from pipeline.tracking import runs
+
+            runs.log_failure(client, experiment, known, trial, reason, now)
+
+        self._jobs.put(job)
+
+    def table(self, texts: Mapping[str, str], files: Sequence[Path], digest: str) -> None:
+        """Log a finished table's files, unless the same table is there already."""
+
+        def job(client: Any, experiment: str, known: Any) -> None:
+            from pipeline.tracking import runs
+
+            runs.log_table(client, experiment, known, texts, files, digest)
+
+        self._jobs.put(job)
+
+    def close(self, patience: float = 60.0) -> None:
+        """Send what is queued; gives up after `patience` seconds without an answer."""
+        self._deadline = time.monotonic() + patience
+        self._jobs.put(None)
+        self._thread.join()
+        if self.unsent:
+            log.warning(
+                "%d records are not in MLflow yet (%s); they are safe in the workspace, "
+                "run again to send them", self.unsent, self.error,
+            )  # fmt: skip
+
+    def _work(self) -> None:
+        connection: tuple[Any, str, Any] | None = None
+        while (job := self._jobs.get()) is not None:
+            attempt = 0
+            while True:
+                try:
+                    connection = connection or self._connect()
+                    job(*connection)
+                    break
+                except Exception as error:  # noqa: BLE001 - any failure of the store is retried
+                    self.error = f"{type(error).__name__}: {error}"
+                    connection = None
+                if self._deadline is not None and time.monotonic() >= self._deadline:
+                    self.unsent += 1
+                    break
+                time.sleep(BACKOFF[min(attempt, len(BACKOFF) - 1)])
+                attempt += 1
+
+    def _connect(self) -> tuple[Any, str, Any]:
+        from pipeline.tracking import runs
+
+        client = runs.connect(self.store.uri)
+        experiment = runs.experiment_id(
+            client, self.store.experiment, self.store.artifact_folder, self.store.uri
+        )
+        return client, experiment, runs.known_runs(client, experiment)

@@ -1,0 +1,185 @@
+"""The five stages in order: what `equigrid run` does, readable top to bottom."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.config import Experiment
+from pipeline.datasets.raw import MissingRawData, RawStore
+from pipeline.files import InputError
+from pipeline.orchestration.dispatch import Dispatcher
+from pipeline.orchestration.plan import Plan, plan_from_workspace
+from pipeline.orchestration.worker import PreparedData
+from pipeline.orchestration.workspace import Workspace
+from pipeline.record import Record
+from pipeline.reporting.table import Table
+from pipeline.tracking.writer import Store, Writer
+from pipeline.trial import data_key
+from stages.augment_cache import augment_cache
+from stages.data_build import data_build
+from stages.display import Display
+from stages.final_runs import final_runs
+from stages.grid import grid
+from stages.tables import tables
+
+log = logging.getLogger("equigrid")
+
+
+@dataclass
+class Data:
+    """recipes by dataset; prepared files by data key; gaps: datasets without raw data."""
+
+    recipes: dict[str, Mapping[str, Any]]
+    prepared: dict[str, PreparedData]
+    gaps: dict[str, str]
+
+
+def store_of(workspace: Workspace, experiment: Experiment) -> Store:
+    return Store(workspace.tracking_uri, workspace.artifact_folder, experiment.full_name)
+
+
+def prepare_data(
+    experiment: Experiment, workspace: Workspace, raw: RawStore, display: Display
+) -> Data:
+    """Stages 1 and 2 for every dataset; one without raw data becomes a gap."""
+    data = Data({}, {}, {})
+    base: dict[str, str] = {}
+    display.begin("data build")
+    for name, dataset in experiment.datasets.items():
+        recipe = dataset.recipe(raw)
+
+        def progress(done: int, total: int, name: str = name) -> None:
+            display.progress("data build", name, done, total)
+
+        try:
+            base[name] = data_build(workspace, recipe, raw, progress)
+            # Only now: a file that was fetched may turn out to be another than the official one.
+            data.recipes[name] = recipe
+        except MissingRawData as error:
+            log.warning("%s", error)
+            data.gaps[name] = str(error)
+    if not data.recipes:
+        raise InputError(f"no dataset can be had: {next(iter(data.gaps.values()))}")
+    display.end("data build", ", ".join(f"{name} {digest[:8]}" for name, digest in base.items()))
+    display.begin("augment cache")
+    for name, recipe in data.recipes.items():
+
+        def progress(done: int, total: int, name: str = name) -> None:
+            display.progress("augment cache", name, done, total)
+
+        data.prepared[data_key(recipe)] = augment_cache(workspace, recipe, base[name], progress)
+    sizes = [workspace.cache_file(recipe).stat().st_size for recipe in data.recipes.values()]
+    display.end("augment cache", f"{sum(sizes) / 1e6:.1f} MB")
+    return data
+
+
+def run(
+    experiment: Experiment,
+    workspace: Workspace,
+    make_dispatcher: Callable[[], Dispatcher],
+    display: Display,
+    *,
+    retry_failed: bool = False,
+) -> tuple[Plan, Table, int]:
+    """From a search space to its table; returns the plan as it ended, and the trials run."""
+    opened: list[Dispatcher] = []
+
+    def dispatcher() -> Dispatcher:
+        # Ray starts only when there is something to run, and once.
+        if not opened:
+            opened.append(make_dispatcher())
+        return opened[0]
+
+    with workspace.driver():
+        data = prepare_data(experiment, workspace, RawStore(), display)
+        plan = current_plan(experiment, workspace, data)
+        if retry_failed:
+            for key in plan.failures:
+                workspace.release(key)
+        fetch_tracked(experiment, workspace, data)
+        plan = current_plan(experiment, workspace, data)
+        with closing(Writer(store_of(workspace, experiment))) as writer:
+            try:
+                send_untracked(plan, workspace, writer)
+                display.begin("grid")
+                ran = grid(plan, workspace, dispatcher, data.prepared, writer, display)
+                plan = current_plan(experiment, workspace, data)
+                display.end("grid", _counts(plan, "grid", ran))
+
+                display.begin("final runs")
+                tested = final_runs(plan, workspace, dispatcher, data.prepared, writer, display)
+                plan = current_plan(experiment, workspace, data)
+                display.end("final runs", _counts(plan, "final", tested))
+            finally:
+                for each in opened:
+                    each.close()
+            display.begin("tables")
+            table = tables(plan, workspace, writer)
+        display.end("tables", str(workspace.tables(experiment.full_name)))
+    return plan, table, ran + tested
+
+
+def current_plan(experiment: Experiment, workspace: Workspace, data: Data) -> Plan:
+    return plan_from_workspace(experiment, workspace, data.recipes, data.gaps)
+
+
+def _counts(plan: Plan, role: str, ran: int) -> str:
+    groups = plan.grid if role == "grid" else plan.finals
+    trials = [trial for group in groups.values() for trial in group]
+    done = sum(map(plan.is_finished, trials))
+    failed = sum(map(plan.is_failed, trials))
+    return f"{done}/{len(trials)} finished, {ran} run now" + (f", {failed} failed" if failed else "")
+
+
+def send_untracked(plan: Plan, workspace: Workspace, writer: Writer) -> None:
+    """Queue every finished trial: the writer skips what MLflow has already."""
+    for trial in plan.all_trials():
+        if plan.is_finished(trial):
+            writer.record(trial, workspace.record_file(trial.key))
+        elif plan.is_failed(trial):
+            writer.failure(trial, plan.failures[trial.key].reason)
+
+
+def fetch_tracked(experiment: Experiment, workspace: Workspace, data: Data) -> None:
+    """Bring home the records of trials that MLflow has and the workspace lacks."""
+    plan = current_plan(experiment, workspace, data)
+    local = workspace.tracking_uri == f"sqlite:///{workspace.root / 'mlflow.db'}"
+    if local and not (workspace.root / "mlflow.db").exists():
+        return
+    if not plan.missing("grid") and not plan.missing("final"):
+        return
+    from mlflow.exceptions import MlflowException
+
+    from pipeline.tracking import query
+
+    store = store_of(workspace, experiment)
+    try:
+        tracked = query.read(store)
+    except MlflowException as error:
+        log.warning("MLflow cannot be read (%s); going on with the workspace alone", error)
+        return
+    runs = {key: run for (_, _, _, key), run in sorted(tracked.identities.items())}
+    for role in ("grid", "final"):
+        # The finals are known only after the grid's records are home.
+        plan = current_plan(experiment, workspace, data)
+        for trial in plan.missing(role):
+            if trial.key in runs:
+                _bring_home(store, runs[trial.key], workspace.record_file(trial.key))
+
+
+def _bring_home(store: Store, run_id: str, destination: Path) -> None:
+    from pipeline.tracking import query
+
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            record: Record = query.fetch_record(store, run_id, Path(folder))
+        except InputError as error:
+            log.warning("%s; the trial will run again", error)
+            return
+        record.save(destination)

@@ -1,0 +1,153 @@
+"""Stage 5: results → the table, in every format."""
+
+from __future__ import annotations
+
+from pipeline.files import sha256, write_atomically
+from pipeline.orchestration.plan import Plan
+from pipeline.orchestration.workspace import Workspace
+from pipeline.record import Record
+from pipeline.registry import higher_is_better
+from pipeline.reporting import figures, formats
+from pipeline.reporting.table import Cell, Table, published_table
+from pipeline.tracking.writer import Writer
+
+
+def assemble(plan: Plan) -> Table:
+    """The table of a plan's results. Nothing of when or how fast they were obtained goes in."""
+    experiment = plan.experiment
+    space = experiment.space
+    published = published_table(space.published) if space.published else {}
+    cells = {}
+    for row, name in experiment.cells():
+        column = space.columns[name]
+        group = (row, column.dataset)
+        trials = plan.finals.get(group, ())
+        done = [plan.results[trial.key] for trial in trials if plan.is_finished(trial)]
+        selection = plan.selections.get(group)
+        cells[row, name] = Cell(
+            dataset=column.dataset,
+            split=column.split,
+            metric=column.metric,
+            values=tuple((result.test or {})[column.split][column.metric] for result in done),
+            wanted=len(experiment.seeds(row, "final")),
+            gap=_gap(plan, group),
+            point=selection.point if selection else {},
+            equivariance=tuple(
+                result.validation["val_equivariance_error"]
+                for result in done
+                if "val_equivariance_error" in result.validation
+            ),
+            parameters=done[0].parameters if done else None,
+            published=published.get(row, {}).get(name),
+        )
+    return Table(
+        name=experiment.full_name,
+        title=_title(plan),
+        rows=tuple(experiment.rows),
+        columns=tuple(space.columns),
+        trivial_rows=frozenset(row for row, method in experiment.rows.items() if method.trivial),
+        higher_is_better={
+            name: higher_is_better(column.metric) for name, column in space.columns.items()
+        },
+        cells=cells,
+        notes=tuple(_notes(plan)),
+    )
+
+
+def _gap(plan: Plan, group: tuple[str, str]) -> str:
+    """Why a cell is not whole; empty where it is."""
+    row, dataset = group
+    if dataset in plan.gaps:
+        return plan.gaps[dataset]
+    trials = plan.grid[group]
+    done = sum(map(plan.is_finished, trials))
+    failed = [trial for trial in trials if plan.is_failed(trial)]
+    if group in plan.unselected or (trials and not done):
+        parts = [f"grid {done}/{len(trials)} done"]
+    elif failed:
+        parts = [f"grid {done}/{len(trials)}"]
+    else:
+        parts = []
+    finals = plan.finals.get(group, ())
+    tested = sum(map(plan.is_finished, finals))
+    wanted = len(plan.experiment.seeds(row, "final"))
+    if tested < wanted and group not in plan.unselected:
+        parts.append(f"{tested}/{wanted} seeds")
+    failed += [trial for trial in finals if plan.is_failed(trial)]
+    if failed:
+        parts.append(f"{len({trial.key for trial in failed})} failed")
+    return ", ".join(parts)
+
+
+def _title(plan: Plan) -> str:
+    experiment = plan.experiment
+    title = experiment.space.title or experiment.name
+    return f"{title} (profile {experiment.profile})" if experiment.profile else title
+
+
+def _notes(plan: Plan) -> list[str]:
+    experiment, space = plan.experiment, plan.experiment.space
+    metrics = ", ".join(dict.fromkeys(column.metric for column in space.columns.values()))
+    notes = [
+        f"Test {metrics}: mean (population standard deviation), n seeds; the best-validation "
+        f"weights of at most {space.training.epochs} epochs of batches of "
+        f"{space.training.batch_size} are tested."
+    ]
+    if space.published:
+        notes.append(f"Published figures: the paper's {space.published.replace('table', 'table ')}.")
+        if not experiment.is_published_setting:
+            notes.append("This profile is not the published setting: expect other figures.")
+    for (row, dataset), selection in plan.selections.items():
+        if selection is not None:
+            point = ", ".join(
+                f"{'λ' if name == 'lambda' else name} {value:g}"
+                for name, value in sorted(selection.point.items(), reverse=True)
+            )
+            of = f" of {selection.candidates}" if selection.candidates > 1 else ""
+            notes.append(
+                f"{row} / {dataset}: {point} (best{of} by {space.training.select}, "
+                f"{selection.score:.4f})"
+            )
+    for (row, dataset), trials in plan.finals.items():
+        devices = {plan.results[t.key].device for t in trials if plan.is_finished(t)}
+        if len(devices) > 1:
+            notes.append(f"{row} / {dataset} mixes devices: {', '.join(sorted(devices))}.")
+    failed = {t.key: t for t in plan.all_trials() if plan.is_failed(t)}
+    notes += [f"Failed: {t.describe()}: {plan.failures[k].reason}" for k, t in failed.items()]
+    return notes + list(space.notes)
+
+
+def tables(
+    plan: Plan, workspace: Workspace, writer: Writer | None, *, with_figures: bool = True
+) -> Table:
+    """Write table.md, .csv and .tex (and the curves, where records are at hand)."""
+    table = assemble(plan)
+    folder = workspace.tables(plan.experiment.full_name)
+    contents: dict[str, bytes] = {
+        "table.md": formats.markdown(table).encode(),
+        "table.csv": formats.comma_separated(table).encode(),
+        "table.tex": formats.latex(table).encode(),
+    }
+    records = _final_records(plan, workspace) if with_figures else {}
+    if records:
+        score = plan.experiment.space.training.select
+        contents["curves.png"] = figures.validation_curves(records, score, table.title)
+    for name, content in contents.items():
+        path = folder / name
+        if not path.exists() or path.read_bytes() != content:
+            write_atomically(path, content)
+    if writer is not None:
+        digest = sha256(b"".join(contents[name] for name in sorted(contents)))
+        writer.table({"table": table.name}, [folder / name for name in contents], digest)
+    return table
+
+
+def _final_records(plan: Plan, workspace: Workspace) -> dict[tuple[str, str], list[Record]]:
+    found: dict[tuple[str, str], list[Record]] = {}
+    for group, trials in plan.finals.items():
+        if plan.experiment.rows[group[0]].trivial:
+            continue
+        records = [workspace.record(trial.key) for trial in trials if plan.is_finished(trial)]
+        if known := [record for record in records if record is not None]:
+            found[group] = known
+    return found

@@ -1,0 +1,206 @@
+"""Raw files: used with a warning, fetched and verified, or missing with a clear word."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import http.server
+import struct
+import threading
+from functools import partial
+
+import numpy as np
+import pytest
+
+from pipeline.datasets.digits import MNIST_FILES, SOURCES
+from pipeline.datasets.raw import MissingRawData, RawFile, RawStore, raw_folder
+from pipeline.files import InputError
+
+CONTENT = b"raw content"
+OFFICIAL = hashlib.sha256(CONTENT).hexdigest()
+#: Nothing listens on this port of this machine: refused at once, without a network.
+UNREACHABLE = "http://127.0.0.1:9/thing.gz"
+
+
+@pytest.fixture
+def store(tmp_path):
+    return RawStore(tmp_path / "raw")
+
+
+def _put(store, name, packed):
+    path = store.folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(packed)
+    return path
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    """A real web server on this machine: (its folder, its address)."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    folder = tmp_path / "served"
+    folder.mkdir()
+
+    class Silent(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, format, *args):
+            pass
+
+    httpd = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), partial(Silent, directory=str(folder))
+    )
+    thread = threading.Thread(target=httpd.serve_forever)
+    thread.start()
+    yield folder, f"http://127.0.0.1:{httpd.server_port}"
+    httpd.shutdown()
+    thread.join()
+    httpd.server_close()
+
+
+def test_the_raw_folder_is_the_environments_or_the_users_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("EQUIGRID_RAW_DIR", str(tmp_path))
+    assert raw_folder() == tmp_path
+    monkeypatch.delenv("EQUIGRID_RAW_DIR")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert raw_folder() == tmp_path / "cache" / "equigrid" / "raw"
+
+
+def test_an_official_file_is_used_without_a_word(store, caplog):
+    """The checksum is of the content, so it may be packed anew."""
+    file = RawFile("set/thing.gz", UNREACHABLE, OFFICIAL)
+    _put(store, file.name, gzip.compress(CONTENT, compresslevel=1))
+    assert store.content(file) == CONTENT
+    assert store.fingerprint(file) == OFFICIAL
+    assert caplog.text == ""
+
+
+def test_a_file_put_there_by_hand_is_used_with_one_warning(store, caplog):
+    """A checksum that is not the official one: warned of once, used, and tracked as it is."""
+    file = RawFile("set/thing.gz", UNREACHABLE, OFFICIAL)
+    path = _put(store, file.name, gzip.compress(b"something else"))
+    found = hashlib.sha256(b"something else").hexdigest()
+    assert store.fingerprint(file) == found
+    assert store.content(file) == b"something else"
+    assert store.content(file) == b"something else"
+    [warning] = caplog.records
+    assert warning.levelname == "WARNING"
+    for part in (str(path), found[:12], OFFICIAL[:12]):
+        assert part in warning.getMessage()
+
+
+def test_a_missing_file_without_a_network_names_file_and_place(store, monkeypatch):
+    """Before it is needed its fingerprint is the official one, so that plans can be made."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    file = RawFile("set/thing.gz", UNREACHABLE, OFFICIAL)
+    assert store.fingerprint(file) == OFFICIAL
+    with pytest.raises(MissingRawData) as caught:
+        store.content(file)
+    message = str(caught.value)
+    for part in ("set/thing.gz is missing", str(store.folder / "set/thing.gz"), UNREACHABLE):
+        assert part in message
+    assert "\n" not in message
+    assert [path for path in store.folder.rglob("*") if path.is_file()] == []
+
+
+def test_a_missing_file_is_fetched_and_verified(store, server):
+    folder, address = server
+    (folder / "thing.gz").write_bytes(gzip.compress(CONTENT))
+    file = RawFile("set/thing.gz", f"{address}/thing.gz", OFFICIAL)
+    assert store.content(file) == CONTENT
+    (folder / "thing.gz").unlink()
+    assert RawStore(store.folder).content(file) == CONTENT  # kept: not fetched again
+
+
+@pytest.mark.parametrize(
+    "sent", [gzip.compress(b"tampered with"), b"<html>not found</html>"], ids=["content", "page"]
+)
+def test_a_download_that_is_not_the_official_content_is_refused_and_removed(store, server, sent):
+    """Else the next run would take it for a file put there by hand."""
+    folder, address = server
+    (folder / "thing.gz").write_bytes(sent)
+    file = RawFile("set/thing.gz", f"{address}/thing.gz", OFFICIAL)
+    with pytest.raises(MissingRawData, match="127.0.0.1"):
+        store.content(file)
+    assert not (store.folder / file.name).exists()
+
+
+def _truncated(packed):
+    return packed[: len(packed) // 2]
+
+
+def _flipped(packed):
+    damaged = bytearray(packed)
+    for place in range(12, len(damaged) - 8):
+        damaged[place] ^= 0xFF
+    return bytes(damaged)
+
+
+@pytest.mark.parametrize("damage", [_truncated, _flipped, lambda packed: b"plain text"])
+def test_a_file_that_is_no_whole_gzip_is_named(store, damage):
+    random = np.random.default_rng(0).bytes(5000)
+    file = RawFile("thing.gz", UNREACHABLE, OFFICIAL)
+    path = _put(store, file.name, damage(gzip.compress(random)))
+    with pytest.raises(InputError, match="cannot be read as gzip") as caught:
+        store.content(file)
+    assert str(path) in str(caught.value)
+
+
+def _idx(array):
+    return b"\0\0\x08" + bytes([array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + (
+        array.astype(np.uint8).tobytes()
+    )
+
+
+@pytest.fixture
+def small_mnist(store):
+    """Four IDX files of 20 random digits each, in MNIST's places, by name."""
+    random = np.random.default_rng(0)
+    arrays = {}
+    for file in MNIST_FILES:
+        shape = (20, 28, 28) if "images" in file.name else (20,)
+        arrays[file.name] = random.integers(0, 10, size=shape, dtype=np.uint8)
+        _put(store, file.name, gzip.compress(_idx(arrays[file.name])))
+    return arrays
+
+
+def test_idx_files_are_read_as_they_are(store, small_mnist, caplog):
+    """Images and labels of both splits, with a warning a file that is not the official one."""
+    digits = SOURCES["mnist"].load(store)
+    fingerprints = SOURCES["mnist"].fingerprints(store)
+    found = (digits.train_images, digits.train_labels, digits.test_images, digits.test_labels)
+    for array, file in zip(found, MNIST_FILES, strict=True):
+        np.testing.assert_array_equal(array, small_mnist[file.name])
+        assert fingerprints[file.name] != file.sha256
+    assert len(caplog.records) == 4
+
+
+@pytest.mark.parametrize(
+    ("which", "content"),
+    [
+        pytest.param(0, b"no images at all", id="not IDX"),
+        pytest.param(1, b"", id="empty"),
+        pytest.param(0, _idx(np.zeros((20, 28, 28)))[:-1], id="a byte short"),
+        pytest.param(1, _idx(np.zeros(20)) + b"\0", id="a byte too many"),
+        pytest.param(0, b"\0\0\x0d" + _idx(np.zeros(20))[3:], id="of floats"),
+        pytest.param(2, _idx(np.zeros(20)), id="labels in the place of images"),
+        pytest.param(3, _idx(np.zeros((20, 28, 28))), id="images in the place of labels"),
+        pytest.param(1, _idx(np.zeros(19)), id="a label short"),
+        pytest.param(2, _idx(np.zeros((20, 14, 14))), id="images of another size"),
+    ],
+)
+def test_a_raw_file_of_another_shape_is_named(store, small_mnist, which, content):
+    file = MNIST_FILES[which]
+    _put(store, file.name, gzip.compress(content))
+    with pytest.raises(InputError) as caught:
+        SOURCES["mnist"].load(store)
+    assert file.name in str(caught.value)
+
+
+def test_scikit_learns_digits_need_no_raw_folder(store):
+    """Their fingerprint is of the packaged file's content."""
+    [(name, digest)] = SOURCES["digits"].fingerprints(store).items()
+    assert name == "sklearn/digits.csv"
+    assert digest == "?"
+    digits = SOURCES["digits"].load(store)
+    assert (len(digits.train_images), len(digits.test_images)) == (1200, 597)
+    assert digits.train_images.max() == 255
+    assert not store.folder.exists()

@@ -1,0 +1,278 @@
+"""The objectives against dense matrices in NumPy, and on an encoder that is exactly equivariant."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from pipeline.datasets.resident import Dataset, FixedViews
+from pipeline.objectives.batch import Batch
+from pipeline.objectives.regular import LatentAction, RegularRepresentation
+from pipeline.objectives.task import TASKS, Augmented, Unaugmented
+from pipeline.symmetry import grid_action, group_by_name
+from pipeline.training.evaluation import validate
+
+FEATURES, CLASSES, SAMPLES, DRAWS = 5, 3, 7, 2
+TASK = TASKS["classification"]
+
+
+class TableOfViews(Dataset):
+    """Every sample at every element and draw is a random vector of its own: no two coincide."""
+
+    task = "classification"
+    input_shape = (FEATURES,)
+    outputs = CLASSES
+    draws = DRAWS
+    sources: dict[str, str] = {}  # noqa: RUF012 - as the base class has it
+    views: dict[str, FixedViews] = {}  # noqa: RUF012
+
+    def __init__(self, group):
+        random = np.random.default_rng(3)
+        self.group = group
+        self.inputs = random.normal(size=(SAMPLES, group.order, DRAWS, FEATURES))
+        self.untouched = random.normal(size=(SAMPLES, FEATURES))
+        self.labels = random.integers(CLASSES, size=SAMPLES)
+
+    def size(self, source):
+        return SAMPLES
+
+    def targets(self, source, rows):
+        return torch.from_numpy(self.labels)[rows]
+
+    def plain(self, source, rows):
+        return torch.from_numpy(self.untouched)[rows]
+
+    def view(self, source, rows, elements, draws):
+        return torch.from_numpy(self.inputs)[rows, elements, draws]
+
+
+class TwoLayers(nn.Module):
+    """z = tanh(W x), outputs = V z, in float64; counts what is encoded."""
+
+    def __init__(self, latent):
+        super().__init__()
+        random = np.random.default_rng(4)
+        self.w = nn.Parameter(torch.from_numpy(random.normal(size=(latent, FEATURES))))
+        self.v = nn.Parameter(torch.from_numpy(random.normal(size=(CLASSES, latent))))
+        self.encoded = []
+
+    def encode(self, x):
+        self.encoded.append(x)
+        return torch.tanh(x @ self.w.T)
+
+    def head(self, z):
+        return z @ self.v.T
+
+    def forward(self, x):
+        return self.head(self.encode(x))
+
+
+def _batch(dataset):
+    rows = torch.tensor([6, 0, 3, 3, 5, 1])
+    random = np.random.default_rng(5)
+    a, g = (torch.from_numpy(random.integers(dataset.group.order, size=6)) for _ in range(2))
+    first, second = (torch.from_numpy(random.integers(DRAWS, size=6)) for _ in range(2))
+    return Batch(dataset, rows, a, g, first, second, torch.from_numpy(dataset.group.table.copy()))
+
+
+def _left_regular(group):
+    """[n, n, n]: R(g) e_h = e_{gh}; the Kronecker product of the factors' for a product."""
+    if group.factors:
+        left, right = map(_left_regular, group.factors)
+        return np.stack([np.kron(g, h) for g in left for h in right])
+    matrices = np.zeros((group.order,) * 3)
+    for g in range(group.order):
+        for h in range(group.order):
+            matrices[g, group.table[g, h], h] = 1
+    return matrices
+
+
+def _latent_matrices(group, dimension):
+    """block_diag(I_m ⊗ R(g), I_r), [n, d, d]."""
+    copies = dimension // group.order
+    matrices = np.stack([np.eye(dimension)] * group.order)
+    size = copies * group.order
+    matrices[:, :size, :size] = [np.kron(np.eye(copies), r) for r in _left_regular(group)]
+    return matrices
+
+
+def _cross_entropy(outputs, targets):
+    shifted = outputs - outputs.max(1, keepdims=True)
+    logs = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+    return -logs[np.arange(len(targets)), targets].mean()
+
+
+def _dense_loss(dataset, batch, w, v, strength, weights):
+    """The loss of section 1, written down again with d×d matrices."""
+    rows, a, g = batch.rows.numpy(), batch.a.numpy(), batch.g.numpy()
+    group = dataset.group
+    matrices = _latent_matrices(group, len(w))
+    # ga by its matrix: the regular representation is faithful.
+    products = [
+        next(e for e in range(group.order) if (matrices[e] == matrices[p] @ matrices[q]).all())
+        for p, q in zip(g, a, strict=True)
+    ]
+    z1 = np.tanh(dataset.inputs[rows, a, batch.first_draw] @ w.T)
+    z2 = np.tanh(dataset.inputs[rows, products, batch.second_draw] @ w.T)
+    y = dataset.labels[rows]
+    mismatch = ((matrices[g] @ z1[:, :, None])[:, :, 0] - z2) ** 2
+    return (
+        weights[0] * _cross_entropy(z1 @ v.T, y)
+        + weights[1] * _cross_entropy(z2 @ v.T, y)
+        + strength * mismatch.mean()
+    )
+
+
+def _numerical_gradient(function, point, step=1e-6):
+    gradient = np.empty_like(point)
+    for place in np.ndindex(point.shape):
+        ends = []
+        for sign in (1, -1):
+            moved = point.copy()
+            moved[place] += sign * step
+            ends.append(function(moved))
+        gradient[place] = (ends[0] - ends[1]) / (2 * step)
+    return gradient
+
+
+@pytest.mark.parametrize(
+    ("task_weights", "weights"), [("paper", (0.5, 0.5)), ("released", (1.0, 0.0))]
+)
+@pytest.mark.parametrize(("name", "latent"), [("D3", 14), ("C2xC2", 10), ("D1xC3", 7)])
+def test_loss_and_gradient_equal_the_dense_computation(name, latent, task_weights, weights):
+    """w1·L(f(x1), y) + w2·L(f(x2), y) + λ·MSE(ρ_Z(g)E(x1), E(x2)); nothing is detached."""
+    dataset, model = TableOfViews(group_by_name(name)), TwoLayers(latent)
+    batch, strength = _batch(dataset), 1.7
+    objective = RegularRepresentation({"lr": 1e-3, "lambda": strength}, task_weights=task_weights)
+    loss = objective(model, batch, TASK)
+    loss.total.backward()
+
+    w, v = model.w.detach().numpy(), model.v.detach().numpy()
+    expected = _dense_loss(dataset, batch, w, v, strength, weights)
+    assert loss.total.item() == pytest.approx(expected, abs=1e-6)
+    only_mismatch = _dense_loss(dataset, batch, w, v, 1.0, (0, 0))
+    assert loss.terms["equivariance_loss"].item() == pytest.approx(only_mismatch, abs=1e-6)
+    np.testing.assert_allclose(
+        model.w.grad.numpy(),
+        _numerical_gradient(lambda p: _dense_loss(dataset, batch, p, v, strength, weights), w),
+        atol=1e-6,
+    )
+    np.testing.assert_allclose(
+        model.v.grad.numpy(),
+        _numerical_gradient(lambda p: _dense_loss(dataset, batch, w, p, strength, weights), v),
+        atol=1e-6,
+    )
+    assert len(model.encoded) == 2
+
+
+@pytest.mark.parametrize(("objective", "view"), [(Augmented, "x1"), (Unaugmented, "x")])
+def test_baselines_encode_their_own_view_once(objective, view):
+    """The augmented baseline is L(f(x1), y), the unaugmented one L(f(x), y): one encoder pass."""
+    dataset, model = TableOfViews(group_by_name("D3")), TwoLayers(8)
+    batch = _batch(dataset)
+    loss = objective({"lr": 1e-3})(model, batch, TASK)
+    assert len(model.encoded) == 1
+    rows = batch.rows.numpy()
+    x = {
+        "x1": dataset.inputs[rows, batch.a, batch.first_draw],
+        "x": dataset.untouched[rows],
+    }[view]
+    np.testing.assert_array_equal(model.encoded[0].numpy(), x)
+    outputs = np.tanh(x @ model.w.detach().numpy().T) @ model.v.detach().numpy().T
+    expected = _cross_entropy(outputs, dataset.labels[rows])
+    assert loss.total.item() == pytest.approx(expected, abs=1e-6)
+    np.testing.assert_allclose(loss.outputs.detach().numpy(), outputs, atol=1e-12)
+    assert loss.terms == {}
+
+
+@pytest.mark.parametrize(("name", "dimension"), [("D4", 19), ("C4xC4", 66)])
+def test_the_latent_action_gathers_what_the_matrices_multiply(name, dimension):
+    group = group_by_name(name)
+    z = torch.from_numpy(np.random.default_rng(0).normal(size=(group.order, dimension)))
+    moved = LatentAction(group, dimension, "cpu")(torch.arange(group.order), z)
+    dense = _latent_matrices(group, dimension) @ z.numpy()[:, :, None]
+    np.testing.assert_array_equal(moved.numpy(), dense[:, :, 0])
+
+
+class TurnedImages(TableOfViews):
+    """Random images under the exact action of D4."""
+
+    side = 6
+    draws = 1
+    input_shape = (side**2,)
+    sources = {"val": "val"}  # noqa: RUF012
+
+    def __init__(self, group):
+        super().__init__(group)
+        random = np.random.default_rng(6)
+        self.images = torch.from_numpy(random.normal(size=(SAMPLES, self.side**2)))
+        self.action = torch.from_numpy(grid_action(group, (self.side, self.side)))
+        elements, pairs = (
+            torch.from_numpy(random.integers(group.order, size=SAMPLES)) for _ in range(2)
+        )
+        none = torch.zeros(SAMPLES, dtype=torch.int64)
+        self.views = {"val": FixedViews(elements, none, pairs, none)}
+
+    def view(self, source, rows, elements, draws):
+        return self.images[rows].gather(1, self.action[elements])
+
+
+class OrbitEncoder(nn.Module):
+    """E(x)[h] = φ(k_h x) with a non-linear φ: exactly equivariant for k_h = h⁻¹ only."""
+
+    def __init__(self, action, elements):
+        super().__init__()
+        self.preimages = action[elements]  # [n, pixels]
+        self.weight = nn.Parameter(torch.linspace(-1, 1, action.shape[1], dtype=torch.float64))
+
+    def encode(self, x):
+        return torch.tanh(x[:, self.preimages] @ self.weight)
+
+    def head(self, z):
+        return z[:, :CLASSES]
+
+
+@pytest.mark.parametrize(
+    ("elements", "equivariant"),
+    [
+        pytest.param("inverse", True, id="h⁻¹x"),
+        pytest.param("itself", False, id="hx: equivariant for the right regular one"),
+        pytest.param("shuffled", False, id="coordinates in another order"),
+    ],
+)
+def test_an_exactly_equivariant_encoder_has_no_equivariance_loss(elements, equivariant):
+    """In training (the objective's term) and in validation (loss and relative error)."""
+    group = group_by_name("D4")
+    dataset = TurnedImages(group)
+    order = {
+        "inverse": group.inverse,
+        "itself": np.arange(group.order),
+        "shuffled": np.roll(group.inverse, 1),
+    }[elements]
+    model = OrbitEncoder(dataset.action, torch.from_numpy(order.copy()))
+    table = torch.from_numpy(group.table.copy())
+    everything = torch.arange(SAMPLES)
+    a, g = dataset.views["val"].elements, dataset.views["val"].pair_elements
+    none = torch.zeros_like(everything)
+    batch = Batch(dataset, everything, a, g, none, none, table)
+    training = RegularRepresentation({"lambda": 1.0})(model, batch, TASK)
+    action = LatentAction(group, group.order, "cpu")
+    scores = validate(model, dataset, action, table, "cpu")
+    errors = [
+        float(training.terms["equivariance_loss"]),
+        scores["equivariance_loss"],
+        scores["equivariance_error"],
+    ]
+    if equivariant:
+        assert max(errors) < 1e-6
+    else:
+        assert min(errors) > 1e-2
+    # The relative error is the loss over the latent's variance: recomputed with matrices.
+    matrices = _latent_matrices(group, group.order)[g]
+    z1, z2 = (model.encode(x).detach().numpy() for x in (batch.x1, batch.x2))
+    mismatch = (matrices @ z1[:, :, None])[:, :, 0] - z2
+    spread = ((z2 - z2.mean(0)) ** 2).sum()
+    assert scores["equivariance_loss"] == pytest.approx((mismatch**2).mean(), abs=1e-9)
+    assert scores["equivariance_error"] == pytest.approx((mismatch**2).sum() / spread, abs=1e-9)
