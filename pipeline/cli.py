@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
@@ -72,7 +71,7 @@ def run(
     Example: equigrid run ddmnist --profile small --workspace /data/equigrid
     """
     from pipeline.config import load_experiment
-    from pipeline.orchestration.dispatch import Dispatcher, InProcess
+    from pipeline.orchestration.dispatch import Dispatcher
     from pipeline.orchestration.workspace import Workspace
     from stages.display import Display
     from stages.run import run as run_stages
@@ -83,6 +82,8 @@ def run(
     def dispatcher() -> Dispatcher:
         retries = experiment.space.retries
         if in_process:
+            from pipeline.orchestration.in_process import InProcess
+
             return InProcess(space, retries)
         from pipeline.orchestration.ray_tune import RayTune
 
@@ -156,7 +157,8 @@ def tables(
     from pipeline.config import load_experiment
     from pipeline.orchestration.workspace import Workspace
     from stages import tables as stage
-    from stages.rebuild import plan_from_mlflow, plan_from_records
+    from stages.forecast import plan_from_records
+    from stages.rebuild import plan_from_mlflow
 
     experiment, space = load_experiment(name, profile), Workspace(workspace)
     source = plan_from_mlflow if from_mlflow else plan_from_records

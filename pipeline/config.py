@@ -93,7 +93,7 @@ class Grid(Strict):
 class RowSpec(Strict):
     model: Component
     objective: Component | None = None
-    grid: Grid = Grid()
+    grid: Grid = Field(default_factory=lambda: Grid.model_validate({}))
     grid_for: dict[str, Grid] = {}
 
 
@@ -294,10 +294,14 @@ def _resolve(path: Path, profile: str | None, located: Located) -> Experiment:
         context = details.get("ctx", {})
         place = tuple(p for p in details["loc"] if not str(p).startswith(("function-", "list[")))
         if details["type"] == "refused":
-            raise _located_error(path, located, (*place, *context["path"]), context["message"]) from None
+            raise _located_error(
+                path, located, (*place, *context["path"]), context["message"]
+            ) from None
         value = details["input"]
         shown = "" if details["type"] == "missing" else f" {value!r}:"
-        raise _located_error(path, located, place, f"{shown.strip()} {details['msg']}".strip()) from None
+        raise _located_error(
+            path, located, place, f"{shown.strip()} {details['msg']}".strip()
+        ) from None
     except PydanticCustomError as error:
         context = error.context or {}
         raise _located_error(path, located, tuple(context["path"]), context["message"]) from None
@@ -422,10 +426,10 @@ def _row(name: str, spec: RowSpec, datasets: Mapping[str, Dataset]) -> Row:
     for dataset in spec.grid_for:
         if dataset not in datasets:
             known = ", ".join(datasets)
-            raise _refuse(f"no dataset {dataset!r}; there are: {known}", *place, "grid_for", dataset)
-    grids = {
-        dataset: _points(name, spec, dataset, objective.searched) for dataset in datasets
-    }
+            raise _refuse(
+                f"no dataset {dataset!r}; there are: {known}", *place, "grid_for", dataset
+            )
+    grids = {dataset: _points(name, spec, dataset, objective.searched) for dataset in datasets}
     if objective.needs_latent:
         latent = settings.get("latent")
         for dataset, resolved in datasets.items():
@@ -444,7 +448,10 @@ def _points(
 ) -> tuple[Mapping[str, float], ...]:
     values: dict[str, list[float] | None] = {}
     place: tuple[str, ...] = ("rows", name, "grid")
-    for where, grid in ((place, spec.grid), (("rows", name, "grid_for", dataset), spec.grid_for.get(dataset))):
+    for where, grid in (
+        (place, spec.grid),
+        (("rows", name, "grid_for", dataset), spec.grid_for.get(dataset)),
+    ):
         for key, given in () if grid is None else (("lr", grid.lr), ("lambda", grid.strengths)):
             if given is None:
                 continue

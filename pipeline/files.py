@@ -65,7 +65,7 @@ def write_atomically(path: Path, data: bytes | str, *, durable: bool = True) -> 
         temporary.write_bytes(data.encode() if isinstance(data, str) else data)
 
 
-class Locked(Exception):
+class LockedError(Exception):
     """Another process holds the lock; the text says which."""
 
 
@@ -73,7 +73,7 @@ class Locked(Exception):
 def locked(path: Path, *, wait: bool, label: str = "") -> Iterator[None]:
     """Hold an exclusive lock on a file; the kernel releases it when the holder dies.
 
-    With wait=False a held lock raises Locked with what the holder wrote into the file.
+    With wait=False a held lock raises LockedError with what the holder wrote into the file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as file:
@@ -81,7 +81,7 @@ def locked(path: Path, *, wait: bool, label: str = "") -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             file.seek(0)
-            raise Locked(file.read().strip() or "an unnamed process") from None
+            raise LockedError(file.read().strip() or "an unnamed process") from None
         file.truncate(0)
         file.write(label)
         file.flush()

@@ -10,11 +10,12 @@ import importlib
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from pipeline.files import InputError
 
 Value = bool | int | float | str
+Entry = TypeVar("Entry")
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ def dataset_builder(name: str) -> Any:
     return load(name if is_external(name) else _known("dataset builder", name, DATASETS))
 
 
-def _known(kind: str, name: str, entries: Mapping[str, Any]) -> Any:
+def _known(kind: str, name: str, entries: Mapping[str, Entry]) -> Entry:
     if name not in entries:
         allowed = ", ".join(sorted(entries))
         raise InputError(f"unknown {kind} {name!r}; allowed: {allowed}, or module:object")

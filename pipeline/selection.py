@@ -24,9 +24,7 @@ class Selection:
     failed: int
 
 
-def select(
-    trials: Sequence[Trial], results: Mapping[str, Result], score: str
-) -> Selection | None:
+def select(trials: Sequence[Trial], results: Mapping[str, Result], score: str) -> Selection | None:
     """The best validation score over the grid; ties: lower λ, then lower lr; None without any.
 
     A point counts only when every one of its seeds has finished.

@@ -18,7 +18,7 @@ class _Loader(yaml.SafeLoader):
     """PyYAML follows YAML 1.1, which wants a dot in a float."""
 
 
-_Loader.add_implicit_resolver(  # type: ignore[no-untyped-call]
+_Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
 )
 
@@ -66,7 +66,7 @@ def parse(text: str, source: str) -> Located:
             return mapping
         if isinstance(node, yaml.SequenceNode):
             return [construct(item, (*path, n)) for n, item in enumerate(node.value)]
-        return loader.construct_object(node)  # type: ignore[no-untyped-call]
+        return loader.construct_object(node)
 
     try:
         root = loader.get_single_node()
@@ -79,7 +79,7 @@ def parse(text: str, source: str) -> Located:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"{source}: not YAML: {error}") from None
     finally:
-        loader.dispose()  # type: ignore[no-untyped-call]
+        loader.dispose()
     return Located(value, lines)
 
 

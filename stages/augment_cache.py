@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.datasets.recipe import builder_of
-from pipeline.datasets.store import DamagedFile, Progress, read_arrays, write_arrays
-from pipeline.orchestration.worker import PreparedData
+from pipeline.datasets.store import DamagedFileError, Progress, read_arrays, write_arrays
+from pipeline.orchestration.dispatch import PreparedData
 from pipeline.orchestration.workspace import Workspace
 
 log = logging.getLogger("equigrid")
@@ -25,7 +25,7 @@ def augment_cache(
         if path.exists():
             try:
                 return PreparedData(base_sha256, read_arrays(path, identity)[1])
-            except DamagedFile as error:
+            except DamagedFileError as error:
                 log.warning("%s; building it again", error)
         begun = time.monotonic()
         base, _ = read_arrays(workspace.data_file(recipe), expected_hash=base_sha256)

@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline.datasets.raw import RawStore
 from pipeline.datasets.recipe import builder_of
-from pipeline.datasets.store import DamagedFile, Progress, read_arrays, write_arrays
+from pipeline.datasets.store import DamagedFileError, Progress, read_arrays, write_arrays
 from pipeline.orchestration.workspace import Workspace
 
 log = logging.getLogger("equigrid")
@@ -24,14 +24,14 @@ def data_build(
 ) -> str:
     """Make the base arrays, or verify those that are there; returns their SHA-256.
 
-    Raises MissingRawData where a raw file can neither be found nor fetched.
+    Raises MissingRawDataError where a raw file can neither be found nor fetched.
     """
     path = workspace.data_file(recipe)
     with workspace.building(path):
         if path.exists():
             try:
                 return read_arrays(path, identity(recipe))[1]
-            except DamagedFile as error:
+            except DamagedFileError as error:
                 log.warning("%s; building it again", error)
         begun = time.monotonic()
         arrays = builder_of(recipe).build(raw, progress)

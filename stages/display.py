@@ -11,8 +11,8 @@ from rich.live import Live
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from pipeline.orchestration.dispatch import Slice
 from pipeline.orchestration.plan import Plan
-from pipeline.orchestration.worker import Slice
 from pipeline.record import Record
 from pipeline.registry import higher_is_better
 from pipeline.trial import Trial

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from pipeline.orchestration.dispatch import Dispatcher
+from pipeline.orchestration.dispatch import Dispatcher, PreparedData, Slice
 from pipeline.orchestration.plan import Plan
-from pipeline.orchestration.worker import PreparedData, Slice
 from pipeline.orchestration.workspace import Workspace
 from pipeline.tracking.writer import Writer
 from pipeline.trial import Role, Trial

@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import Experiment
-from pipeline.datasets.raw import MissingRawData, RawStore
+from pipeline.datasets.raw import MissingRawDataError, RawStore
 from pipeline.files import InputError
-from pipeline.orchestration.dispatch import Dispatcher
+from pipeline.orchestration.dispatch import Dispatcher, PreparedData
 from pipeline.orchestration.plan import Plan, plan_from_workspace
-from pipeline.orchestration.worker import PreparedData
 from pipeline.orchestration.workspace import Workspace
 from pipeline.record import Record
 from pipeline.reporting.table import Table
@@ -61,19 +60,21 @@ def prepare_data(
             base[name] = data_build(workspace, recipe, raw, progress)
             # Only now: a file that was fetched may turn out to be another than the official one.
             data.recipes[name] = recipe
-        except MissingRawData as error:
+        except MissingRawDataError as error:
             log.warning("%s", error)
             data.gaps[name] = str(error)
     if not data.recipes:
         raise InputError(f"no dataset can be had: {next(iter(data.gaps.values()))}")
     display.end("data build", ", ".join(f"{name} {digest[:8]}" for name, digest in base.items()))
     display.begin("augment cache")
-    for name, recipe in data.recipes.items():
+    for name in data.recipes:
 
         def progress(done: int, total: int, name: str = name) -> None:
             display.progress("augment cache", name, done, total)
 
-        data.prepared[data_key(recipe)] = augment_cache(workspace, recipe, base[name], progress)
+        data.prepared[data_key(data.recipes[name])] = augment_cache(
+            workspace, data.recipes[name], base[name], progress
+        )
     sizes = [workspace.cache_file(recipe).stat().st_size for recipe in data.recipes.values()]
     display.end("augment cache", f"{sum(sizes) / 1e6:.1f} MB")
     return data
@@ -134,7 +135,9 @@ def _counts(plan: Plan, role: str, ran: int) -> str:
     trials = [trial for group in groups.values() for trial in group]
     done = sum(map(plan.is_finished, trials))
     failed = sum(map(plan.is_failed, trials))
-    return f"{done}/{len(trials)} finished, {ran} run now" + (f", {failed} failed" if failed else "")
+    return f"{done}/{len(trials)} finished, {ran} run now" + (
+        f", {failed} failed" if failed else ""
+    )
 
 
 def send_untracked(plan: Plan, workspace: Workspace, writer: Writer) -> None:

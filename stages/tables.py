@@ -94,7 +94,9 @@ def _notes(plan: Plan) -> list[str]:
         f"{space.training.batch_size} are tested."
     ]
     if space.published:
-        notes.append(f"Published figures: the paper's {space.published.replace('table', 'table ')}.")
+        notes.append(
+            f"Published figures: the paper's {space.published.replace('table', 'table ')}."
+        )
         if not experiment.is_published_setting:
             notes.append("This profile is not the published setting: expect other figures.")
     for (row, dataset), selection in plan.selections.items():

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.datasets.raw import RawStore
+from pipeline.datasets.raw import RawFile, RawStore
 from pipeline.datasets.store import Arrays, Progress
 from pipeline.symmetry import FiniteGroup
 
@@ -47,9 +47,14 @@ class Builder(ABC):
     def train_size(self) -> int:
         """Training samples an epoch."""
 
+    @property
+    def raw_files(self) -> tuple[RawFile, ...]:
+        """The raw files the build reads from the raw folder."""
+        return ()
+
     def raw_fingerprints(self, raw: RawStore) -> dict[str, str]:
-        """SHA-256 of the content of every raw file the build reads."""
-        return {}
+        """SHA-256 of the content of everything raw that the build reads."""
+        return {file.name: raw.fingerprint(file) for file in self.raw_files}
 
     @abstractmethod
     def build(self, raw: RawStore, progress: Progress) -> Arrays:

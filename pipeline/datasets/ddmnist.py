@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.datasets.builder import Builder, Parameters, fixed_views, random_stream
 from pipeline.datasets.digits import SOURCES, Digits
-from pipeline.datasets.raw import RawStore
+from pipeline.datasets.raw import RawFile, RawStore
 from pipeline.datasets.store import Arrays, Progress
 from pipeline.symmetry import FiniteGroup, grid_action, is_exact_on_grids
 
@@ -90,8 +90,12 @@ class DDMNIST(Builder):
     def train_size(self) -> int:
         return self.labels * self.parameters.per_label.train
 
+    @property
+    def raw_files(self) -> tuple[RawFile, ...]:
+        return self.source.files
+
     def raw_fingerprints(self, raw: RawStore) -> dict[str, str]:
-        return self.source.fingerprints(raw)
+        return super().raw_fingerprints(raw) | self.source.packaged()
 
     def build(self, raw: RawStore, progress: Progress) -> Arrays:
         """Pairs by label (tens · digits + units), drawn uniformly with replacement per split."""
@@ -126,15 +130,13 @@ class DDMNIST(Builder):
     @property
     def draws(self) -> int:
         """Artefact draws of a pair: R for each of its digits."""
-        return self.parameters.artefacts.draws ** 2 if self.parameters.artefacts else 1
+        return self.parameters.artefacts.draws**2 if self.parameters.artefacts else 1
 
     def augment(self, base: Arrays, progress: Progress) -> Arrays:
         arrays: dict[str, Any] = {}
         for split in ("val", "test"):
             size = len(base[f"{split}/labels"])
-            arrays |= fixed_views(
-                self.parameters.seed, split, size, self.group.order, self.draws
-            )
+            arrays |= fixed_views(self.parameters.seed, split, size, self.group.order, self.draws)
         if self.parameters.artefacts is None:
             side = self.source.side
             arrays["action"] = grid_action(self.factor, (side, side))
@@ -145,11 +147,8 @@ class DDMNIST(Builder):
         done = 0
         for split in ("train", "val", "test"):
             images = base[f"{split}/digits"]
-            orbit = np.empty(
-                (*images.shape[:2], self.factor.order, self.parameters.artefacts.draws)
-                + images.shape[2:],
-                np.uint8,
-            )
+            slots, draws = images.shape[:2], self.parameters.artefacts.draws
+            orbit = np.empty((*slots, self.factor.order, draws, *images.shape[2:]), np.uint8)
             stream = random_stream(self.parameters.seed, "artefacts", split)
             for start in range(0, len(images), 500):
                 chunk = images[start : start + 500]

@@ -32,7 +32,9 @@ class ResidentDDMNIST(Dataset):
         self._labels, self._digits, self._orbits = {}, {}, {}
         for source in ("train", "val", "test"):
             self._labels[source] = on_device(arrays[f"{source}/labels"], device)
-            self._digits[source] = on_device(arrays[f"{source}/digits"], device).reshape(-1, side**2)
+            self._digits[source] = on_device(arrays[f"{source}/digits"], device).reshape(
+                -1, side**2
+            )
             if self._artefacts:
                 orbit = on_device(arrays[f"{source}/orbit"], device)
                 self._orbits[source] = orbit.reshape(-1, side**2)

@@ -32,9 +32,12 @@ class Digits:
 
 @dataclass(frozen=True)
 class DigitSource:
+    """files: in the raw folder. packaged: SHA-256 of what comes with an installed package."""
+
     side: int
     load: Callable[[RawStore], Digits]
-    fingerprints: Callable[[RawStore], dict[str, str]]
+    files: tuple[RawFile, ...] = ()
+    packaged: Callable[[], dict[str, str]] = dict
 
 
 def _mnist_file(name: str, digest: str) -> RawFile:
@@ -88,7 +91,7 @@ def _load_sklearn_digits(raw: RawStore) -> Digits:
     return Digits(images[:1200], labels[:1200], images[1200:], labels[1200:])
 
 
-def _sklearn_digits_fingerprint(raw: RawStore) -> dict[str, str]:
+def _sklearn_digits_fingerprint() -> dict[str, str]:
     spec = importlib.util.find_spec("sklearn")
     if spec is None or spec.origin is None:
         raise InputError("source digits: scikit-learn is not installed")
@@ -97,8 +100,6 @@ def _sklearn_digits_fingerprint(raw: RawStore) -> dict[str, str]:
 
 
 SOURCES = {
-    "mnist": DigitSource(
-        28, _load_mnist, lambda raw: {file.name: raw.fingerprint(file) for file in MNIST_FILES}
-    ),
-    "digits": DigitSource(8, _load_sklearn_digits, _sklearn_digits_fingerprint),
+    "mnist": DigitSource(28, _load_mnist, files=MNIST_FILES),
+    "digits": DigitSource(8, _load_sklearn_digits, packaged=_sklearn_digits_fingerprint),
 }

@@ -13,7 +13,7 @@ from pipeline.files import InputError, sha256
 log = logging.getLogger("equigrid")
 
 
-class MissingRawData(InputError):
+class MissingRawDataError(InputError):
     """A raw file is neither here nor to be had from its source."""
 
 
@@ -50,7 +50,7 @@ class RawStore:
         return self._hashes[file.name]
 
     def content(self, file: RawFile) -> bytes:
-        """The decompressed content; MissingRawData names the file, its place and its source."""
+        """The decompressed content; MissingRawDataError names file, place and source."""
         path = self.folder / file.name
         downloaded = not path.exists()
         if downloaded:
@@ -63,7 +63,9 @@ class RawStore:
         if found != file.sha256:
             if downloaded:
                 path.unlink()
-                raise MissingRawData(f"{file.url}: content has SHA-256 {found}, not the official")
+                raise MissingRawDataError(
+                    f"{file.url}: content has SHA-256 {found}, not the official"
+                )
             if file.name not in self._hashes:
                 log.warning(
                     "%s: SHA-256 %s is not the official %s; used as it is, and tracked",
@@ -82,7 +84,7 @@ class RawStore:
                 file.url, known_hash=None, fname=path.name, path=path.parent, progressbar=True
             )
         except (OSError, ValueError) as error:
-            raise MissingRawData(
+            raise MissingRawDataError(
                 f"{file.name} is missing: put it at {path} (its source {file.url} "
                 f"could not be reached: {type(error).__name__})"
             ) from error

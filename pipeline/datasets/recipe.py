@@ -26,7 +26,9 @@ def group_named(name: str) -> FiniteGroup:
     return group
 
 
-def recipe_of(builder_name: str, group_name: str, builder: Builder, raw: RawStore) -> dict[str, Any]:
+def recipe_of(
+    builder_name: str, group_name: str, builder: Builder, raw: RawStore
+) -> dict[str, Any]:
     """Builder, version, group, parameters with all defaults, SHA-256 of the raw files."""
     return {
         "builder": builder_name,

@@ -51,7 +51,7 @@ def orbit_with_artefacts(
     mirrored = torch.linalg.det(target) < 0
     mirror = torch.diag(torch.tensor([-1.0, 1.0]))
     rotation = torch.where(mirrored[:, None, None], target @ mirror, target)
-    pixels = torch.from_numpy(images).float()[:, :, None, None]
+    pixels = torch.from_numpy(images.astype(np.float32))[:, :, None, None]
     pixels = pixels.expand(n, slots, elements, draws, side, side).reshape(-1, side, side)
     pixels = torch.where(mirrored[:, None, None], pixels.flip(-1), pixels)
     once = transform_images(pixels, turn)

@@ -21,7 +21,7 @@ FORMAT = 1
 _BLOCK = 1 << 24
 
 
-class DamagedFile(Exception):
+class DamagedFileError(Exception):
     """A file is not what it says it is; the text names it and what is wrong."""
 
 
@@ -31,9 +31,9 @@ def content_hash(arrays: Arrays, identity: Mapping[str, Any]) -> str:
     for name in sorted(arrays):
         array = arrays[name]
         digest.update(f"{name}:{array.dtype.str}:{array.shape}".encode())
-        flat = array.reshape(-1).view(np.uint8) if array.size else b""
+        flat = array.reshape(-1).view(np.uint8)
         for start in range(0, len(flat), _BLOCK):
-            digest.update(flat[start : start + _BLOCK])
+            digest.update(flat[start : start + _BLOCK].data)
     return digest.hexdigest()
 
 
@@ -61,12 +61,12 @@ def read_arrays(
     """Memory-map every array of a file; returns them (read-only) and the content's SHA-256.
 
     With expected_hash (of a file verified before on this machine) the bytes are not hashed again.
-    Raises DamagedFile where the file cannot be opened or is not what is asked for.
+    Raises DamagedFileError where the file cannot be opened or is not what is asked for.
     """
     try:
         with h5py.File(path, "r") as file:
             if file.attrs["format"] != FORMAT:
-                raise DamagedFile(f"{path}: format {file.attrs['format']}, expected {FORMAT}")
+                raise DamagedFileError(f"{path}: format {file.attrs['format']}, expected {FORMAT}")
             stored_identity = str(file.attrs["identity"])
             stored_hash = str(file.attrs["content_sha256"])
             places: dict[str, tuple[Any, tuple[int, ...], int | None]] = {}
@@ -83,14 +83,18 @@ def read_arrays(
             for name, (dtype, shape, offset) in places.items()
         }
     except (OSError, KeyError, ValueError, RuntimeError) as error:
-        raise DamagedFile(f"{path}: cannot be read: {error}") from error
+        raise DamagedFileError(f"{path}: cannot be read: {error}") from error
     if identity is not None and stored_identity != canonical_json(dict(identity)):
-        raise DamagedFile(f"{path}: holds something else than its name says")
+        raise DamagedFileError(f"{path}: holds something else than its name says")
     if expected_hash is not None:
         if stored_hash != expected_hash:
-            raise DamagedFile(f"{path}: content {stored_hash[:12]}, expected {expected_hash[:12]}")
+            raise DamagedFileError(
+                f"{path}: content {stored_hash[:12]}, expected {expected_hash[:12]}"
+            )
         return arrays, stored_hash
     found = content_hash(arrays, json.loads(stored_identity))
     if found != stored_hash:
-        raise DamagedFile(f"{path}: content hashes to {found[:12]}, its label is {stored_hash[:12]}")
+        raise DamagedFileError(
+            f"{path}: content hashes to {found[:12]}, its label is {stored_hash[:12]}"
+        )
     return arrays, stored_hash

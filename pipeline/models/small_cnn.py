@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import cast
 
 import torch
@@ -20,7 +21,7 @@ class SmallCNN(nn.Module):
         super().__init__()
         channels = (input_shape[0], width, 2 * width, 2 * width)
         layers: list[nn.Module] = []
-        for index, (inputs, features) in enumerate(zip(channels, channels[1:], strict=False)):
+        for index, (inputs, features) in enumerate(pairwise(channels)):
             stride = 1 if index == 0 else 2
             layers += [
                 nn.Conv2d(inputs, features, 3, stride=stride, padding=1),

@@ -52,7 +52,9 @@ class Plan:
         ]
 
     def all_trials(self) -> list[Trial]:
-        return [trial for groups in (self.grid, self.finals) for ts in groups.values() for trial in ts]
+        return [
+            trial for groups in (self.grid, self.finals) for ts in groups.values() for trial in ts
+        ]
 
     @property
     def is_complete(self) -> bool:
@@ -64,7 +66,9 @@ class Plan:
         )
 
 
-def grid_trials(experiment: Experiment, recipes: Mapping[str, Mapping[str, Any]]) -> dict[Group, tuple[Trial, ...]]:
+def grid_trials(
+    experiment: Experiment, recipes: Mapping[str, Mapping[str, Any]]
+) -> dict[Group, tuple[Trial, ...]]:
     """Every (row, dataset)'s grid, over its seeds; empty for trivial rows."""
     return {
         (row, dataset): tuple(
@@ -105,9 +109,7 @@ def make_plan(
             experiment.trial(row, dataset, point, seed, "final", recipes[dataset])
             for seed in experiment.seeds(row, "final")
         )
-    return Plan(
-        experiment, grid, finals, selections, tuple(unselected), results, failures, gaps
-    )
+    return Plan(experiment, grid, finals, selections, tuple(unselected), results, failures, gaps)
 
 
 def known_results(workspace: Workspace, keys: set[str]) -> dict[str, Result]:

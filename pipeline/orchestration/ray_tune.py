@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import ResourcesSpec
-from pipeline.orchestration.dispatch import SLICE_SECONDS, Report
-from pipeline.orchestration.worker import PreparedData, Slice, Worker
+from pipeline.orchestration.dispatch import SLICE_SECONDS, PreparedData, Report, Slice
+from pipeline.orchestration.worker import Worker
 from pipeline.orchestration.workspace import Failure, Workspace
 from pipeline.trial import Trial
 
@@ -73,7 +73,9 @@ class _Reporter(Callback):  # type: ignore[misc]
         # Tune pickles its callbacks to disk; this one holds live objects and is never restored.
         return (object, ())
 
-    def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: Any, **_: Any) -> None:
+    def on_trial_result(
+        self, iteration: int, trials: Any, trial: Any, result: Any, **_: Any
+    ) -> None:
         ours = Trial.from_dict(trial.config["trial"])
         piece = Slice(**result["slice"])
         if piece.state in ("finished", "failed"):

@@ -15,29 +15,11 @@ import torch
 from pipeline.datasets.recipe import builder_of
 from pipeline.datasets.resident import Dataset
 from pipeline.datasets.store import read_arrays
-from pipeline.files import Locked
+from pipeline.files import LockedError
+from pipeline.orchestration.dispatch import PreparedData, Slice
 from pipeline.orchestration.workspace import Failure, Workspace
-from pipeline.record import Epoch
 from pipeline.training.run import TrialRun, choose_device
 from pipeline.trial import Trial, data_key
-
-
-@dataclass(frozen=True)
-class PreparedData:
-    """The verified content hashes of a dataset's two files, by data key."""
-
-    base_sha256: str
-    cache_sha256: str
-
-
-@dataclass(frozen=True)
-class Slice:
-    """What happened since the last one. state: training, waiting, finished or failed."""
-
-    state: str
-    epochs: tuple[Epoch, ...] = ()
-    reason: str = ""
-    epochs_done: int = 0
 
 
 @dataclass
@@ -80,7 +62,7 @@ class Worker:
         assert self._trial is not None
         try:
             return self._advance(seconds)
-        except Locked:
+        except LockedError:
             # An orphan of a killed driver still trains it: it finishes or dies with its raylet.
             time.sleep(min(seconds, 0.5))
             return Slice("waiting")

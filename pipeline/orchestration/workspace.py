@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.files import InputError, Locked, locked, write_atomically
+from pipeline.files import InputError, LockedError, locked, write_atomically
 from pipeline.record import Record
 from pipeline.trial import Trial, data_key
 
@@ -39,7 +39,9 @@ class Workspace:
         self.root = root.resolve()
 
     def data_file(self, recipe: Mapping[str, Any]) -> Path:
-        return self.root / "data" / f"{recipe['builder'].replace(':', '.')}-{data_key(recipe)[:16]}.h5"
+        return (
+            self.root / "data" / f"{recipe['builder'].replace(':', '.')}-{data_key(recipe)[:16]}.h5"
+        )
 
     def cache_file(self, recipe: Mapping[str, Any]) -> Path:
         return self.root / "cache" / self.data_file(recipe).name
@@ -76,7 +78,7 @@ class Workspace:
         return self.root / "artifacts"
 
     def claim(self, key: str) -> AbstractContextManager[None]:
-        """The exclusive right to train a key; raises Locked while another process has it."""
+        """The exclusive right to train a key; raises LockedError while another process has it."""
         return locked(self.root / "claims" / key, wait=False, label=_who())
 
     def building(self, path: Path) -> AbstractContextManager[None]:
@@ -89,7 +91,7 @@ class Workspace:
         try:
             with locked(self.root / "driver.lock", wait=False, label=_who()):
                 yield
-        except Locked as other:
+        except LockedError as other:
             raise InputError(
                 f"{self.root}: in use by another run ({other}); wait for it or end it"
             ) from None

@@ -68,9 +68,7 @@ def _errors(table: Table) -> list[list[str]]:
             continue
         line = [row]
         for dataset in datasets:
-            cell = next(
-                c for (r, _), c in table.cells.items() if r == row and c.dataset == dataset
-            )
+            cell = next(c for (r, _), c in table.cells.items() if r == row and c.dataset == dataset)
             errors = cell.equivariance
             line.append(f"{sum(errors) / len(errors):.3g}" if errors else DASH)
         lines.append(line)

@@ -37,6 +37,4 @@ def grid_action(group: FiniteGroup, shape: tuple[int, ...]) -> Indices:
 
 def is_exact_on_grids(group: FiniteGroup) -> bool:
     """Whether every matrix is a signed permutation, so that cubes of pixels map to themselves."""
-    return group.matrices is not None and bool(
-        np.isin(group.matrices, (-1.0, 0.0, 1.0)).all()
-    )
+    return group.matrices is not None and bool(np.isin(group.matrices, (-1.0, 0.0, 1.0)).all())

@@ -37,9 +37,10 @@ class FiniteGroup:
         everything = np.arange(n)
         if self.table.shape != (n, n) or n == 0:
             raise ValueError(f"group {self.name}: the multiplication table is not square")
-        if not (np.sort(self.table, axis=0) == everything[:, None]).all() or not (
-            np.sort(self.table, axis=1) == everything
-        ).all():
+        if (
+            not (np.sort(self.table, axis=0) == everything[:, None]).all()
+            or not (np.sort(self.table, axis=1) == everything).all()
+        ):
             raise ValueError(f"group {self.name}: a row or column is not a permutation")
         if not (self.table[0] == everything).all() or not (self.table[:, 0] == everything).all():
             raise ValueError(f"group {self.name}: element 0 is not the identity")
@@ -71,7 +72,8 @@ class FiniteGroup:
     @cached_property
     def inverse(self) -> Indices:
         """[n]: `inverse[g]` is g⁻¹."""
-        return np.argmax(self.table == 0, axis=1).astype(np.int64)
+        inverse: Indices = np.argmax(self.table == 0, axis=1).astype(np.int64)
+        return inverse
 
     @property
     def is_abelian(self) -> bool:

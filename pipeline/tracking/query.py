@@ -64,9 +64,7 @@ def _result(run: Run) -> Result:
             if name.startswith("test/"):
                 _, split, metric = name.split("/")
                 test.setdefault(split, {})[metric] = value
-    return Result(
-        tags["run_key"], validation, test, int(values["parameters"]), tags["hardware"]
-    )
+    return Result(tags["run_key"], validation, test, int(values["parameters"]), tags["hardware"])
 
 
 def fetch_record(store: Store, run_id: str, folder: Path) -> Record:

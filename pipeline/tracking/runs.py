@@ -139,7 +139,9 @@ def metrics(record: Record, role: str) -> list[Metric]:
     if role == "final":
         for split, scores in (record.test or {}).items():
             summary |= {f"test/{split}/{name}": value for name, value in scores.items()}
-    entries += [Metric(name, float(value), end, record.best_epoch) for name, value in summary.items()]
+    entries += [
+        Metric(name, float(value), end, record.best_epoch) for name, value in summary.items()
+    ]
     return entries
 
 

@@ -15,7 +15,7 @@ EVALUATION_BATCH = 500
 
 
 def _chunks(size: int, device: torch.device | str) -> tuple[Tensor, ...]:
-    return torch.arange(size, device=device).split(EVALUATION_BATCH)
+    return torch.split(torch.arange(size, device=device), EVALUATION_BATCH)
 
 
 def evaluate(model: Any, dataset: Dataset, split: str, device: str) -> dict[str, float]:

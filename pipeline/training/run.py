@@ -31,7 +31,8 @@ from pipeline.training.evaluation import evaluate, validate
 from pipeline.training.streams import stream, stream_seed
 from pipeline.trial import Trial
 
-class TrainingDiverged(Exception):
+
+class TrainingDivergedError(Exception):
     """The loss is no longer a finite number."""
 
 
@@ -58,9 +59,7 @@ def build_model(trial: Trial, dataset: Dataset, device: str) -> Any:
         return load(entry.target)(dataset.targets("train", rows), dataset.outputs).to(device)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_seed(trial.seed, "initialisation"))
-        model = load(entry.target)(
-            dataset.input_shape, dataset.outputs, **_settings(trial.model)
-        )
+        model = load(entry.target)(dataset.input_shape, dataset.outputs, **_settings(trial.model))
     if len(dataset.input_shape) == 3:
         # A third faster on a CPU: 0.97 → 0.65 s a step of 256 double digits.
         model = model.to(memory_format=torch.channels_last)
@@ -131,7 +130,8 @@ class TrialRun:
             return True
         settings = self.trial.training
         epoch = len(self.history)
-        return epoch >= settings["epochs"] or epoch - self.best_epoch >= settings["patience"] > 0
+        stale = epoch - self.best_epoch >= settings["patience"]
+        return bool(epoch >= settings["epochs"] or stale)
 
     @property
     def _select(self) -> str:
@@ -153,7 +153,7 @@ class TrialRun:
     def run_epoch(self) -> Epoch:
         """Train one epoch and validate; writes the checkpoint and a line of the journal.
 
-        Raises TrainingDiverged where a loss is not finite.
+        Raises TrainingDivergedError where a loss is not finite.
         """
         begun = time.perf_counter()
         number = len(self.history) + 1
@@ -163,7 +163,7 @@ class TrialRun:
         row |= {f"val_{name}": value for name, value in scores.items()}
         broken = [name for name, value in row.items() if not math.isfinite(value)]
         if broken:
-            raise TrainingDiverged(f"{broken[0]} is {row[broken[0]]} in epoch {number}")
+            raise TrainingDivergedError(f"{broken[0]} is {row[broken[0]]} in epoch {number}")
         best = self.history[self.best_epoch - 1][self._select] if self.best_epoch else None
         self.history.append(row)
         if is_better(self._select, row[self._select], best):
@@ -182,7 +182,9 @@ class TrialRun:
         # One stream a name and epoch: a resumed trial needs no generator state.
         shuffled = torch.randperm(size, generator=stream(seed, "order", number)).to(self.device)
         draws = {
-            name: torch.randint(bound, (size,), generator=stream(seed, name, number)).to(self.device)
+            name: torch.randint(bound, (size,), generator=stream(seed, name, number)).to(
+                self.device
+            )
             for name, bound in (
                 ("augmentation", order),
                 ("pair", order),
@@ -193,8 +195,8 @@ class TrialRun:
         self.model.train()
         sums: dict[str, torch.Tensor] = {}
         outputs, targets = [], []
-        for places in torch.arange(size, device=self.device).split(
-            self.trial.training["batch_size"]
+        for places in torch.split(
+            torch.arange(size, device=self.device), int(self.trial.training["batch_size"])
         ):
             if len(places) == 1 and size > 1:
                 continue  # batch normalisation has no variance of a single sample
@@ -272,4 +274,3 @@ class TrialRun:
             for split in self.dataset.sources
             if split != "val"
         }
-

@@ -1,0 +1,127 @@
+"""What a run would do, said before anything runs."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rich.console import RenderableType
+from rich.table import Table as RichTable
+
+from pipeline.config import Experiment
+from pipeline.datasets.raw import RawStore
+from pipeline.orchestration.plan import Group, Plan, plan_from_workspace
+from pipeline.orchestration.workspace import Workspace
+from pipeline.registry import model_entry
+from pipeline.trial import Trial
+from stages.display import duration
+
+#: Evaluation and the optimiser on top of forward and backward passes, measured on double digits.
+OVERHEAD = 1.25
+
+
+def recipes_of(experiment: Experiment, raw: RawStore) -> dict[str, Mapping[str, Any]]:
+    """Every dataset's recipe; a raw file that is not here yet counts as the official one."""
+    return {name: dataset.recipe(raw) for name, dataset in experiment.datasets.items()}
+
+
+def plan_from_records(experiment: Experiment, workspace: Workspace) -> Plan:
+    """The plan as the workspace's records have it; reads neither MLflow nor the data."""
+    return plan_from_workspace(experiment, workspace, recipes_of(experiment, RawStore()), {})
+
+
+def forecast(experiment: Experiment, workspace: Workspace) -> Iterator[RenderableType]:
+    """The plan as a table, its totals, and an estimate of the time."""
+    plan = plan_from_records(experiment, workspace)
+    shown = RichTable(title=f"Plan of {experiment.full_name}", title_justify="left")
+    for heading in ("row / dataset", "grid", "finished", "failed", "finals", "finished", "failed"):
+        shown.add_column(heading, justify="left" if "/" in heading else "right")
+    for group in experiment.groups():
+        row, dataset = group
+        grid, tested = plan.grid[group], plan.finals.get(group, ())
+        shown.add_row(
+            f"{row} / {dataset}",
+            str(len(grid)),
+            str(sum(map(plan.is_finished, grid))),
+            str(sum(map(plan.is_failed, grid))),
+            str(len(experiment.seeds(row, "final"))),
+            str(sum(map(plan.is_finished, tested))),
+            str(sum(map(plan.is_failed, tested))),
+        )
+    yield shown
+    total = sum(len(trials) for trials in plan.grid.values())
+    finals = sum(len(experiment.seeds(row, "final")) for row, _ in experiment.groups())
+    ahead = trials_ahead(plan)
+    yield (
+        f"{len(list(experiment.cells()))} cells, {total} grid and {finals} final trials; "
+        f"{sum(ahead.values())} trainings missing"
+    )
+    yield _estimate(plan, workspace, ahead)
+
+
+def trials_ahead(plan: Plan) -> dict[Group, int]:
+    """Trainings still missing by (row, dataset).
+
+    A final of a grid seed repeats the selected grid trial: it is evaluated, not trained.
+    """
+    ahead: dict[Group, int] = {}
+    for group, trials in plan.grid.items():
+        row, _ = group
+        if plan.experiment.rows[row].trivial:
+            continue
+        waiting = {t.key for t in trials if not plan.is_finished(t) and not plan.is_failed(t)}
+        if group in plan.unselected:
+            shared = set(plan.experiment.seeds(row, "grid"))
+            waiting |= {f"seed {s}" for s in plan.experiment.seeds(row, "final") if s not in shared}
+        waiting |= {
+            t.key
+            for t in plan.finals.get(group, ())
+            if t.key not in plan.results and not plan.is_failed(t)
+        }
+        ahead[group] = len(waiting)
+    return ahead
+
+
+def _estimate(plan: Plan, workspace: Workspace, ahead: Mapping[Group, int]) -> str:
+    """Upper bound: every training to its last epoch, on this machine's cores."""
+    if not any(ahead.values()):
+        return "nothing to train"
+    seconds, measured = 0.0, True
+    for group, count in ahead.items():
+        if not count:
+            continue
+        per_epoch = _measured_epoch(plan, workspace, group)
+        if per_epoch is None:
+            measured = False
+            per_epoch = _first_guess(plan, group)
+        if per_epoch is None:
+            return f"time: unknown until a first trial of {group[0]} / {group[1]} has finished"
+        seconds += count * per_epoch * plan.experiment.space.training.epochs
+    cores = os.cpu_count() or 1
+    slots = max(1, math.floor(cores / plan.experiment.space.resources.cpu))
+    basis = "by finished trials" if measured else "roughly, by the model's cost on one CPU thread"
+    return (
+        f"at most {duration(seconds / slots)} on {slots} CPU slots of this machine ({basis}; "
+        f"all {plan.experiment.space.training.epochs} epochs, early stop ends sooner)"
+    )
+
+
+def _measured_epoch(plan: Plan, workspace: Workspace, group: Group) -> float | None:
+    trials: list[Trial] = [*plan.grid[group], *plan.finals.get(group, ())]
+    for trial in trials:
+        if trial.key in plan.results:
+            record = workspace.record(trial.key)
+            if record is not None and record.epoch_seconds:
+                return sum(record.epoch_seconds) / len(record.epoch_seconds)
+    return None
+
+
+def _first_guess(plan: Plan, group: Group) -> float | None:
+    row = plan.experiment.rows[group[0]]
+    cost = model_entry(row.model["name"]).cpu_seconds
+    if cost is None:
+        return None
+    samples = plan.experiment.datasets[group[1]].builder.train_size
+    return cost * samples * row.passes * OVERHEAD

@@ -1,0 +1,99 @@
+"""One trial in the foreground: no Ray, no MLflow."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from rich.console import Console
+
+from pipeline.config import load_experiment
+from pipeline.datasets.raw import RawStore
+from pipeline.files import InputError
+from pipeline.orchestration.dispatch import SLICE_SECONDS
+from pipeline.orchestration.worker import Worker
+from pipeline.orchestration.workspace import Workspace
+from pipeline.trial import Role, Trial, data_key
+from stages.augment_cache import augment_cache
+from stages.data_build import data_build
+
+
+def resolve(
+    name: str | None,
+    profile: str | None,
+    row: str | None,
+    dataset: str | None,
+    lr: float | None,
+    strength: float | None,
+    seed: int,
+    role: str,
+) -> Trial:
+    """A trial from the words of the command line; InputError names what is wrong with them."""
+    if name is None or row is None or dataset is None:
+        raise InputError("train needs a search space with --row and --dataset, or --trial FILE")
+    experiment = load_experiment(name, profile)
+    if row not in experiment.rows:
+        raise InputError(f"--row: no row {row!r}; there are: {', '.join(experiment.rows)}")
+    if dataset not in experiment.datasets:
+        known = ", ".join(experiment.datasets)
+        raise InputError(f"--dataset: no dataset {dataset!r}; there are: {known}")
+    if role not in ("grid", "final"):
+        raise InputError(f"--role: {role!r}; allowed: grid, final")
+    given = {"lr": lr, "lambda": strength}
+    searched = experiment.rows[row].searched
+    for key, value in given.items():
+        if (value is None) == (key in searched):
+            need = ", ".join(f"--{name}" for name in searched) or "no hyperparameters"
+            raise InputError(f"--{key}: row {row!r} takes {need}")
+        if value is not None and not (value > 0 or (key == "lambda" and value == 0)):
+            raise InputError(f"--{key}: {value!r}; expected a positive number")
+    point = {key: value for key, value in given.items() if value is not None}
+    chosen: Role = "final" if role == "final" else "grid"
+    recipe = experiment.datasets[dataset].recipe(RawStore())
+    return experiment.trial(row, dataset, point, seed, chosen, recipe)
+
+
+def resolve_file(path: Path) -> Trial:
+    """A trial from a JSON file."""
+    try:
+        return Trial.from_dict(json.loads(path.read_text()))
+    except (OSError, ValueError, InputError) as error:
+        raise InputError(f"{path}: not a trial: {error}") from error
+
+
+def train_one(trial: Trial, workspace: Workspace, console: Console) -> bool:
+    """Train (or go on with, or only test) a trial; False where it failed."""
+    raw = RawStore()
+
+    def quiet(done: int, total: int) -> None:
+        console.print(f"preparing data: {done}/{total}", end="\r", highlight=False)
+
+    base = data_build(workspace, trial.data, raw, quiet)
+    prepared = augment_cache(workspace, trial.data, base, quiet)
+    worker = Worker(workspace.root, {data_key(trial.data): prepared}, retries=0)
+    worker.assign(trial)
+    console.print(f"{trial.role}  {trial.describe()}", highlight=False, markup=False)
+    console.print(f"key {trial.key}, on {worker.device}", highlight=False)
+    while True:
+        piece = worker.advance(SLICE_SECONDS)
+        first = piece.epochs_done - len(piece.epochs) + 1
+        for number, row in enumerate(piece.epochs, first):
+            scores = "  ".join(f"{name} {value:.4f}" for name, value in row.items())
+            console.print(f"epoch {number}  {scores}", highlight=False, soft_wrap=True)
+        if piece.state == "failed":
+            console.print(f"failed: {piece.reason}", style="red", markup=False, soft_wrap=True)
+            workspace.release(trial.key)
+            return False
+        if piece.state == "finished":
+            break
+    record = workspace.record(trial.key)
+    assert record is not None
+    seconds = sum(record.epoch_seconds)
+    console.print(
+        f"best epoch {record.best_epoch} of {len(record.history)}, {seconds:.0f} s", highlight=False
+    )
+    for split, tested in (record.test or {}).items():
+        values = "  ".join(f"{name} {value:.4f}" for name, value in tested.items())
+        console.print(f"{split}  {values}", highlight=False)
+    console.print(f"record: {workspace.record_file(trial.key)}", highlight=False, soft_wrap=True)
+    return True
