@@ -77,11 +77,14 @@ class Trial:
 
     def describe(self) -> str:
         """A short name for people: `Ours / C4  lr=0.001 λ=1  seed 0`."""
-        values = " ".join(
+        return f"{self.row} / {self.dataset}  {self.point()}  seed {self.seed}"
+
+    def point(self) -> str:
+        """The searched values for people: `lr=0.001 λ=1`."""
+        return " ".join(
             f"{'λ' if name == 'lambda' else name}={value:g}"
             for name, value in sorted(self.hyperparameters.items(), reverse=True)
         )
-        return f"{self.row} / {self.dataset}  {values}  seed {self.seed}"
 
 
 def data_key(recipe: Mapping[str, Any]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pipeline.files import sha256, write_atomically
 from pipeline.orchestration.plan import Plan
 from pipeline.orchestration.workspace import Workspace
@@ -40,7 +42,7 @@ def assemble(plan: Plan) -> Table:
             parameters=done[0].parameters if done else None,
             published=published.get(row, {}).get(name),
         )
-    return Table(
+    table = Table(
         name=experiment.full_name,
         title=_title(plan),
         rows=tuple(experiment.rows),
@@ -50,8 +52,24 @@ def assemble(plan: Plan) -> Table:
             name: higher_is_better(column.metric) for name, column in space.columns.items()
         },
         cells=cells,
-        notes=tuple(_notes(plan)),
+        notes=(),
     )
+    return replace(table, notes=(*_notes(plan), *_margins(table), *space.notes))
+
+
+def _margins(table: Table) -> list[str]:
+    """Whether the trained cells are clearly better than no training at all."""
+    margins = {cell: table.margin(*cell) for cell in table.cells}
+    known = {cell: margin for cell, margin in margins.items() if margin is not None}
+    if not known:
+        return []
+    close = [f"{row} / {column}" for (row, column), margin in known.items() if margin < 3]
+    if close:
+        return [f"Not 3 standard errors better than the trivial row: {', '.join(close)}."]
+    return [
+        "Each trained cell of two seeds or more beats the trivial row by at least "
+        f"{min(known.values()):.0f} of its standard errors (sample std / √n)."
+    ]
 
 
 def _gap(plan: Plan, group: tuple[str, str]) -> str:
@@ -116,13 +134,13 @@ def _notes(plan: Plan) -> list[str]:
             notes.append(f"{row} / {dataset} mixes devices: {', '.join(sorted(devices))}.")
     failed = {t.key: t for t in plan.all_trials() if plan.is_failed(t)}
     notes += [f"Failed: {t.describe()}: {plan.failures[k].reason}" for k, t in failed.items()]
-    return notes + list(space.notes)
+    return notes
 
 
 def tables(
     plan: Plan, workspace: Workspace, writer: Writer | None, *, with_figures: bool = True
 ) -> Table:
-    """Write table.md, .csv and .tex (and the curves, where records are at hand)."""
+    """Write table.md, .csv and .tex, grid.csv, and the curves where records are at hand."""
     table = assemble(plan)
     folder = workspace.tables(plan.experiment.full_name)
     contents: dict[str, bytes] = {
@@ -130,6 +148,10 @@ def tables(
         "table.csv": formats.comma_separated(table).encode(),
         "table.tex": formats.latex(table).encode(),
     }
+    contents["grid.csv"] = formats.grid_csv(
+        plan.experiment.space.training.select,
+        [(trial, plan.results.get(trial.key)) for trials in plan.grid.values() for trial in trials],
+    ).encode()
     records = _final_records(plan, workspace) if with_figures else {}
     if records:
         score = plan.experiment.space.training.select
@@ -141,7 +163,22 @@ def tables(
     if writer is not None:
         digest = sha256(b"".join(contents[name] for name in sorted(contents)))
         writer.table({"table": table.name}, [folder / name for name in contents], digest)
+        for group, found in records.items():
+            _summarise(plan, table, group, found, writer)
     return table
+
+
+def _summarise(
+    plan: Plan, table: Table, group: tuple[str, str], records: list[Record], writer: Writer
+) -> None:
+    """Tell the parent run of a row and dataset what came of it."""
+    row, dataset = group
+    cells = [cell for (r, _), cell in table.cells.items() if r == row and cell.dataset == dataset]
+    means = {f"test/{cell.split}/{cell.metric}": cell.mean for cell in cells if cell.is_whole}
+    tags = {f"selected_{name}": f"{value:g}" for name, value in cells[0].point.items()}
+    ended = max(record.started + sum(record.epoch_seconds) for record in records)
+    known = {name: mean for name, mean in means.items() if mean is not None}
+    writer.summary(group, tags, known, len(records), ended)
 
 
 def _final_records(plan: Plan, workspace: Workspace) -> dict[tuple[str, str], list[Record]]:

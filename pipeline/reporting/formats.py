@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from rich.table import Table as RichTable
 
+from pipeline.record import Result
 from pipeline.reporting.table import Cell, Table
+from pipeline.trial import Trial
 
 DASH = "–"
 
@@ -135,11 +137,26 @@ def comma_separated(table: Table) -> str:
     return buffer.getvalue()
 
 
+def grid_csv(score: str, trials: Iterable[tuple[Trial, Result | None]]) -> str:
+    """One line a grid trial: its point, validation score and relative equivariance error."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(("row", "dataset", "lr", "lambda", "seed", score, "equivariance_error", "key"))
+    for trial, result in trials:
+        validation = result.validation if result else {}
+        point = trial.hyperparameters
+        writer.writerow((
+            trial.row, trial.dataset, point.get("lr", ""), point.get("lambda", ""), trial.seed,
+            validation.get(score, ""), validation.get("val_equivariance_error", ""), trial.key,
+        ))  # fmt: skip
+    return buffer.getvalue()
+
+
 _TEX = str.maketrans({
     "&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}",
     "–": "--", "λ": r"$\lambda$", "×": r"$\times$", "ρ": r"$\rho$", "≥": r"$\geq$",
-    "−": r"$-$",
+    "−": r"$-$", "√": r"$\surd$",
 })  # fmt: skip
 
 

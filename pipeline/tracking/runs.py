@@ -67,7 +67,9 @@ def experiment_id(client: MlflowClient, name: str, artifact_folder: Path, uri: s
         return str(found.experiment_id)
     local = uri.startswith("sqlite:")
     location = (artifact_folder / name).as_uri() if local else None
-    return str(client.create_experiment(name, artifact_location=location))
+    # Without its kind the UI shows the pages for language models.
+    tags = {"mlflow.experimentKind": "custom_model_development"}
+    return str(client.create_experiment(name, artifact_location=location, tags=tags))
 
 
 def search(client: MlflowClient, experiment: str, filter_string: str = "") -> Iterator[Run]:
@@ -94,6 +96,11 @@ def known_runs(client: MlflowClient, experiment: str) -> Known:
         if identity not in runs or run.info.status == "FINISHED":
             runs[identity] = (run.info.run_id, run.info.status)
     return Known(runs)
+
+
+def run_name(trial: Trial) -> str:
+    """Short: row and dataset are the parent's name."""
+    return f"{trial.role}  {trial.point()}  seed {trial.seed}".replace("    ", "  ")
 
 
 def identity_of(trial: Trial) -> Identity:
@@ -178,7 +185,7 @@ def parent_of(
         client, experiment, known, identity, f"{trial.row} / {trial.dataset}", started, {}
     )
     if is_new:
-        client.set_terminated(run, "FINISHED")
+        client.set_terminated(run, "FINISHED", end_time=int(started * 1000))
     return run
 
 
@@ -193,13 +200,15 @@ def log_record(
     parent = parent_of(client, experiment, known, trial, record.started)
     run = create_run(
         client, experiment, known, identity,
-        f"{trial.role}  {trial.describe()}", record.started, {"mlflow.parentRunId": parent},
+        run_name(trial), record.started, {"mlflow.parentRunId": parent},
     )  # fmt: skip
     tags = {
         **record.environment,
         "data_sha256": record.data_sha256,
         "weights_sha256": record.weights_sha256 or "none",
         "seed": str(trial.seed),
+        "mlflow.source.name": "equigrid",
+        "mlflow.source.git.commit": record.environment["git_commit"],
     }
     client.log_batch(
         run,
@@ -232,7 +241,7 @@ def log_failure(
     parent = parent_of(client, experiment, known, trial, started)
     run = create_run(
         client, experiment, known, identity,
-        f"{trial.role}  {trial.describe()}", started, {"mlflow.parentRunId": parent},
+        run_name(trial), started, {"mlflow.parentRunId": parent},
     )  # fmt: skip
     client.log_batch(
         run,
@@ -241,6 +250,31 @@ def log_failure(
     )
     client.set_terminated(run, "FAILED")
     known.runs[identity] = (run, "FAILED")
+
+
+def log_summary(
+    client: MlflowClient,
+    experiment: str,
+    known: Known,
+    group: tuple[str, str],
+    tags: Mapping[str, str],
+    means: Mapping[str, float],
+    seeds: int,
+    stamp: float,
+) -> None:
+    """On the parent of a row and dataset: what was selected, and the mean test scores.
+
+    stamp: when the last of the averaged trainings ended; repeating the call stores nothing new.
+    """
+    row, dataset = group
+    parent = known.runs.get((row, dataset, PARENT, ""))
+    if parent is None:
+        return
+    client.log_batch(
+        parent[0],
+        metrics=[Metric(name, value, int(stamp * 1000), seeds) for name, value in means.items()],
+        tags=[RunTag(name, value) for name, value in tags.items()],
+    )
 
 
 def log_table(

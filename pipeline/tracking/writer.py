@@ -66,6 +66,23 @@ class Writer:
 
         self._jobs.put(job)
 
+    def summary(
+        self,
+        group: tuple[str, str],
+        tags: Mapping[str, str],
+        means: Mapping[str, float],
+        seeds: int,
+        stamp: float,
+    ) -> None:
+        """Put the selection and the mean test scores on the parent run of a row and dataset."""
+
+        def job(client: Any, experiment: str, known: Any) -> None:
+            from pipeline.tracking import runs
+
+            runs.log_summary(client, experiment, known, group, tags, means, seeds, stamp)
+
+        self._jobs.put(job)
+
     def table(self, texts: Mapping[str, str], files: Sequence[Path], digest: str) -> None:
         """Log a finished table's files, unless the same table is there already."""
 
