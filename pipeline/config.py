@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 import itertools
-import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
 
 from pipeline.datasets.builder import Builder
@@ -32,126 +23,15 @@ from pipeline.registry import (
     model_entry,
     objective_entry,
 )
-from pipeline.trial import Role, Trial
+from pipeline.schema import (
+    Component,
+    DatasetSpec,
+    RowSpec,
+    SearchSpace,
+    refuse,
+)
+from pipeline.trial import COMPONENT, FILE_NAME, Role, Trial
 from pipeline.yaml_lines import Located, merge, parse
-
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ()+._-]{0,63}")
-FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-
-
-def _refuse(message: str, *path: str | int) -> PydanticCustomError:
-    return PydanticCustomError("refused", "{message}", {"message": message, "path": list(path)})
-
-
-def _unique(values: list[Any]) -> list[Any]:
-    if len(set(values)) != len(values):
-        raise _refuse("the same value is given twice")
-    return values
-
-
-def _named(entries: dict[str, Any]) -> dict[str, Any]:
-    for name in entries:
-        if not NAME.fullmatch(name):
-            raise _refuse(
-                f"{name!r} is not a name: 1 to 64 letters, digits, spaces or ( ) + . _ -", name
-            )
-    return entries
-
-
-class Strict(BaseModel):
-    """No unknown keys, no silent conversion."""
-
-    model_config = ConfigDict(strict=True, frozen=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _known_keys(cls, data: Any) -> Any:
-        if not isinstance(data, dict):
-            raise _refuse("expected a mapping of keys to values")
-        names = {field.alias or name for name, field in cls.model_fields.items()}
-        for key in data:
-            if key not in names and cls.model_config.get("extra") != "allow":
-                raise _refuse(f"unknown key {key!r}; allowed: {', '.join(sorted(names))}", key)
-        return data
-
-
-Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Strength = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Unique = AfterValidator(_unique)
-Named = AfterValidator(_named)
-Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1), Unique]
-Component = str | dict[str, dict[str, Any] | None]
-
-
-class Grid(Strict):
-    lr: Annotated[list[Rate], Field(min_length=1), Unique] | None = None
-    strengths: Annotated[list[Strength], Field(min_length=1), Unique] | None = Field(
-        None, alias="lambda"
-    )
-
-
-class RowSpec(Strict):
-    model: Component
-    objective: Component | None = None
-    grid: Grid = Field(default_factory=lambda: Grid.model_validate({}))
-    grid_for: dict[str, Grid] = {}
-
-
-class DatasetSpec(Strict):
-    """Everything but builder and group goes to the builder's own Parameters."""
-
-    model_config = ConfigDict(strict=True, frozen=True, extra="allow")
-    builder: str
-    group: str
-
-
-class ColumnSpec(Strict):
-    dataset: str
-    split: str
-    metric: str
-
-
-class TrainingSpec(Strict):
-    """patience: epochs without a strictly better score before the training stops."""
-
-    epochs: Annotated[int, Field(ge=1)] = 150
-    batch_size: Annotated[int, Field(ge=2)] = 256
-    patience: Annotated[int, Field(ge=1)] = 20
-    select: str = "val_accuracy"
-
-
-class SeedsSpec(Strict):
-    grid: Seeds = [0]
-    final: Seeds = [0, 1, 2, 3, 4]
-
-
-class ResourcesSpec(Strict):
-    """Of one trial. gpu: a fraction of one; ignored where there is none."""
-
-    cpu: Annotated[float, Field(gt=0)] = 1
-    gpu: Annotated[float, Field(ge=0, le=1)] = 0
-
-
-class SearchSpace(Strict):
-    title: str = ""
-    notes: list[str] = []
-    published: str | None = None
-    datasets: Annotated[dict[str, DatasetSpec], Field(min_length=1), Named]
-    columns: Annotated[dict[str, ColumnSpec], Field(min_length=1), Named]
-    rows: Annotated[dict[str, RowSpec], Field(min_length=1), Named]
-    training: TrainingSpec = TrainingSpec()
-    seeds: SeedsSpec = SeedsSpec()
-    resources: ResourcesSpec = ResourcesSpec()
-    retries: Annotated[int, Field(ge=0, le=10)] = 2
-    profiles: dict[str, Any] = {}
-
-    @field_validator("profiles")
-    @classmethod
-    def _profile_names(cls, profiles: dict[str, Any]) -> dict[str, Any]:
-        for name in profiles:
-            if not FILE_NAME.fullmatch(name):
-                raise _refuse(f"{name!r} is not a profile name: letters, digits, _ and -", name)
-        return profiles
 
 
 @dataclass(frozen=True)
@@ -335,40 +215,44 @@ def _exists(value: Any, parents: tuple[str | int, ...], part: str | int) -> bool
 
 def _dataset(name: str, spec: DatasetSpec) -> Dataset:
     place = ("datasets", name)
+    if not COMPONENT.fullmatch(spec.builder):
+        raise refuse(f"{spec.builder!r} is neither a name nor module:object", *place, "builder")
     try:
         builder_class = dataset_builder(spec.builder)
     except InputError as error:
-        raise _refuse(str(error), *place, "builder") from error
+        raise refuse(str(error), *place, "builder") from error
     try:
         group = group_named(spec.group)
     except InputError as error:
-        raise _refuse(str(error), *place, "group") from error
+        raise refuse(str(error), *place, "group") from error
     extra = spec.model_extra or {}
     names = builder_class.Parameters.model_fields
     for key in extra:
         if key not in names:
             allowed = ", ".join(sorted(("builder", "group", *names)))
-            raise _refuse(f"unknown key {key!r}; allowed: {allowed}", *place, key)
+            raise refuse(f"unknown key {key!r}; allowed: {allowed}", *place, key)
     try:
         parameters = builder_class.Parameters.model_validate(extra, strict=True)
     except ValidationError as error:
         details = error.errors()[0]
         where = (*place, *details["loc"])
-        raise _refuse(f"{details['input']!r}: {details['msg']}", *where) from error
+        raise refuse(f"{details['input']!r}: {details['msg']}", *where) from error
     try:
         builder = builder_class(parameters, group)
     except ValueError as error:
-        raise _refuse(str(error), *place) from error
+        raise refuse(str(error), *place) from error
     return Dataset(spec.builder, spec.group, builder)
 
 
 def _component(spec: Component, *path: str) -> tuple[str, dict[str, Any]]:
     """`name` or `{name: {parameter: value}}`."""
     if isinstance(spec, str):
-        return spec, {}
+        spec = {spec: {}}
     if len(spec) != 1:
-        raise _refuse("expected a name or {name: {parameter: value}}", *path)
+        raise refuse("expected a name or {name: {parameter: value}}", *path)
     name, parameters = next(iter(spec.items()))
+    if not COMPONENT.fullmatch(name):
+        raise refuse(f"{name!r} is neither a name nor module:object", *path)
     return name, parameters or {}
 
 
@@ -384,16 +268,16 @@ def _filled(
     for key, value in given.items():
         if key not in defaults:
             allowed = ", ".join(sorted(defaults)) or "none"
-            raise _refuse(f"unknown parameter {key!r} of {name}; allowed: {allowed}", *path, key)
+            raise refuse(f"unknown parameter {key!r} of {name}; allowed: {allowed}", *path, key)
         expected = type(defaults[key])
         whole = expected is float and type(value) is int
         if type(value) is not expected and not whole:
-            raise _refuse(f"{value!r}: expected {expected.__name__}", *path, key)
+            raise refuse(f"{value!r}: expected {expected.__name__}", *path, key)
         if expected in (int, float) and value <= 0:
-            raise _refuse(f"{value!r}: expected a positive number", *path, key)
+            raise refuse(f"{value!r}: expected a positive number", *path, key)
         if key in choices and value not in choices[key]:
             allowed = ", ".join(map(str, choices[key]))
-            raise _refuse(f"{value!r}: allowed: {allowed}", *path, key)
+            raise refuse(f"{value!r}: allowed: {allowed}", *path, key)
         filled[key] = float(value) if whole else value
     return filled
 
@@ -404,21 +288,21 @@ def _row(name: str, spec: RowSpec, datasets: Mapping[str, Dataset]) -> Row:
     try:
         model = model_entry(model_name)
     except InputError as error:
-        raise _refuse(str(error), *place, "model") from error
+        raise refuse(str(error), *place, "model") from error
     settings = _filled(model_name, given, model.defaults, {}, *place, "model", model_name)
     if model.trivial:
         for key in ("objective", "grid", "grid_for"):
             if key in spec.model_fields_set:
-                raise _refuse(f"{model_name} is not trained: it takes no {key}", *place, key)
+                raise refuse(f"{model_name} is not trained: it takes no {key}", *place, key)
         empty: dict[str, float] = {}
         return Row(settings, {"name": "none"}, True, 0, (), dict.fromkeys(datasets, (empty,)))
     if spec.objective is None:
-        raise _refuse("an objective is missing: augmented, unaugmented, …", *place)
+        raise refuse("an objective is missing: augmented, unaugmented, …", *place)
     objective_name, given = _component(spec.objective, *place, "objective")
     try:
         objective = objective_entry(objective_name)
     except InputError as error:
-        raise _refuse(str(error), *place, "objective") from error
+        raise refuse(str(error), *place, "objective") from error
     objective_settings = _filled(
         objective_name, given, objective.defaults, objective.choices,
         *place, "objective", objective_name,
@@ -426,16 +310,14 @@ def _row(name: str, spec: RowSpec, datasets: Mapping[str, Dataset]) -> Row:
     for dataset in spec.grid_for:
         if dataset not in datasets:
             known = ", ".join(datasets)
-            raise _refuse(
-                f"no dataset {dataset!r}; there are: {known}", *place, "grid_for", dataset
-            )
+            raise refuse(f"no dataset {dataset!r}; there are: {known}", *place, "grid_for", dataset)
     grids = {dataset: _points(name, spec, dataset, objective.searched) for dataset in datasets}
     if objective.needs_latent:
         latent = settings.get("latent")
         for dataset, resolved in datasets.items():
             order = resolved.builder.group.order
             if not isinstance(latent, int) or latent < order:
-                raise _refuse(
+                raise refuse(
                     f"the latent ({latent}) is smaller than the group {resolved.group_name} of "
                     f"dataset {dataset} ({order} elements): allowed: latent >= {order}",
                     *place, "model",
@@ -457,11 +339,11 @@ def _points(
                 continue
             if key not in searched:
                 allowed = ", ".join(searched)
-                raise _refuse(f"the objective has no {key!r}; it searches: {allowed}", *where, key)
+                raise refuse(f"the objective has no {key!r}; it searches: {allowed}", *where, key)
             values[key] = given
     for key in searched:
         if values.get(key) is None:
-            raise _refuse(f"{key!r} is missing: a list of values to search", *place)
+            raise refuse(f"{key!r} is missing: a list of values to search", *place)
     axes = [values[key] or [] for key in searched]
     return tuple(dict(zip(searched, point, strict=True)) for point in itertools.product(*axes))
 
@@ -473,29 +355,29 @@ def _check(space: SearchSpace, rows: Mapping[str, Row], datasets: Mapping[str, D
         place = ("columns", name)
         if column.dataset not in datasets:
             known = ", ".join(datasets)
-            raise _refuse(f"no dataset {column.dataset!r}; there are: {known}", *place, "dataset")
+            raise refuse(f"no dataset {column.dataset!r}; there are: {known}", *place, "dataset")
         builder = datasets[column.dataset].builder
         if column.split not in builder.test_splits:
             known = ", ".join(builder.test_splits)
-            raise _refuse(f"{column.split!r} is no test split; allowed: {known}", *place, "split")
+            raise refuse(f"{column.split!r} is no test split; allowed: {known}", *place, "split")
         allowed = TASK_METRICS[builder.task]
         if column.metric not in allowed:
-            raise _refuse(f"{column.metric!r}; allowed: {', '.join(allowed)}", *place, "metric")
+            raise refuse(f"{column.metric!r}; allowed: {', '.join(allowed)}", *place, "metric")
         same = columns.setdefault((column.dataset, column.split, column.metric), name)
         if same != name:
-            raise _refuse(f"the same cell as column {same!r}", *place)
+            raise refuse(f"the same cell as column {same!r}", *place)
     unused = set(datasets) - {column.dataset for column in space.columns.values()}
     if unused:
-        raise _refuse("no column shows this dataset", "datasets", min(unused))
+        raise refuse("no column shows this dataset", "datasets", min(unused))
     methods: dict[str, str] = {}
     for name, row in rows.items():
         identity = canonical_json([dict(row.model), dict(row.objective), dict(row.grids)])
         same = methods.setdefault(identity, name)
         if same != name:
-            raise _refuse(f"the same method and grid as row {same!r}", "rows", name)
+            raise refuse(f"the same method and grid as row {same!r}", "rows", name)
     for dataset in datasets.values():
         scores = [f"val_{metric}" for metric in (*TASK_METRICS[dataset.builder.task], "loss")]
         if space.training.select not in scores:
-            raise _refuse(
+            raise refuse(
                 f"{space.training.select!r}; allowed: {', '.join(scores)}", "training", "select"
             )

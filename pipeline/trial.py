@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -13,6 +14,11 @@ from pipeline.files import InputError, canonical_json, sha256
 SCHEMA = 1
 #: Raised when the meaning of training changes: the same configuration gives another result.
 TRAINING_VERSION = 1
+
+#: Of rows, columns and datasets; of files, experiments and profiles; of parts of a search space.
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ()+._-]{0,63}")
+FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+COMPONENT = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,127}(:[A-Za-z_][A-Za-z0-9_]{0,63})?")
 
 Role = Literal["grid", "final"]
 
@@ -67,13 +73,33 @@ class Trial:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Trial:
-        """Raises InputError where the mapping is not a trial's."""
+        """Raises InputError where the mapping is not a trial's; safe for files from elsewhere."""
         try:
             trial = cls(**data)
-            hash(trial.key)
-        except (TypeError, ValueError) as error:
+            trial._check()
+        except (TypeError, ValueError, KeyError, AttributeError) as error:
             raise InputError(f"not a trial: {error}") from error
         return trial
+
+    def _check(self) -> None:
+        """Names become paths and tags, settings become the key: raise ValueError for any other."""
+        for name in (self.row, self.dataset):
+            if not NAME.fullmatch(name):
+                raise ValueError(f"{name!r} is not a name")
+        if not all(FILE_NAME.fullmatch(part) for part in self.experiment.split(".", 1)):
+            raise ValueError(f"{self.experiment!r} is not an experiment's name")
+        if self.role not in ("grid", "final"):
+            raise ValueError(f"role {self.role!r}; allowed: grid, final")
+        if not COMPONENT.fullmatch(self.data["builder"]):
+            raise ValueError(f"builder {self.data['builder']!r} is not a name")
+        if type(self.seed) is not int or any(
+            type(value) is not float for value in self.hyperparameters.values()
+        ):
+            raise ValueError("the seed is an integer, hyperparameters are floats")
+        for part in (self.model, self.objective):
+            if not isinstance(part["name"], str):
+                raise ValueError(f"{part['name']!r} is not a name")
+        len(self.key), len(self.training)
 
     def describe(self) -> str:
         """A short name for people: `Ours / C4  lr=0.001 λ=1  seed 0`."""

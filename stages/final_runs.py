@@ -2,23 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-
-from pipeline.orchestration.dispatch import Dispatcher, PreparedData
 from pipeline.orchestration.plan import Plan
-from pipeline.orchestration.workspace import Workspace
-from pipeline.tracking.writer import Writer
-from stages.display import Display
-from stages.grid import run_missing
+from stages.trials import Crew, run_missing
 
 
-def final_runs(
-    plan: Plan,
-    workspace: Workspace,
-    dispatcher: Callable[[], Dispatcher],
-    prepared: Mapping[str, PreparedData],
-    writer: Writer,
-    display: Display,
-) -> int:
+def final_runs(plan: Plan, crew: Crew) -> int:
     """Train the missing finals; one that the grid trained already is only evaluated."""
-    return run_missing("final", plan, workspace, dispatcher, prepared, writer, display)
+    return run_missing("final", plan, crew)

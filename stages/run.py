@@ -26,6 +26,7 @@ from stages.display import Display
 from stages.final_runs import final_runs
 from stages.grid import grid
 from stages.tables import tables
+from stages.trials import Crew
 
 log = logging.getLogger("equigrid")
 
@@ -106,15 +107,16 @@ def run(
         fetch_tracked(experiment, workspace, data)
         plan = current_plan(experiment, workspace, data)
         with closing(Writer(store_of(workspace, experiment))) as writer:
+            crew = Crew(workspace, dispatcher, data.prepared, writer, display)
             try:
                 send_untracked(plan, workspace, writer)
                 display.begin("grid")
-                ran = grid(plan, workspace, dispatcher, data.prepared, writer, display)
+                ran = grid(plan, crew)
                 plan = current_plan(experiment, workspace, data)
                 display.end("grid", _counts(plan, "grid", ran))
 
                 display.begin("final runs")
-                tested = final_runs(plan, workspace, dispatcher, data.prepared, writer, display)
+                tested = final_runs(plan, crew)
                 plan = current_plan(experiment, workspace, data)
                 display.end("final runs", _counts(plan, "final", tested))
             finally:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
-from pipeline.datasets.ddmnist import DDMNIST
 from pipeline.datasets.resident import Dataset, on_device, read_views
 from pipeline.datasets.store import Arrays
+
+if TYPE_CHECKING:
+    from pipeline.datasets.ddmnist import DDMNIST
 
 
 class ResidentDDMNIST(Dataset):
     """The digits stand in the middle half of the rows; left and right half of the columns."""
 
-    task = DDMNIST.task
-
     def __init__(self, builder: DDMNIST, arrays: Arrays, device: str) -> None:
-        self.group = builder.group
+        self.group, self.task = builder.group, builder.task
         self.outputs = builder.labels
         self.draws = builder.draws
         self.sources = {"val": "val", "test": "test", "test_augmented": "test"}

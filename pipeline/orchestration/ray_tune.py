@@ -12,10 +12,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import ResourcesSpec
 from pipeline.orchestration.dispatch import SLICE_SECONDS, PreparedData, Report, Slice
 from pipeline.orchestration.worker import Worker
 from pipeline.orchestration.workspace import Failure, Workspace
+from pipeline.schema import ResourcesSpec
 from pipeline.trial import Trial
 
 # Read by Ray and Tune when they are imported. Loggers off: 304 files less for 60 trials. Without
@@ -25,7 +25,6 @@ os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
 os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 if "RAY_ADDRESS" not in os.environ:
     # A local Ray: token authentication with a token of this run's own, nothing written to home.
     os.environ.setdefault("RAY_AUTH_MODE", "token")
@@ -45,7 +44,9 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
 
     def setup(self, config: dict[str, Any], context: dict[str, Any] | None = None) -> None:
         assert context is not None
-        self.worker = Worker(context["root"], context["prepared"], context["retries"])
+        self.worker = Worker(
+            context["root"], context["prepared"], context["retries"], context["device"]
+        )
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -120,14 +121,15 @@ class RayTune:
         self.workspace.tune_folder.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(dir=self.workspace.tune_folder))
         reporter = _Reporter(self.workspace, self.retries, report)
+        need = {"cpu": self.resources.cpu}
+        if self.resources.gpu and ray.cluster_resources().get("GPU"):
+            need["gpu"] = self.resources.gpu
         context = {
             "root": self.workspace.root,
             "prepared": dict(prepared),
             "retries": self.retries,
+            "device": "cuda" if "gpu" in need else "cpu",
         }
-        need = {"cpu": self.resources.cpu}
-        if self.resources.gpu and ray.cluster_resources().get("GPU"):
-            need["gpu"] = self.resources.gpu
         actor = tune.with_resources(tune.with_parameters(TrialActor, context=context), need)
         tuner = Tuner(
             actor,

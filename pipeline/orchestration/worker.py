@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 import traceback
 from collections.abc import Mapping
@@ -29,6 +30,7 @@ class Worker:
     root: Path
     prepared: Mapping[str, PreparedData]
     retries: int
+    device: str = field(default_factory=choose_device)
     _datasets: dict[str, Dataset] = field(default_factory=dict)
     _run: TrialRun | None = None
     _trial: Trial | None = None
@@ -40,7 +42,6 @@ class Worker:
         # and the sums come out the same to the bit wherever they run.
         torch.set_num_threads(1)
         self.workspace = Workspace(self.root)
-        self.device = choose_device()
 
     def assign(self, trial: Trial) -> None:
         """Take a trial; nothing that can fail happens before `advance`."""
@@ -66,16 +67,26 @@ class Worker:
             # An orphan of a killed driver still trains it: it finishes or dies with its raylet.
             time.sleep(min(seconds, 0.5))
             return Slice("waiting")
-        except Exception as error:  # noqa: BLE001 - whatever a user's model raises is its result
-            self._run = None
-            self._attempts += 1
-            if self._attempts <= self.retries:
-                return Slice("training", reason=f"attempt {self._attempts} failed: {error}")
-            reason = f"{type(error).__name__}: {error}"
-            failure = Failure(self._trial, reason, traceback.format_exc(), self._attempts)
-            self.workspace.quarantine(failure)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                return self._failed(error)
+            # Nothing is wrong with the trial, and there is no room for a quarantine either.
             self.drop()
-            return Slice("failed", reason=reason)
+            return Slice("failed", reason=f"disk full: {error}")
+        except Exception as error:  # noqa: BLE001 - whatever a user's model raises is its result
+            return self._failed(error)
+
+    def _failed(self, error: Exception) -> Slice:
+        assert self._trial is not None
+        self._run = None
+        self._attempts += 1
+        if self._attempts <= self.retries:
+            return Slice("training", reason=f"attempt {self._attempts} failed: {error}")
+        reason = f"{type(error).__name__}: {error}"
+        failure = Failure(self._trial, reason, traceback.format_exc(), self._attempts)
+        self.workspace.quarantine(failure)
+        self.drop()
+        return Slice("failed", reason=reason)
 
     def _advance(self, seconds: float) -> Slice:
         assert self._trial is not None

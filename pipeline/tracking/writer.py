@@ -107,20 +107,21 @@ class Writer:
     def _work(self) -> None:
         connection: tuple[Any, str, Any] | None = None
         while (job := self._jobs.get()) is not None:
-            attempt = 0
-            while True:
+            attempt, sent = 0, False
+            while not sent and not self.unsent:
                 try:
                     connection = connection or self._connect()
                     job(*connection)
-                    break
+                    sent = True
                 except Exception as error:  # noqa: BLE001 - any failure of the store is retried
                     self.error = f"{type(error).__name__}: {error}"
                     connection = None
-                if self._deadline is not None and time.monotonic() >= self._deadline:
-                    self.unsent += 1
-                    break
-                time.sleep(BACKOFF[min(attempt, len(BACKOFF) - 1)])
-                attempt += 1
+                    if self._deadline is not None and time.monotonic() >= self._deadline:
+                        break
+                    time.sleep(BACKOFF[min(attempt, len(BACKOFF) - 1)])
+                    attempt += 1
+            # Once the patience is spent, what follows is not tried either.
+            self.unsent += not sent
 
     def _connect(self) -> tuple[Any, str, Any]:
         from pipeline.tracking import runs

@@ -7,6 +7,7 @@ import io
 import logging
 import os
 import pickle
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,5 +82,11 @@ def load_checkpoint(files: TrialFiles, key: str) -> dict[str, Any] | None:
 
 
 def drop_checkpoints(files: TrialFiles) -> None:
+    """Also the journal: all of it is in the record now."""
     for path in (files.checkpoint, files.previous_checkpoint, files.journal):
         path.unlink(missing_ok=True)
+    folder = files.checkpoint.parent
+    for leftover in folder.glob(".checkpoint*.tmp"):  # of a writer that was killed
+        leftover.unlink(missing_ok=True)
+    with suppress(OSError):  # not there, or it holds something that is not ours
+        folder.rmdir()

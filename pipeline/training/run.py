@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import time
 from collections.abc import Mapping
@@ -30,6 +31,8 @@ from pipeline.training.environment import environment
 from pipeline.training.evaluation import evaluate, validate
 from pipeline.training.streams import stream, stream_seed
 from pipeline.trial import Trial
+
+log = logging.getLogger("equigrid")
 
 
 class TrainingDivergedError(Exception):
@@ -118,8 +121,13 @@ class TrialRun:
         if self.trivial or not (self.files.record.exists() and self.files.weights.exists()):
             return None
         record = Record.load(self.files.record)
-        weights, digest = load_tensors(self.files.weights)
+        try:
+            weights, digest = load_tensors(self.files.weights)
+        except ValueError as error:
+            log.warning("%s; training again", error)
+            return None
         if digest != record.weights_sha256:
+            log.warning("%s: not the weights of its record; training again", self.files.weights)
             return None
         self.model.load_state_dict(weights)
         return record

@@ -1,0 +1,133 @@
+"""The shape of a search space: keys, types and ranges. References are checked in config.py."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from pipeline.trial import FILE_NAME, NAME
+
+
+def refuse(message: str, *path: str | int) -> PydanticCustomError:
+    """What a mistake is raised as; `path` leads to the key, below where it is raised."""
+    return PydanticCustomError("refused", "{message}", {"message": message, "path": list(path)})
+
+
+def _unique(values: list[Any]) -> list[Any]:
+    if len(set(values)) != len(values):
+        raise refuse("the same value is given twice")
+    return values
+
+
+def _named(entries: dict[str, Any]) -> dict[str, Any]:
+    for name in entries:
+        if not NAME.fullmatch(name):
+            raise refuse(
+                f"{name!r} is not a name: 1 to 64 letters, digits, spaces or ( ) + . _ -", name
+            )
+    return entries
+
+
+class Strict(BaseModel):
+    """No unknown keys, no silent conversion."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            raise refuse("expected a mapping of keys to values")
+        names = {field.alias or name for name, field in cls.model_fields.items()}
+        for key in data:
+            if key not in names and cls.model_config.get("extra") != "allow":
+                raise refuse(f"unknown key {key!r}; allowed: {', '.join(sorted(names))}", key)
+        return data
+
+
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Strength = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Unique = AfterValidator(_unique)
+Named = AfterValidator(_named)
+Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1), Unique]
+Component = str | dict[str, dict[str, Any] | None]
+
+
+class Grid(Strict):
+    lr: Annotated[list[Rate], Field(min_length=1), Unique] | None = None
+    strengths: Annotated[list[Strength], Field(min_length=1), Unique] | None = Field(
+        None, alias="lambda"
+    )
+
+
+class RowSpec(Strict):
+    model: Component
+    objective: Component | None = None
+    grid: Grid = Field(default_factory=lambda: Grid.model_validate({}))
+    grid_for: dict[str, Grid] = {}
+
+
+class DatasetSpec(Strict):
+    """Everything but builder and group goes to the builder's own Parameters."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="allow")
+    builder: str
+    group: str
+
+
+class ColumnSpec(Strict):
+    dataset: str
+    split: str
+    metric: str
+
+
+class TrainingSpec(Strict):
+    """patience: epochs without a strictly better score before the training stops."""
+
+    epochs: Annotated[int, Field(ge=1)] = 150
+    batch_size: Annotated[int, Field(ge=2)] = 256
+    patience: Annotated[int, Field(ge=1)] = 20
+    select: str = "val_accuracy"
+
+
+class SeedsSpec(Strict):
+    grid: Seeds = [0]
+    final: Seeds = [0, 1, 2, 3, 4]
+
+
+class ResourcesSpec(Strict):
+    """Of one trial. gpu: a fraction of one; ignored where there is none."""
+
+    cpu: Annotated[float, Field(gt=0)] = 1
+    gpu: Annotated[float, Field(ge=0, le=1)] = 0
+
+
+class SearchSpace(Strict):
+    title: str = ""
+    notes: list[str] = []
+    published: str | None = None
+    datasets: Annotated[dict[str, DatasetSpec], Field(min_length=1), Named]
+    columns: Annotated[dict[str, ColumnSpec], Field(min_length=1), Named]
+    rows: Annotated[dict[str, RowSpec], Field(min_length=1), Named]
+    training: TrainingSpec = TrainingSpec()
+    seeds: SeedsSpec = SeedsSpec()
+    resources: ResourcesSpec = ResourcesSpec()
+    retries: Annotated[int, Field(ge=0, le=10)] = 2
+    profiles: dict[str, Any] = {}
+
+    @field_validator("profiles")
+    @classmethod
+    def _profile_names(cls, profiles: dict[str, Any]) -> dict[str, Any]:
+        for name in profiles:
+            if not FILE_NAME.fullmatch(name):
+                raise refuse(f"{name!r} is not a profile name: letters, digits, _ and -", name)
+        return profiles
