@@ -29,7 +29,9 @@ class Crew:
 
 def run_missing(role: Role, plan: Plan, crew: Crew) -> int:
     """Run what a plan still misses of a role, and hand each record to MLflow; returns how many."""
-    missing = plan.missing(role)
+    # The longest first (two encoder passes before one): no core idles at the end.
+    rows = plan.experiment.rows
+    missing = sorted(plan.missing(role), key=lambda trial: -rows[trial.row].passes)
     if not missing:
         return 0
     crew.display.begin_trials(missing, plan)

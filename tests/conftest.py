@@ -77,9 +77,7 @@ def recipe(
     digits_builder: Callable[..., DDMNIST], tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Any]:
     """The recipe of the tiny dataset."""
-    return recipe_of(
-        "ddmnist", "D1xD1", digits_builder(), RawStore(tmp_path_factory.mktemp("raw"))
-    )
+    return recipe_of("ddmnist", "D1xD1", digits_builder(), RawStore(tmp_path_factory.mktemp("raw")))
 
 
 @pytest.fixture(scope="session")

@@ -30,6 +30,50 @@ def test_the_double_digit_network_is_the_published_one():
     assert x.shape == (2, 66)
 
 
+#: The listing of C.1 with c = 6 and 100 classes; layers without settings are left out.
+LISTING = [
+    "upsample 57 nearest",
+    "conv 1 6 7 1 2", "norm 6", "elu",
+    "conv 6 12 5 1 2", "norm 12", "elu",
+    "pool 5 2 1",
+    "conv 12 24 3 2 2", "norm 24", "elu",
+    "pool 5 2 1",
+    "conv 24 36 3 2 0", "norm 36", "elu",
+    "conv 36 36 3 1 1", "norm 36", "elu",
+    "pool 5 1 1",
+    "conv 36 66 1 1 0",
+    "norm 66", "elu", "linear 66 100",
+]  # fmt: skip
+
+
+def _line(layer):
+    def one(value):
+        return value if isinstance(value, int) else value[0]
+
+    match layer:
+        case nn.Upsample():
+            return f"upsample {one(layer.size)} {layer.mode}"
+        case nn.Conv2d():
+            sizes = map(one, (layer.kernel_size, layer.stride, layer.padding))
+            return " ".join(map(str, ("conv", layer.in_channels, layer.out_channels, *sizes)))
+        case nn.BatchNorm2d() | nn.BatchNorm1d():
+            return f"norm {layer.num_features}"
+        case nn.AvgPool2d():
+            return " ".join(
+                map(str, ("pool", *map(one, (layer.kernel_size, layer.stride, layer.padding))))
+            )
+        case nn.Linear():
+            return f"linear {layer.in_features} {layer.out_features}"
+    return type(layer).__name__.lower()
+
+
+def test_the_double_digit_network_follows_the_listing():
+    model = DDMNISTCNN((1, 56, 56), 100)
+    layers = [layer for layer in model.modules() if not list(layer.children())]
+    lines = [_line(layer) for layer in layers]
+    assert [line for line in lines if line != "flatten"] == LISTING
+
+
 def test_the_latent_comes_before_its_normalisation():
     """Latent = output of the last 1×1 convolution, before its BatchNorm and ELU."""
     model = DDMNISTCNN((1, 56, 56), 100)

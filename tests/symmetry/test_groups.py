@@ -129,7 +129,7 @@ def test_one_wrong_entry_in_a_table_is_refused(group, data):
 
 @pytest.mark.parametrize("name", ["", "Q8", "C0", "C", "c4", "C04", "C100", "C4x", "C4XC4", "C4 "])
 def test_unknown_group_names_are_refused(name):
-    with pytest.raises(ValueError, match="unknown group .*allowed: C1"):
+    with pytest.raises(ValueError, match=r"unknown group .*allowed: C1"):
         group_by_name(name)
 
 
