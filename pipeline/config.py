@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticCustomError
 
 from pipeline.datasets.builder import Builder
@@ -119,7 +119,11 @@ def find(name: str) -> Path:
     """A path (it has a separator or a suffix), else ./search_spaces/, else a packaged one."""
     if "/" in name or name.endswith((".yaml", ".yml")):
         path = Path(name)
-        if not path.is_file():
+        try:
+            there = path.is_file()
+        except OSError:  # a name that is too long
+            there = False
+        if not there:
             raise InputError(f"{name}: no such file")
         return path
     if not FILE_NAME.fullmatch(name):
@@ -155,7 +159,9 @@ def load_experiment(name: str, profile: str | None = None) -> Experiment:
         override = located.at("profiles", each)
         if not isinstance(override.value, dict):
             line = located.line(("profiles", each))
-            raise InputError(f"{path}:{line}: profiles.{each}: expected a mapping of overrides")
+            raise InputError(
+                f"{path}:{line}: profiles.{each}: {override.value!r}: expected a mapping"
+            )
         resolved[each] = _resolve(path, each, merge(located, override))
     if profile not in resolved:
         known = ", ".join(profiles) or "none"
@@ -193,10 +199,15 @@ def _located_error(
 ) -> InputError:
     # pydantic puts the names of union members into the place; the file has only real keys.
     known = tuple(part for n, part in enumerate(place) if _exists(located.value, place[:n], part))
-    shown = ".".join(map(str, known or place)) or "search space"
+    shown = ".".join(map(_shown, known or place)) or "search space"
     if place and place != known and place[-1] not in known and _missing(message):
-        shown = ".".join(map(str, (*known, place[-1])))
+        shown = ".".join(map(_shown, (*known, place[-1])))
     return InputError(f"{path}:{located.line(known)}: {shown}: {message}")
+
+
+def _shown(part: str | int) -> str:
+    """A key on one line: what is not printable is written as an escape."""
+    return str(part) if str(part).isprintable() else repr(part)
 
 
 def _missing(message: str) -> bool:
@@ -236,6 +247,9 @@ def _dataset(name: str, spec: DatasetSpec) -> Dataset:
     except ValidationError as error:
         details = error.errors()[0]
         where = (*place, *details["loc"])
+        if details["type"] == "extra_forbidden":
+            allowed = ", ".join(sorted(_keys_at(builder_class.Parameters, details["loc"][:-1])))
+            raise refuse(f"unknown key {where[-1]!r}; allowed: {allowed}", *where) from error
         raise refuse(f"{details['input']!r}: {details['msg']}", *where) from error
     try:
         builder = builder_class(parameters, group)
@@ -244,12 +258,21 @@ def _dataset(name: str, spec: DatasetSpec) -> Dataset:
     return Dataset(spec.builder, spec.group, builder)
 
 
+def _keys_at(model: type[BaseModel], place: tuple[str | int, ...]) -> Iterable[str]:
+    """The keys of the model that lies at a place within another."""
+    for part in place:
+        annotation = model.model_fields[str(part)].annotation
+        candidates = (annotation, *get_args(annotation))
+        model = next(
+            each for each in candidates if isinstance(each, type) and issubclass(each, BaseModel)
+        )
+    return model.model_fields
+
+
 def _component(spec: Component, *path: str) -> tuple[str, dict[str, Any]]:
     """`name` or `{name: {parameter: value}}`."""
     if isinstance(spec, str):
         spec = {spec: {}}
-    if len(spec) != 1:
-        raise refuse("expected a name or {name: {parameter: value}}", *path)
     name, parameters = next(iter(spec.items()))
     if not COMPONENT.fullmatch(name):
         raise refuse(f"{name!r} is neither a name nor module:object", *path)

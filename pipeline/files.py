@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -53,7 +54,10 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
             flush_folder(path.parent)
     except OSError as error:
         if error.filename is None:
-            raise OSError(error.errno, f"{error.strerror or error} (writing {path})") from error
+            reason = " ".join(str(error.strerror or error).split())  # h5py's has line breaks
+            free = shutil.disk_usage(path.parent).free
+            message = f"{reason} (writing {path}; {free} bytes are free there)"
+            raise OSError(error.errno, message) from error
         raise
     finally:
         with suppress(FileNotFoundError):

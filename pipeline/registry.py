@@ -93,7 +93,7 @@ def load(target: str) -> Any:
     try:
         return getattr(importlib.import_module(module_name), attribute)
     except ModuleNotFoundError as error:
-        if error.name != module_name:
+        if not f"{module_name}.".startswith(f"{error.name}."):
             raise
         raise InputError(f"{target!r}: no module {module_name!r} beside the search space") from None
     except AttributeError:
@@ -109,17 +109,24 @@ def _parameters(target: Any) -> dict[str, Value]:
     }
 
 
+def _load_callable(name: str) -> Any:
+    found = load(name)
+    if not callable(found):
+        raise InputError(f"{name!r} is not callable")
+    return found
+
+
 def model_entry(name: str) -> Model:
     if not is_external(name):
         return _known("model", name, MODELS)
-    found = load(name)
+    found = _load_callable(name)
     return Model(name, _parameters(found), getattr(found, "trivial", False))
 
 
 def objective_entry(name: str) -> Objective:
     if not is_external(name):
         return _known("objective", name, OBJECTIVES)
-    found = load(name)
+    found = _load_callable(name)
     return Objective(
         name,
         _parameters(found),
@@ -131,7 +138,10 @@ def objective_entry(name: str) -> Objective:
 
 def dataset_builder(name: str) -> Any:
     """The builder class behind a name: see pipeline.datasets.builder.Builder."""
-    return load(name if is_external(name) else _known("dataset builder", name, DATASETS))
+    found = load(name if is_external(name) else _known("dataset builder", name, DATASETS))
+    if not hasattr(found, "Parameters"):
+        raise InputError(f"{name!r} is not a Builder: see pipeline.datasets.builder")
+    return found
 
 
 def _known(kind: str, name: str, entries: Mapping[str, Entry]) -> Entry:

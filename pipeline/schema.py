@@ -24,7 +24,8 @@ def refuse(message: str, *path: str | int) -> PydanticCustomError:
 
 def _unique(values: list[Any]) -> list[Any]:
     if len(set(values)) != len(values):
-        raise refuse("the same value is given twice")
+        twice = next(value for n, value in enumerate(values) if value in values[:n])
+        raise refuse(f"{twice!r} is given twice")
     return values
 
 
@@ -46,7 +47,7 @@ class Strict(BaseModel):
     @classmethod
     def _known_keys(cls, data: Any) -> Any:
         if not isinstance(data, dict):
-            raise refuse("expected a mapping of keys to values")
+            raise refuse(f"{data!r}: expected a mapping of keys to values")
         names = {field.alias or name for name, field in cls.model_fields.items()}
         for key in data:
             if key not in names and cls.model_config.get("extra") != "allow":
@@ -59,7 +60,20 @@ Strength = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Unique = AfterValidator(_unique)
 Named = AfterValidator(_named)
 Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1), Unique]
-Component = str | dict[str, dict[str, Any] | None]
+
+
+def _component_shape(value: Any) -> Any:
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, dict) or len(value) != 1:
+        raise refuse(f"{value!r}: expected a name or {{name: {{parameter: value}}}}")
+    name, parameters = next(iter(value.items()))
+    if not isinstance(parameters, dict | None):
+        raise refuse(f"{parameters!r}: expected a mapping of parameters", name)
+    return value
+
+
+Component = Annotated[Any, AfterValidator(_component_shape)]
 
 
 class Grid(Strict):
@@ -107,7 +121,7 @@ class SeedsSpec(Strict):
 class ResourcesSpec(Strict):
     """Of one trial. gpu: a fraction of one; ignored where there is none."""
 
-    cpu: Annotated[float, Field(gt=0)] = 1
+    cpu: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1
     gpu: Annotated[float, Field(ge=0, le=1)] = 0
 
 

@@ -13,6 +13,9 @@ from pipeline.files import InputError
 
 Path = tuple[str | int, ...]
 
+#: Entries of a file: aliases within aliases could make billions of a few lines.
+LARGEST = 100_000
+
 
 class _Loader(yaml.SafeLoader):
     """PyYAML follows YAML 1.1, which wants a dot in a float."""
@@ -48,10 +51,29 @@ class Located:
 
 def parse(text: str, source: str) -> Located:
     """Raises InputError `source:line: …` for anything that is not one plain YAML mapping."""
-    loader = _Loader(text)
+    try:
+        loader = _Loader(text)
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise InputError(f"{source}:{line}: not YAML: {error.reason}") from None
+    open_nodes: set[int] = set()
     lines: dict[Path, int] = {}
 
     def construct(node: yaml.Node, path: Path) -> Any:
+        line = node.start_mark.line + 1
+        if len(lines) > LARGEST:
+            raise InputError(f"{source}:{line}: more than {LARGEST} entries")
+        if id(node) in open_nodes:
+            raise InputError(f"{source}:{line}: not YAML: an alias within what it stands for")
+        open_nodes.add(id(node))
+        try:
+            return construct_new(node, path)
+        except ValueError as error:
+            raise InputError(f"{source}:{line}: not YAML: {error}") from None
+        finally:
+            open_nodes.discard(id(node))
+
+    def construct_new(node: yaml.Node, path: Path) -> Any:
         lines.setdefault(path, node.start_mark.line + 1)
         if isinstance(node, yaml.MappingNode):
             mapping: dict[str, Any] = {}

@@ -53,8 +53,8 @@ class DDMNISTParameters(Parameters):
     per_label: PerLabel = PerLabel()
     artefacts: Artefacts | None = None
     evaluation_digits: Literal["shared", "disjoint"] = "shared"
-    mean: float = 0.06535
-    std: Annotated[float, Field(gt=0)] = 0.5551
+    mean: Annotated[float, Field(allow_inf_nan=False)] = 0.06535
+    std: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.5551
     seed: Annotated[int, Field(ge=0)] = 0
 
 

@@ -78,6 +78,14 @@ def _idx(data: bytes, name: str) -> NDArray[Any]:
 
 def _load_mnist(raw: RawStore) -> Digits:
     arrays = [_idx(raw.content(file), file.name) for file in MNIST_FILES]
+    for place in (0, 2):
+        images, labels = arrays[place : place + 2]
+        if images.ndim != 3 or images.shape[1:] != (28, 28):
+            name = MNIST_FILES[place].name
+            raise InputError(f"{name}: shape {images.shape}, expected images of 28 x 28")
+        if labels.shape != images.shape[:1]:
+            name = MNIST_FILES[place + 1].name
+            raise InputError(f"{name}: shape {labels.shape}, expected {len(images)} labels")
     return Digits(arrays[0], arrays[1].astype(np.int64), arrays[2], arrays[3].astype(np.int64))
 
 

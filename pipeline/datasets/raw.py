@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import logging
 import os
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,7 +58,10 @@ class RawStore:
             self._download(file, path)
         try:
             data = gzip.decompress(path.read_bytes())
-        except (OSError, EOFError) as error:
+        except (OSError, EOFError, zlib.error) as error:
+            if downloaded:
+                path.unlink()
+                raise MissingRawDataError(f"{file.url}: what came is no gzip: {error}") from error
             raise InputError(f"{path}: cannot be read as gzip: {error}") from error
         found = sha256(data)
         if found != file.sha256:

@@ -21,6 +21,8 @@ def group_named(name: str) -> FiniteGroup:
         group = found() if callable(found) else found
     except ValueError as error:
         raise InputError(str(error)) from error
+    except TypeError as error:
+        raise InputError(f"{name!r}: {error}") from error
     if not isinstance(group, FiniteGroup):
         raise InputError(f"{name!r} is not a FiniteGroup")
     return group

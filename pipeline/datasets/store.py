@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 from collections.abc import Callable, Mapping
@@ -45,12 +46,17 @@ def write_arrays(path: Path, arrays: Arrays, identity: Mapping[str, Any]) -> str
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     digest = content_hash(arrays, identity)
     with replacing(path) as temporary:
-        with h5py.File(temporary, "w") as file:
-            file.attrs["format"] = FORMAT
-            file.attrs["identity"] = canonical_json(dict(identity))
-            file.attrs["content_sha256"] = digest
-            for name, array in arrays.items():
-                file.create_dataset(name, data=array)
+        try:
+            with h5py.File(temporary, "w") as file:
+                file.attrs["format"] = FORMAT
+                file.attrs["identity"] = canonical_json(dict(identity))
+                file.attrs["content_sha256"] = digest
+                for name, array in arrays.items():
+                    file.create_dataset(name, data=array)
+        except RuntimeError as error:
+            # A full disk met while closing: h5py hides the OSError behind one of these.
+            number = getattr(error.__context__, "errno", None) or errno.EIO
+            raise OSError(number, str(error)) from error
         read_arrays(temporary, identity)
     return digest
 

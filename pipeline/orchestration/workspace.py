@@ -81,9 +81,13 @@ class Workspace:
         """The exclusive right to train a key; raises LockedError while another process has it."""
         return locked(self.root / "claims" / key, wait=False, label=_who())
 
-    def building(self, path: Path) -> AbstractContextManager[None]:
+    @contextmanager
+    def building(self, path: Path) -> Iterator[None]:
         """The exclusive right to build a data file; waits for another builder to finish."""
-        return locked(path.with_name(f".{path.name}.lock"), wait=True, label=_who())
+        with locked(path.with_name(f".{path.name}.lock"), wait=True, label=_who()):
+            for leftover in path.parent.glob(f".{path.name}.*.tmp"):  # of a builder that was killed
+                leftover.unlink()
+            yield
 
     @contextmanager
     def driver(self) -> Iterator[None]:

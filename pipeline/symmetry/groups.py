@@ -49,6 +49,9 @@ class FiniteGroup:
         if len(self._generated()) != n:
             raise ValueError(f"group {self.name}: the generators do not reach every element")
         if self.matrices is not None:
+            grams = self.matrices @ np.swapaxes(self.matrices, 1, 2)
+            if not np.allclose(grams, np.eye(self.matrices.shape[1]), atol=1e-9):
+                raise ValueError(f"group {self.name}: the matrices are not orthogonal")
             products = np.einsum("gij,hjk->ghik", self.matrices, self.matrices)
             if not np.allclose(products, self.matrices[self.table], atol=1e-9):
                 raise ValueError(f"group {self.name}: the matrices are not a homomorphism")

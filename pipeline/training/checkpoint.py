@@ -74,6 +74,7 @@ def load_checkpoint(files: TrialFiles, key: str) -> dict[str, Any] | None:
             content, _ = load_tensors(path)
         except ValueError as error:
             log.warning("%s; falling back to the one before", error)
+            path.unlink()  # else the next save would move it over the sound one
             continue
         if content["key"] == key:
             return dict(content)

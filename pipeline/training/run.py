@@ -250,7 +250,7 @@ class TrialRun:
         """Write the best weights and the record; a final is tested first, on its best weights."""
         record = self.trained or self._new_record()
         if self.trial.role == "final" and record.test is None:
-            record = replace(record, test=self._test())
+            record = replace(record, trial=self.trial, test=self._test())
         record.save(self.files.record)
         drop_checkpoints(self.files)
         return record
