@@ -19,7 +19,7 @@ from pipeline.orchestration.workspace import Workspace
 from pipeline.record import Record
 from pipeline.reporting.table import Table
 from pipeline.tracking.writer import Store, Writer
-from pipeline.trial import data_key
+from pipeline.trial import Role, data_key
 from stages.augment_cache import augment_cache
 from stages.data_build import data_build
 from stages.display import Display
@@ -169,11 +169,15 @@ def fetch_tracked(experiment: Experiment, workspace: Workspace, data: Data) -> N
     except MlflowException as error:
         log.warning("MLflow cannot be read (%s); going on with the workspace alone", error)
         return
-    runs = {key: run for (_, _, _, key), run in sorted(tracked.identities.items())}
-    for role in ("grid", "final"):
+    runs: dict[str, str] = {}
+    for (_, _, role, key), run in tracked.identities.items():
+        if role == "final" or key not in runs:  # a final's record holds the tests too
+            runs[key] = run
+    roles: tuple[Role, ...] = ("grid", "final")
+    for wanted in roles:
         # The finals are known only after the grid's records are home.
         plan = current_plan(experiment, workspace, data)
-        for trial in plan.missing(role):
+        for trial in plan.missing(wanted):
             if trial.key in runs:
                 _bring_home(store, runs[trial.key], workspace.record_file(trial.key))
 
