@@ -15,7 +15,8 @@ from rich.logging import RichHandler
 from pipeline import __version__
 from pipeline.files import InputError
 
-console = Console()
+# Into a file or a pipe, lines are not cut at 80 characters.
+console = Console() if sys.stdout.isatty() else Console(width=160)
 log = logging.getLogger("equigrid")
 
 app = typer.Typer(

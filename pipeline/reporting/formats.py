@@ -174,13 +174,25 @@ def latex(table: Table) -> str:
     return "\n".join(lines) + "\n"
 
 
+#: Columns that a terminal of 80 characters can show.
+WIDEST = 5
+
+
+def _one_line_a_cell(table: Table) -> list[list[str]]:
+    lines = [["Method", "Column", "Score", "Published", "Difference"]]
+    for (row, column), cell in table.cells.items():
+        difference = DASH if cell.difference is None else f"{cell.difference:+.3f}"
+        lines.append([row, column, score(cell), printed(cell), difference])
+    return lines
+
+
 def terminal(table: Table) -> list[RichTable]:
     """The score table and the equivariance table, for rich."""
     shown = []
-    for title, lines in (
-        (table.title, [_headings(table), *_body(table)]),
-        (None, _errors(table)),
-    ):
+    scores = [_headings(table), *_body(table)]
+    if len(scores[0]) > WIDEST:
+        scores = _one_line_a_cell(table)
+    for title, lines in ((table.title, scores), (None, _errors(table))):
         rendered = RichTable(title=title, title_justify="left")
         for n, heading in enumerate(lines[0]):
             rendered.add_column(heading, justify="left" if n == 0 else "right")
