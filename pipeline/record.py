@@ -60,7 +60,7 @@ class Record:
             record.check()
         except InputError as error:
             raise InputError(f"{source}: not a valid record: {error}") from error
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise InputError(f"{source}: not a valid record: {error!r}") from error
         return record
 
@@ -68,6 +68,14 @@ class Record:
         """Raise InputError where the parts contradict each other."""
         if self.trial.key != self.key:
             raise InputError(f"key {self.key[:12]} does not belong to its configuration")
+        if not {"hardware", "git_commit"} <= self.environment.keys() or not all(
+            isinstance(text, str) for text in self.environment.values()
+        ):
+            raise InputError("the environment lacks hardware or git_commit, or is not text")
+        if type(self.parameters) is not int or not isinstance(self.data_sha256, str):
+            raise InputError("parameters is not a number, or data_sha256 not a hash")
+        if not all(isinstance(t, int | float) for t in (self.started, *self.epoch_seconds)):
+            raise InputError("a time is not a number")
         if len(self.epoch_seconds) != len(self.history):
             raise InputError("epoch_seconds and history differ in length")
         if self.history:
@@ -85,7 +93,11 @@ class Record:
 
     @classmethod
     def load(cls, path: Path) -> Record:
-        return cls.from_json(path.read_text(), str(path))
+        try:
+            text = path.read_text()
+        except UnicodeDecodeError as error:
+            raise InputError(f"{path}: not a valid record: {error}") from error
+        return cls.from_json(text, str(path))
 
 
 @dataclass(frozen=True)

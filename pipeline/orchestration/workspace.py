@@ -105,6 +105,8 @@ class Workspace:
         path = self.record_file(key)
         try:
             record = Record.load(path)
+            if record.key != key:
+                raise InputError(f"{path}: holds the record of {record.key[:12]}")
         except FileNotFoundError:
             return None
         except InputError as error:
@@ -118,10 +120,13 @@ class Workspace:
         path = self._quarantine(key)
         if not path.exists():
             return None
-        data = json.loads(path.read_text())
-        return Failure(
-            Trial.from_dict(data["trial"]), data["reason"], data["details"], data["attempts"]
-        )
+        try:
+            data = json.loads(path.read_text())
+            trial = Trial.from_dict(data["trial"])
+            return Failure(trial, data["reason"], data["details"], data["attempts"])
+        except (ValueError, TypeError, KeyError, InputError) as error:
+            log.warning("%s: damaged (%r); the trial may run again", path, error)
+            return None
 
     def quarantine(self, failure: Failure) -> None:
         content = {

@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Iterable, Iterator
 
+from rich.markup import escape
 from rich.table import Table as RichTable
 
 from pipeline.record import Result
@@ -17,14 +18,20 @@ DASH = "–"
 
 def score(cell: Cell) -> str:
     """`0.912 (0.004), n=5`; an incomplete cell says what is missing first."""
+    gap = _one_line(cell.gap)
     if cell.mean is None:
-        return f"{DASH} {cell.gap or f'0/{cell.wanted} seeds'}"
+        return f"{DASH} {gap or f'0/{cell.wanted} seeds'}"
     text = f"{cell.mean:.3f}"
     if cell.wanted > 1:
         text += f" ({cell.std:.3f})"
     if cell.is_whole:
         return f"{text}, n={len(cell.values)}"
-    return f"[{cell.gap or f'{len(cell.values)}/{cell.wanted} seeds'}] {text}"
+    return f"[{gap or f'{len(cell.values)}/{cell.wanted} seeds'}] {text}"
+
+
+def _one_line(text: str) -> str:
+    """An error's text may have several; a table's cell and a comment have one."""
+    return " ".join(text.split())
 
 
 def printed(cell: Cell) -> str:
@@ -92,7 +99,7 @@ def markdown(table: Table) -> str:
     lines.append("")
     lines += _markdown_lines(_errors(table))
     lines.append("")
-    lines += [f"- {note}" for note in table.notes]
+    lines += [f"- {_one_line(note)}" for note in table.notes]
     return "\n".join(lines) + "\n"
 
 
@@ -163,7 +170,7 @@ _TEX = str.maketrans({
 def latex(table: Table) -> str:
     """A tabular for `booktabs`; the notes stand in comments above it."""
     headings = _headings(table)
-    lines = ["% \\usepackage{booktabs}", *(f"% {note}" for note in table.notes)]
+    lines = ["% \\usepackage{booktabs}", *(f"% {_one_line(note)}" for note in table.notes)]
     lines.append("\\begin{tabular}{l" + "r" + "c" * (len(headings) - 2) + "}")
     lines.append("\\toprule")
     for index, cells in enumerate([headings, *_body(table)]):
@@ -197,6 +204,6 @@ def terminal(table: Table) -> list[RichTable]:
         for n, heading in enumerate(lines[0]):
             rendered.add_column(heading, justify="left" if n == 0 else "right")
         for cells in lines[1:]:
-            rendered.add_row(*cells)
+            rendered.add_row(*map(escape, cells))
         shown.append(rendered)
     return shown

@@ -1,0 +1,212 @@
+"""Dispatchers: every trial ends with a record or a reason, whatever happens to the others."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import spaces
+from lots import EPOCHS, Lot, MakeDispatcher, Told, timeless
+
+from pipeline.orchestration.dispatch import Slice
+from pipeline.orchestration.in_process import InProcess
+from pipeline.orchestration.workspace import Workspace
+from pipeline.trial import Trial
+
+RETRIES = 1
+
+
+@pytest.fixture(scope="module")
+def expected(lot: Lot, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """The good and the slow trials, run one after another, undisturbed."""
+    workspace = lot.fresh(tmp_path_factory.mktemp("expected") / "workspace")
+    trials = [*lot.trials["good"], *lot.trials["slow"]]
+    InProcess(workspace, RETRIES).run(trials, lot.prepared, Told())
+    return workspace
+
+
+@pytest.fixture(scope="module")
+def ran(
+    dispatcher: MakeDispatcher, lot: Lot, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Workspace, list[Trial], Told]:
+    """The same trials in another order, and under Ray side by side."""
+    workspace, told = lot.fresh(tmp_path_factory.mktemp("ran") / "workspace"), Told()
+    trials = [*lot.trials["slow"], *lot.trials["good"]][::-1]
+    dispatcher(workspace).run(trials, lot.prepared, told)
+    return workspace, trials, told
+
+
+def test_every_trial_gets_a_record_whatever_the_order(
+    ran: tuple[Workspace, list[Trial], Told], expected: Workspace
+) -> None:
+    workspace, trials, told = ran
+    for trial in trials:
+        assert told.end(trial).state == "finished"
+        record = workspace.record(trial.key)
+        assert record is not None
+        # Every epoch is reported once, in order.
+        assert [row for piece in told.slices[trial.key] for row in piece.epochs] == list(
+            record.history
+        )
+        assert timeless(workspace, trial) == timeless(expected, trial)
+        weights = [it.trial_files(trial.key).weights.read_bytes() for it in (workspace, expected)]
+        assert weights[0] == weights[1]
+
+
+def test_finished_trials_are_not_trained_again(
+    dispatcher: MakeDispatcher, lot: Lot, ran: tuple[Workspace, list[Trial], Told]
+) -> None:
+    workspace, trials, _ = ran
+    before = spaces.tree(workspace.root, ("records", "weights"))
+    steps = len(lot.steps("good"))
+    dispatcher(workspace).run(trials, lot.prepared, told := Told())
+    assert {told.end(trial).state for trial in trials} == {"finished"}
+    assert len(lot.steps("good")) == steps
+    assert spaces.tree(workspace.root, ("records", "weights")) == before
+
+
+def test_failing_trials_are_retried_and_quarantined_and_leave_the_others_alone(
+    dispatcher: MakeDispatcher, lot: Lot, expected: Workspace, tmp_path: Path
+) -> None:
+    workspace, told = lot.fresh(tmp_path / "workspace"), Told()
+    good, raises, nan = lot.trials["good"], lot.trials["raises"][0], lot.trials["nan"][0]
+    dispatcher(workspace).run([good[0], raises, nan, good[1]], lot.prepared, told)
+    for bad, reason in (
+        (raises, "RuntimeError: this model only works on Tuesdays"),
+        (nan, "TrainingDivergedError: train_loss is nan in epoch 1"),
+    ):
+        assert (told.end(bad).state, told.end(bad).reason) == ("failed", reason)
+        assert len(lot.steps(bad.row)) == RETRIES + 1
+        failure = workspace.failure(bad.key)
+        assert failure is not None
+        assert (failure.trial, failure.reason, failure.attempts) == (bad, reason, RETRIES + 1)
+        assert "Traceback" in failure.details
+        assert workspace.record(bad.key) is None
+    for trial in good:
+        assert told.end(trial).state == "finished"
+        assert timeless(workspace, trial) == timeless(expected, trial)
+        assert workspace.failure(trial.key) is None
+
+
+@pytest.mark.cluster
+def test_a_trial_that_kills_its_process_is_quarantined_and_leaves_the_others_alone(
+    ray_tune: MakeDispatcher, lot: Lot, expected: Workspace, tmp_path: Path
+) -> None:
+    workspace, told = lot.fresh(tmp_path / "workspace"), Told()
+    bad, good = lot.trials["dies"][0], lot.trials["good"]
+    ray_tune(workspace).run([bad, *good], lot.prepared, told)
+    assert told.end(bad).state == "failed"
+    failure = workspace.failure(bad.key)
+    assert failure is not None
+    assert failure.reason.startswith(f"its process died {RETRIES + 1} times")
+    assert failure.attempts == RETRIES + 1
+    # Each attempt was a process of its own.
+    assert len(lot.steps("dies")) == len(set(lot.steps("dies"))) == RETRIES + 1
+    for trial in good:
+        assert told.end(trial).state == "finished"
+        assert timeless(workspace, trial) == timeless(expected, trial)
+
+
+@pytest.mark.cluster
+def test_a_worker_killed_mid_trial_is_retried_from_its_checkpoint(
+    ray_tune: MakeDispatcher, lot: Lot, expected: Workspace, tmp_path: Path
+) -> None:
+    workspace = lot.fresh(tmp_path / "workspace")
+    trial, killed = lot.trials["slow"][0], []
+
+    def kill_once(which: Trial, piece: Slice) -> None:
+        if which == trial and piece.epochs_done and piece.state == "training" and not killed:
+            killed.append(lot.steps("slow")[-1])
+            os.kill(killed[0], signal.SIGKILL)
+
+    lot.pace(0.4)
+    told = Told(kill_once)
+    ray_tune(workspace).run([trial, *lot.trials["good"]], lot.prepared, told)
+    assert killed
+    steps = lot.steps("slow")
+    # Another process went on: not from the beginning, at most one epoch was lost.
+    assert steps[-1] != killed[0]
+    assert EPOCHS <= len(steps) <= EPOCHS + 1
+    assert told.end(trial).state == "finished"
+    assert timeless(workspace, trial) == timeless(expected, trial)
+    assert workspace.failure(trial.key) is None
+    for other in lot.trials["good"]:
+        assert told.end(other).state == "finished"
+        assert timeless(workspace, other) == timeless(expected, other)
+
+
+RUN_SLOW = """
+import json, sys
+from pathlib import Path
+sys.path.insert(0, {folder!r})
+from pipeline.orchestration.dispatch import PreparedData
+from pipeline.orchestration.in_process import InProcess
+from pipeline.orchestration.workspace import Workspace
+from pipeline.trial import Trial
+prepared = {{key: PreparedData(*hashes) for key, hashes in json.loads({prepared!r}).items()}}
+trial = Trial.from_dict(json.loads({trial!r}))
+InProcess(Workspace(Path({root!r})), 0).run([trial], prepared, lambda trial, piece: None)
+"""
+
+
+def test_a_process_killed_mid_trial_goes_on_from_its_checkpoint(
+    lot: Lot, expected: Workspace, tmp_path: Path
+) -> None:
+    workspace, trial = lot.fresh(tmp_path / "workspace"), lot.trials["slow"][0]
+    lot.pace(0.2)
+    hashes = {key: (it.base_sha256, it.cache_sha256) for key, it in lot.prepared.items()}
+    code = RUN_SLOW.format(
+        folder=str(lot.folder), root=str(workspace.root),
+        prepared=json.dumps(hashes), trial=json.dumps(trial.to_dict()),
+    )  # fmt: skip
+    process = subprocess.Popen([sys.executable, "-c", code])
+    try:
+        while len(lot.steps("slow")) < 4:
+            assert process.poll() is None, "it ended before it could be killed"
+            time.sleep(0.02)
+    finally:
+        process.kill()
+        process.wait()
+    assert workspace.record(trial.key) is None
+    lot.pace(0)
+    InProcess(workspace, RETRIES).run([trial], lot.prepared, told := Told())
+    assert told.end(trial).state == "finished"
+    assert EPOCHS <= len(lot.steps("slow")) <= EPOCHS + 1
+    assert timeless(workspace, trial) == timeless(expected, trial)
+
+
+def test_a_trial_that_another_process_holds_is_waited_for(
+    dispatcher: MakeDispatcher, lot: Lot, expected: Workspace, tmp_path: Path
+) -> None:
+    workspace, trial = lot.fresh(tmp_path / "workspace"), lot.trials["good"][0]
+    code = (
+        "import sys; from pathlib import Path; "
+        "from pipeline.orchestration.workspace import Workspace\n"
+        f"with Workspace(Path({str(workspace.root)!r})).claim({trial.key!r}):\n"
+        "    print('held', flush=True); sys.stdin.read()"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+
+    def let_go(which: Trial, piece: Slice) -> None:
+        if piece.state == "waiting":
+            holder.kill()
+
+    told = Told(let_go)
+    try:
+        dispatcher(workspace).run([trial], lot.prepared, told)
+    finally:
+        holder.kill()
+        holder.communicate()
+    assert told.slices[trial.key][0].state == "waiting"
+    assert told.end(trial).state == "finished"
+    assert timeless(workspace, trial) == timeless(expected, trial)

@@ -1,0 +1,170 @@
+"""Tiny search spaces, and equigrid run as its users run it: in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipeline.record import Record
+from pipeline.trial import Trial
+
+EXECUTABLE = str(Path(sys.executable).with_name("equigrid"))
+#: A machine under other load is no failure.
+PATIENCE = 300.0
+
+DATASET: dict[str, Any] = {
+    "builder": "ddmnist",
+    "source": "digits",
+    "group": "D1xD1",
+    "digits": 2,
+    "per_label": {"train": 12, "val": 6, "test": 5},
+}
+MODEL = {"small_cnn": {"width": 4, "latent": 8}}
+
+
+def space(**changes: Any) -> dict[str, Any]:
+    """Six trainings of milliseconds, a trivial row, and two columns fed by one training."""
+    content: dict[str, Any] = {
+        "datasets": {"D1": DATASET},
+        "columns": {
+            "augmented": {"dataset": "D1", "split": "test_augmented", "metric": "accuracy"},
+            "plain": {"dataset": "D1", "split": "test", "metric": "accuracy"},
+        },
+        "rows": {
+            "Chance": {"model": "majority"},
+            "CNN": {"model": MODEL, "objective": "augmented", "grid": {"lr": [0.003, 0.01]}},
+            "Ours": {
+                "model": MODEL,
+                "objective": "regular_representation",
+                "grid": {"lr": [0.003], "lambda": [0.5, 2]},
+            },
+        },
+        "training": {"epochs": 3, "batch_size": 20, "patience": 3},
+        "seeds": {"grid": [0], "final": [0, 1]},
+        "retries": 1,
+    }
+    return content | changes
+
+
+def write(path: Path, content: Mapping[str, Any] | None = None, /, **changes: Any) -> Path:
+    """A search space as a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(dict(content or space(**changes)), sort_keys=False))
+    return path
+
+
+def made_up(trial: Trial, test: Any = None, epochs: int = 3, started: float = 1.7e9) -> Record:
+    """A record that nobody trained; the scores differ from trial to trial."""
+    scale = 1 + int(trial.key[:4], 16) / 2**16
+    trained = 0 if not trial.training else epochs
+    history = tuple(
+        {
+            "train_loss": scale / n,
+            "val_loss": scale / (n + 0.5),
+            "val_accuracy": 1 - scale / (2 * n),
+        }
+        for n in range(1, trained + 1)
+    )
+    return Record(
+        trial=trial,
+        key=trial.key,
+        history=history,
+        best_epoch=trained,
+        validation=history[-1] if history else {},
+        test=test,
+        parameters=123 if trained else 0,
+        data_sha256="d" * 64,
+        weights_sha256="e" * 64 if trained else None,
+        environment={"hardware": "a processor", "git_commit": "abc", "torch": "2.13"},
+        started=started,
+        epoch_seconds=(0.125,) * trained,
+    )
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """This one, without what would point equigrid, MLflow or Ray elsewhere, or at a network."""
+    ours = ("EQUIGRID_", "MLFLOW_", "RAY_", "TUNE_", "COLUMNS")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    nowhere = dict.fromkeys(("http_proxy", "https_proxy", "HTTPS_PROXY"), "http://127.0.0.1:9")
+    return kept | nowhere | {"no_proxy": "127.0.0.1,localhost", "COLUMNS": "200"} | extra
+
+
+def start(
+    *arguments: object, folder: Path, environ: Mapping[str, str] | None = None, **options: Any
+) -> subprocess.Popen[str]:
+    """A command under way, in a session of its own, with Ctrl-C as on a terminal."""
+    return subprocess.Popen(
+        [EXECUTABLE, *map(str, arguments)],
+        cwd=folder,
+        env=environment(**(environ or {})),
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
+        | options,
+    )
+
+
+def end_session(process: subprocess.Popen[str]) -> None:
+    """Kill a command of `start` and whatever it started in its session."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def equigrid(
+    *arguments: object,
+    folder: Path,
+    expect: int | None = 0,
+    environ: Mapping[str, str] | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """A command to its end; its exit code must be the expected one."""
+    process = start(*arguments, folder=folder, environ=environ)
+    try:
+        output, errors = process.communicate(timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        end_session(process)
+        raise
+    assert expect is None or process.returncode == expect, (
+        f"equigrid {' '.join(map(str, arguments))}: exit code {process.returncode}, "
+        f"expected {expect}\n{output}\n{errors}"
+    )
+    return subprocess.CompletedProcess(arguments, process.returncode, output, errors)
+
+
+def undisturbed(factory: pytest.TempPathFactory) -> Path:
+    """A folder with `tiny.yaml` run to its end in `workspace`: once a session, not to be changed.
+
+    `output.txt` is what the run printed.
+    """
+    folder = factory.getbasetemp() / "undisturbed"
+    if not (folder / "output.txt").exists():
+        write(folder / "tiny.yaml")
+        done = equigrid("run", "tiny.yaml", "--in-process", folder=folder)
+        (folder / "output.txt").write_text(done.stdout)
+    return folder
+
+
+def tables(workspace: Path, name: str = "tiny") -> dict[str, bytes]:
+    """The bytes of a finished table's text files."""
+    folder = workspace / "tables" / name
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix != ".png"}
+
+
+def tree(folder: Path, below: Sequence[str]) -> dict[str, bytes]:
+    """The bytes of every file in some folders of a workspace; locks are no content."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for name in below
+        for path in sorted((folder / name).rglob("*"))
+        if path.is_file() and path.suffix != ".lock"
+    }
