@@ -13,14 +13,12 @@ from stages.run import store_of
 
 def plan_from_mlflow(experiment: Experiment, workspace: Workspace) -> Plan:
     """The plan as the tracked runs have it; no record of the workspace is read."""
-    from mlflow.exceptions import MlflowException
-
     from pipeline.tracking import query
 
     store = store_of(workspace, experiment)
     try:
         tracked = query.read(store)
-    except MlflowException as error:
+    except query.StoreError as error:
         raise InputError(f"MLflow cannot be read: {error}") from error
     recipes = recipes_of(experiment, RawStore())
     first = make_plan(experiment, recipes, tracked.results, {}, {})

@@ -159,14 +159,12 @@ def fetch_tracked(experiment: Experiment, workspace: Workspace, data: Data) -> N
         return
     if not plan.missing("grid") and not plan.missing("final"):
         return
-    from mlflow.exceptions import MlflowException
-
     from pipeline.tracking import query
 
     store = store_of(workspace, experiment)
     try:
         tracked = query.read(store)
-    except MlflowException as error:
+    except query.StoreError as error:
         log.warning("MLflow cannot be read (%s); going on with the workspace alone", error)
         return
     runs: dict[str, str] = {}

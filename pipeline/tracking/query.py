@@ -9,6 +9,7 @@ from pathlib import Path
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline.files import InputError
 from pipeline.record import Record, Result
@@ -25,8 +26,22 @@ class Tracked:
     failures: Mapping[str, str]
 
 
+class StoreError(Exception):
+    """The store cannot be read; the text says why."""
+
+
 def read(store: Store) -> Tracked:
-    """Every finished run of the experiment; nothing where it does not exist."""
+    """Every finished run of the experiment; nothing where it does not exist.
+
+    Raises StoreError where the store cannot be reached or is not MLflow's.
+    """
+    try:
+        return _read(store)
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        raise StoreError(str(error).splitlines()[0]) from error
+
+
+def _read(store: Store) -> Tracked:
     client = connect(store.uri)
     experiment = client.get_experiment_by_name(store.experiment)
     results: dict[str, Result] = {}

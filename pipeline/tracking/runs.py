@@ -198,6 +198,7 @@ def log_record(
     if known.runs.get(identity, ("", ""))[1] == "FINISHED":
         return
     record = Record.load(source) if isinstance(source, Path) else source
+    had_failed = known.runs.get(identity, ("", ""))[1] == "FAILED"
     parent = parent_of(client, experiment, known, trial, record.started)
     run = create_run(
         client, experiment, known, identity,
@@ -217,6 +218,8 @@ def log_record(
         params=[Param(name, value) for name, value in parameters(trial).items()],
         tags=[RunTag(name, value) for name, value in tags.items()],
     )
+    if had_failed:
+        client.delete_tag(run, "failure")
     recipe = trial.data
     dataset = Dataset(
         name=f"{recipe['builder']} {recipe['group']}",
