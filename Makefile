@@ -3,13 +3,21 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint setup clean
+# `make test-long`: the tests that start whole runs.
+.PHONY: demo test test-long lint setup clean
 
 demo: setup
 	$(BIN)/equigrid run quickstart
 
+# Whole commands, Ray clusters and killed processes: long, and not yet a part of `test`.
+LONG := tests/test_cli.py tests/test_extension.py tests/test_wheel.py tests/stages tests/faults \
+        tests/orchestration/test_dispatch.py
+
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(addprefix --ignore=,$(LONG))
+
+test-long: setup
+	$(BIN)/python -m pytest $(LONG)
 
 lint: setup
 	$(BIN)/ruff check .

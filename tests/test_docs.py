@@ -1,5 +1,6 @@
 """The documents say what is so: links lead somewhere, and the worked example works."""
 
+import csv
 import os
 import re
 import subprocess
@@ -36,7 +37,9 @@ def test_the_example_of_extending_goes_through_all_five_stages(tmp_path):
         timeout=300,
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    table = (elsewhere / "workspace" / "tables" / "shapes" / "table.csv").read_text()
-    means = {tuple(line.split(",")[:2]): float(line.split(",")[5]) for line in table.split()[1:]}
+    with (elsewhere / "workspace" / "tables" / "shapes" / "table.csv").open() as file:
+        means = {
+            (cell["row"], cell["column"]): float(cell["mean"]) for cell in csv.DictReader(file)
+        }
     assert means["Ours", "rotated"] > 0.7 > means["Chance", "rotated"]
     assert means["Ours", "upright"] > 0.7

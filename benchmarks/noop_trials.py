@@ -1,0 +1,142 @@
+"""What a trial costs that trains nothing: dispatch, claim, durable record, result.
+
+The trials are majority-class predictors on the quickstart's C4 data that differ by seed: a worker
+opens the data once, counts labels and writes a record (fsync) for each trial. They go through
+
+- the same worker in this process, without Ray: what a trial costs by itself;
+- a plain ray.util.ActorPool of as many actors as cores: that worker without Tune, and actors that
+  do nothing at all (the floor of dispatching over Ray);
+- the dispatcher of `equigrid run`: Ray Tune, actors used again.
+
+Fixed start-up is shown beside: ray.init, and until the first trial is back. Goal: at most 0.05 s a
+trial of 200, from handing them to Tune to having them all, the actors' start included. Tracking is
+not part of this (epoch.py measures it).
+
+    python benchmarks/noop_trials.py [--trials 200] [--rounds 3] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from common import begin, prepare, quickstart_trial
+
+from pipeline.orchestration.dispatch import SLICE_SECONDS, PreparedData, Slice
+from pipeline.orchestration.in_process import InProcess
+from pipeline.orchestration.worker import Worker
+from pipeline.orchestration.workspace import Workspace
+from pipeline.schema import ResourcesSpec
+from pipeline.trial import Trial, data_key
+
+
+class WorkerActor:
+    """A worker behind a plain Ray actor."""
+
+    def __init__(self, root: Path, prepared: Mapping[str, PreparedData]) -> None:
+        self.worker = Worker(root, prepared, 0)
+
+    def run(self, trial: dict[str, Any]) -> str:
+        self.worker.assign(Trial.from_dict(trial))
+        return self.worker.advance(SLICE_SECONDS).state
+
+
+class IdleActor:
+    def run(self, trial: dict[str, Any]) -> str:
+        return "finished"
+
+
+class Stopwatch:
+    """Seconds until the first and the last of a number of trials is back."""
+
+    def __init__(self) -> None:
+        self._begun = time.perf_counter()
+        self.times: list[float] = []
+
+    def back(self, state: str) -> None:
+        if state != "finished":
+            raise RuntimeError(f"a trial ended as {state}")
+        self.times.append(time.perf_counter() - self._begun)
+
+
+def dispatched(dispatcher: Any, trials: Sequence[Trial], prepared: Any) -> Stopwatch:
+    watch = Stopwatch()
+
+    def report(trial: Trial, piece: Slice) -> None:
+        watch.back(piece.state)
+
+    dispatcher.run(trials, prepared, report)
+    return watch
+
+
+def pooled(make: Callable[[], Any], trials: Sequence[Trial]) -> Stopwatch:
+    import ray
+    from ray.util import ActorPool
+
+    watch = Stopwatch()
+    actors = [make() for _ in range(os.cpu_count() or 1)]
+    pool = ActorPool(actors)
+    for state in pool.map_unordered(lambda a, t: a.run.remote(t), [t.to_dict() for t in trials]):
+        watch.back(state)
+    for actor in actors:
+        ray.kill(actor)
+    return watch
+
+
+def main() -> None:
+    report, options = begin(__doc__, trials=200, rounds=3)
+    count, n = options.trials, options.rounds
+    trained = quickstart_trial({"lr": 1e-3, "lambda": 1.0})
+    majority = replace(
+        trained, row="Chance", model={"name": "majority"}, objective={"name": "none"},
+        hyperparameters={}, training={},
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        workspace = Workspace(Path(folder))
+        prepared = {data_key(majority.data): prepare(workspace, majority.data)}
+        begun = time.perf_counter()
+        from pipeline.orchestration.ray_tune import RayTune
+
+        tuned = RayTune(workspace, 0, ResourcesSpec(cpu=1), Path(folder))
+        report.show("start-up: import Ray, ray.init", time.perf_counter() - begun, "s", 1)
+        import ray
+
+        worker_actor = ray.remote(num_cpus=1)(WorkerActor)
+        idle_actor = ray.remote(num_cpus=1)(IdleActor)
+        ways: dict[str, Callable[[Sequence[Trial]], Stopwatch]] = {
+            "in this process, no Ray": lambda trials: dispatched(
+                InProcess(workspace, 0), trials, prepared
+            ),
+            "plain ActorPool, idle actors": lambda trials: pooled(idle_actor.remote, trials),
+            "plain ActorPool, our worker": lambda trials: pooled(
+                lambda: worker_actor.remote(workspace.root, prepared), trials
+            ),
+            "Ray Tune, our worker": lambda trials: dispatched(tuned, trials, prepared),
+        }
+        watches: dict[str, list[Stopwatch]] = {name: [] for name in ways}
+        seed = 0
+        for _ in range(n):
+            for name, run in ways.items():
+                trials = [replace(majority, seed=seed + k) for k in range(count)]
+                seed += count
+                watches[name].append(run(trials))
+        tuned.close()
+    for name, rounds in watches.items():
+        first = median(min(w.times) for w in rounds)
+        marginal = median((max(w.times) - min(w.times)) / (count - 1) for w in rounds)
+        everything = median(max(w.times) for w in rounds) / count
+        goal = 0.05 if name.startswith("Ray Tune") else None
+        report.show(f"{name}: until the first trial is back", first, "s", n)
+        report.show(f"{name}: each further trial", 1000 * marginal, "ms", n)
+        report.show(f"{name}: a trial of {count}, all in", everything, "s", n, goal)
+    report.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,166 @@
+"""A driver in a process of its own that can be killed, and what is left of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import uuid4
+
+import spaces
+
+#: In the environment of a driver, and so of everything it starts.
+MARK = "EQUIGRID_TEST_DRIVER"
+POLL = 0.02
+
+
+@dataclass
+class Driver:
+    """`equigrid run SPACE` under way. output: the file that it prints into."""
+
+    space: str
+    folder: Path
+    workspace: Path
+    options: tuple[str, ...] = ()
+    mark: str = field(default_factory=lambda: uuid4().hex)
+
+    def __post_init__(self) -> None:
+        self.output = self.folder / f"{self.mark}.txt"
+        with self.output.open("w") as output:
+            self.process = spaces.start(
+                "run", self.space, "--workspace", self.workspace, *self.options,
+                folder=self.folder, environ={MARK: self.mark},
+                stdout=output, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+
+    @property
+    def is_running(self) -> bool:
+        return self.process.poll() is None
+
+    def until(self, condition: Callable[[], object], patience: float = spaces.PATIENCE) -> bool:
+        """Wait for something while the driver runs; False where the driver ended before."""
+        deadline = time.monotonic() + patience
+        while not condition():
+            if not self.is_running:
+                return False
+            assert time.monotonic() < deadline, f"waited in vain; {self.output.read_text()}"
+            time.sleep(POLL)
+        return True
+
+    def kill(self) -> None:
+        """SIGKILL to the driver alone: its workers have to see to themselves."""
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def finish(self) -> None:
+        """Wait for its end, which must be a complete table."""
+        code = self.process.wait(timeout=4 * spaces.PATIENCE)
+        assert code == 0, f"exit code {code}\n{self.output.read_text()}"
+
+    def processes(self) -> dict[int, str]:
+        """Everything alive that this driver started, itself included: command lines by id."""
+        wanted, found = f"{MARK}={self.mark}".encode(), {}
+        for folder in Path("/proc").iterdir():
+            if not folder.name.isdigit():
+                continue
+            try:
+                if wanted in (folder / "environ").read_bytes().split(b"\0"):
+                    command = (folder / "cmdline").read_bytes().replace(b"\0", b" ")
+                    found[int(folder.name)] = command.decode(errors="replace").strip()
+            except OSError:
+                continue  # it ended, or it is somebody else's
+        return found
+
+    def end(self) -> None:
+        """Leave nothing behind, whatever happened."""
+        for process in self.processes():
+            try:
+                os.kill(process, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        self.process.wait()
+
+
+@contextmanager
+def driving(space: str, folder: Path, workspace: Path, *options: str) -> Iterator[Driver]:
+    driver = Driver(space, folder, workspace, options)
+    try:
+        yield driver
+    finally:
+        driver.end()
+
+
+def in_flight(workspace: Path) -> dict[str, int]:
+    """The keys that are being trained right now, with the process: the kernel's own list."""
+    claims = {}
+    if (workspace / "claims").is_dir():
+        claims = {path.stat().st_ino: path.name for path in (workspace / "claims").iterdir()}
+    held = {}
+    for line in Path("/proc/locks").read_text().splitlines():
+        fields = line.split()
+        if "->" in fields or fields[1] != "FLOCK":
+            continue
+        inode = int(fields[5].rpartition(":")[2])
+        if inode in claims:
+            held[claims[inode]] = int(fields[4])
+    return held
+
+
+def begun(workspace: Path) -> set[str]:
+    """The keys in flight that have an epoch behind them and none in front of their record."""
+    return {
+        key
+        for key in in_flight(workspace)
+        if (workspace / "running" / key / "checkpoint").exists()
+        and not (workspace / "records" / f"{key}.json").exists()
+    }
+
+
+def trained(workspace: Path) -> dict[str, tuple[float, tuple[float, ...]]]:
+    """When each recorded training began and how long each of its epochs took: its fingerprint."""
+    times = {}
+    if (workspace / "records").is_dir():
+        for path in (workspace / "records").glob("*.json"):
+            record = json.loads(path.read_text())
+            times[path.stem] = (record["started"], tuple(record["epoch_seconds"]))
+    return times
+
+
+@contextmanager
+def store_locked(workspace: Path) -> Iterator[None]:
+    """Nobody else reads or writes the workspace's MLflow store."""
+    import sqlite3
+
+    path = workspace / "mlflow.db"
+    with closing(sqlite3.connect(path, isolation_level=None, timeout=60)) as database:
+        database.execute("begin exclusive")
+        yield
+        database.execute("rollback")
+
+
+def finished_runs(workspace: Path, experiment: str) -> Counter[tuple[str, str, str, str]]:
+    """How many finished MLflow runs there are of each (row, dataset, role, key)."""
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{workspace / 'mlflow.db'}")
+    found = client.get_experiment_by_name(experiment)
+    if found is None:
+        return Counter()
+    counts: Counter[tuple[str, str, str, str]] = Counter()
+    token = None
+    while True:
+        page = client.search_runs([found.experiment_id], max_results=1000, page_token=token)
+        for run in page:
+            tags = run.data.tags
+            if run.info.status == "FINISHED" and "role" in tags:
+                counts[tags["row"], tags["dataset"], tags["role"], tags.get("run_key", "")] += 1
+        token = page.token
+        if not token:
+            return counts

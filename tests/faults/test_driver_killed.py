@@ -1,0 +1,186 @@
+"""The driver killed with real training in flight, again and again: the table is the same."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import spaces
+from driving import begun, driving, finished_runs, in_flight, store_locked, trained
+
+from pipeline.config import load_experiment
+from pipeline.orchestration.workspace import Workspace
+from stages.forecast import plan_from_records
+
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.timeout(1800),
+    pytest.mark.skipif(not Path("/proc/locks").exists(), reason="needs Linux's /proc"),
+]
+
+NAME = "faulted"
+#: Seconds until the last of a killed driver's processes is taken to stay. Workers are gone at
+#: once, Ray's own agents look for their parent every now and then.
+ORPHANS = 60.0
+
+
+def space(strengths: tuple[float, ...] = (0.5, 2.0)) -> dict[str, Any]:
+    """Trainings of a few seconds, and a cache that takes a second or two to make."""
+    model = {"small_cnn": {"width": 4, "latent": 16}}
+    dataset = spaces.DATASET | {
+        "group": "C4xC4",
+        "per_label": {"train": 20, "val": 10, "test": 400},
+        "artefacts": {"draws": 32},
+    }
+    return spaces.space(
+        datasets={"C4": dataset},
+        columns={"C4": {"dataset": "C4", "split": "test_augmented", "metric": "accuracy"}},
+        rows={
+            "Chance": {"model": "majority"},
+            "CNN": {"model": model, "objective": "augmented", "grid": {"lr": [0.003, 0.01]}},
+            "Ours": {
+                "model": model,
+                "objective": "regular_representation",
+                "grid": {"lr": [0.003], "lambda": list(strengths)},
+            },
+        },
+        training={"epochs": 80, "batch_size": 20, "patience": 80},
+        seeds={"grid": [0], "final": [0, 1, 2]},
+    )
+
+
+@dataclass
+class Story:
+    """What happened. orphans: still alive after each kill. trained: fingerprints at each."""
+
+    folder: Path
+    kills: list[str]
+    orphans: list[dict[int, str]]
+    trained: list[dict[str, Any]]
+
+    @property
+    def workspace(self) -> Path:
+        return self.folder / "killed"
+
+    @property
+    def undisturbed(self) -> Path:
+        return self.folder / "undisturbed"
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
+    """Four kills of four runs on one workspace, then a run to the end."""
+    folder = tmp_path_factory.mktemp("faults")
+    file = spaces.write(folder / f"{NAME}.yaml", space())
+    told = Story(folder, [], [], [])
+    workspace = told.workspace
+
+    def plan() -> Any:
+        return plan_from_records(load_experiment(str(file)), Workspace(workspace))
+
+    grid = {trial.key for trial in plan().missing("grid")}
+
+    def in_the_finals() -> bool:
+        return grid <= trained(workspace).keys() and bool(begun(workspace) - grid)
+
+    def killed(what: str, driver: Any) -> None:
+        driver.kill()
+        told.kills.append(what)
+        deadline = time.monotonic() + ORPHANS
+        while (left := driver.processes()) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        told.orphans.append(left)
+        told.trained.append(trained(workspace))
+
+    with driving(file.name, folder, workspace) as driver:
+        caches = workspace / "cache"
+        assert driver.until(lambda: caches.is_dir() and list(caches.glob(".*.lock")))
+        assert not list(caches.glob("*.h5"))
+        killed("cache", driver)
+        assert not list(caches.glob("*.h5"))
+
+    with driving(file.name, folder, workspace) as driver:
+        assert driver.until(lambda: begun(workspace) and (workspace / "mlflow.db").exists())
+        assert begun(workspace) <= grid
+        killed("grid", driver)
+
+    with driving(file.name, folder, workspace) as driver:
+        assert driver.until(lambda: begun(workspace))
+        with store_locked(workspace):
+            before = len(trained(workspace))
+            assert driver.until(lambda: len(trained(workspace)) > before)
+            killed("between a record and its run", driver)
+        tracked = {key for _, _, role, key in finished_runs(workspace, NAME) if role == "grid"}
+        assert (trained(workspace).keys() & grid) - tracked
+
+    with driving(file.name, folder, workspace) as driver:
+        assert driver.until(in_the_finals)
+        killed("final runs", driver)
+
+    with driving(file.name, folder, workspace) as driver:
+        driver.finish()
+    spaces.equigrid(
+        "run", file.name, "--in-process", "--workspace", told.undisturbed, folder=folder
+    )
+    return told
+
+
+def test_it_was_killed_everywhere_with_training_in_flight(story: Story) -> None:
+    assert story.kills == ["cache", "grid", "between a record and its run", "final runs"]
+
+
+def test_the_table_is_the_undisturbed_one_byte_for_byte(story: Story) -> None:
+    assert spaces.tables(story.workspace, NAME) == spaces.tables(story.undisturbed, NAME)
+
+
+def test_every_trial_has_one_finished_run(story: Story) -> None:
+    found = finished_runs(story.workspace, NAME)
+    assert set(found.values()) == {1}
+    assert found == finished_runs(story.undisturbed, NAME)
+
+
+def test_nothing_that_had_a_record_was_trained_again(story: Story) -> None:
+    at_the_end = trained(story.workspace)
+    assert at_the_end.keys() == trained(story.undisturbed).keys()
+    for then in story.trained:
+        assert then.items() <= at_the_end.items()
+    # The kills did hit: there was something to keep, and something to go on with.
+    assert story.trained[2]
+    assert len(story.trained[3]) < len(at_the_end)
+
+
+def test_no_process_outlives_its_driver_for_long(story: Story) -> None:
+    assert story.orphans == [{}] * 4
+
+
+def test_nothing_is_left_over(story: Story) -> None:
+    assert in_flight(story.workspace) == {}
+    for folder in ("running", "tune"):
+        left = story.workspace / folder
+        assert not left.exists() or not [path for path in left.rglob("*") if path.is_file()]
+    assert not list(story.workspace.rglob("*.tmp"))
+    assert not (story.workspace / "quarantine").exists()
+
+
+def test_one_more_strength_runs_exactly_the_new_trials(story: Story) -> None:
+    before = spaces.tree(story.workspace, ["records"])
+    file = spaces.write(story.folder / f"{NAME}.yaml", space((0.5, 2.0, 5.0)))
+    arguments = ("run", file.name, "--workspace", story.workspace, "--in-process")
+    done = spaces.equigrid(*arguments, folder=story.folder)
+    assert "5/5 finished, 1 run now" in done.stdout
+    after = spaces.tree(story.workspace, ["records"])
+    new = [load_trial(content) for name, content in after.items() if name not in before]
+    assert {(it["row"], it["hyperparameters"]["lambda"]) for it in new} == {("Ours", 5.0)}
+    # One for the grid; its other seeds only where it was selected.
+    assert len(new) in (1, 3)
+    assert {name: after[name] for name in before} == before
+
+
+def load_trial(content: bytes) -> dict[str, Any]:
+    import json
+
+    trial: dict[str, Any] = json.loads(content)["trial"]
+    return trial
