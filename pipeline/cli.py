@@ -20,7 +20,7 @@ console = Console() if sys.stdout.isatty() else Console(width=160)
 log = logging.getLogger("equigrid")
 
 app = typer.Typer(
-    no_args_is_help=True,
+    invoke_without_command=True,
     add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -35,7 +35,7 @@ Root = Annotated[
 ]
 WORKSPACE = Path("workspace")
 
-COMPLETE, ERROR, BAD_INPUT, GAPS = 0, 1, 2, 3
+ERROR, BAD_INPUT, GAPS, INTERRUPTED = 1, 2, 3, 130
 
 
 def _version(value: bool) -> None:
@@ -46,11 +46,14 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def options(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
     """The options before a command."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 @app.command()
@@ -109,6 +112,11 @@ def _show(table: object) -> None:
         console.print(f"- {note}", highlight=False, markup=False, soft_wrap=True)
 
 
+def _warn(text: str) -> None:
+    """One line whatever the width of the terminal, so that it can be searched and copied."""
+    console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+
 def _end(plan: object) -> None:
     """Exit with 3 and the gaps' names where the table is not whole."""
     from pipeline.orchestration.plan import Plan
@@ -117,13 +125,13 @@ def _end(plan: object) -> None:
     if plan.is_complete:
         return
     for dataset, reason in plan.gaps.items():
-        console.print(f"gap: {dataset}: {reason}", style="yellow", markup=False)
+        _warn(f"gap: {dataset}: {reason}")
     for trial in {t.key: t for t in plan.all_trials() if plan.is_failed(t)}.values():
         reason = plan.failures[trial.key].reason
-        console.print(f"failed: {trial.describe()}: {reason}", style="yellow", markup=False)
+        _warn(f"failed: {trial.describe()}: {reason}")
     missing = len(plan.missing("grid")) + len(plan.missing("final"))
     if missing:
-        console.print(f"missing: {missing} trials", style="yellow")
+        _warn(f"missing: {missing} trials")
     raise typer.Exit(GAPS)
 
 
@@ -263,15 +271,23 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
     log.setLevel(logging.INFO)
     try:
-        app(standalone_mode=False)
+        # Typer gives back the code of an Exit, 130 for Ctrl-C, None where a command just ends.
+        code = app(standalone_mode=False)
+        if code == INTERRUPTED:
+            raise KeyboardInterrupt
+        sys.exit(code)
     except InputError as error:
         print(f"equigrid: {error}", file=sys.stderr)
         sys.exit(BAD_INPUT)
-    except typer.Exit as ending:
-        sys.exit(ending.exit_code)
+    except typer.TyperException as error:
+        print(f"equigrid: {error.format_message()}; see --help", file=sys.stderr)
+        sys.exit(BAD_INPUT)
+    except OSError as error:
+        print(f"equigrid: {error}", file=sys.stderr)
+        sys.exit(ERROR)
     except KeyboardInterrupt:
         print("equigrid: interrupted; run the same command again to go on", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
 
 
 if __name__ == "__main__":

@@ -96,7 +96,13 @@ class Display:
         for row in piece.epochs:
             self._note_best(trial, row[self._score])
         if piece.state == "training" and piece.reason:
-            self.console.print(f"[yellow]{trial.describe()}: {piece.reason}; trying again[/]")
+            self.console.print(
+                f"{trial.describe()}: {piece.reason}; trying again",
+                style="yellow",
+                markup=False,
+                highlight=False,
+                soft_wrap=True,
+            )
         before = self._states.get(trial.key)
         self._states[trial.key] = piece.state
         if before == piece.state or self.console.is_terminal:

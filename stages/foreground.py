@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 from rich.console import Console
 
 from pipeline.config import load_experiment
 from pipeline.datasets.raw import RawStore
+from pipeline.datasets.recipe import builder_of
 from pipeline.files import InputError
 from pipeline.orchestration.dispatch import SLICE_SECONDS
 from pipeline.orchestration.worker import Worker
 from pipeline.orchestration.workspace import Workspace
+from pipeline.registry import model_entry, objective_entry
+from pipeline.schema import TrainingSpec
 from pipeline.trial import Role, Trial, data_key
 from stages.augment_cache import augment_cache
 from stages.data_build import data_build
@@ -45,7 +49,10 @@ def resolve(
         if (value is None) == (key in searched):
             need = ", ".join(f"--{name}" for name in searched) or "no hyperparameters"
             raise InputError(f"--{key}: row {row!r} takes {need}")
-        if value is not None and not (value > 0 or (key == "lambda" and value == 0)):
+        good = value is None or (
+            math.isfinite(value) and (value > 0 or (key, value) == ("lambda", 0))
+        )
+        if not good:
             raise InputError(f"--{key}: {value!r}; expected a positive number")
     point = {key: value for key, value in given.items() if value is not None}
     chosen: Role = "final" if role == "final" else "grid"
@@ -54,11 +61,29 @@ def resolve(
 
 
 def resolve_file(path: Path) -> Trial:
-    """A trial from a JSON file."""
+    """A trial from a JSON file, checked whole: InputError names what this version cannot run."""
     try:
-        return Trial.from_dict(json.loads(path.read_text()))
-    except (OSError, ValueError, InputError) as error:
-        raise InputError(f"{path}: not a trial: {error}") from error
+        trial = Trial.from_dict(json.loads(path.read_text()))
+        check_runnable(trial)
+    except (OSError, ValueError, RecursionError, InputError) as error:
+        text = " ".join(str(error).split())
+        raise InputError(f"{path}: not a trial: {text}") from error
+    return trial
+
+
+def check_runnable(trial: Trial) -> None:
+    """Raise InputError (or pydantic's ValueError) where a trial's parts are not to be had here."""
+    builder = builder_of(trial.data)
+    if builder.raw_fingerprints(RawStore()) != trial.data["raw"]:
+        raise InputError("it was resolved for other raw files than those here")
+    if model_entry(trial.model["name"]).trivial:
+        return
+    searched = set(objective_entry(trial.objective["name"]).searched)
+    if searched != set(trial.hyperparameters):
+        raise InputError(f"hyperparameters {sorted(trial.hyperparameters)}; it takes {searched}")
+    settings = TrainingSpec.model_validate(dict(trial.training)).model_dump()
+    if missing := settings.keys() - trial.training.keys():
+        raise InputError(f"training lacks {', '.join(sorted(missing))}")
 
 
 def train_one(trial: Trial, workspace: Workspace, console: Console) -> bool:

@@ -118,7 +118,9 @@ class RayTune:
     def run(
         self, trials: Sequence[Trial], prepared: Mapping[str, PreparedData], report: Report
     ) -> None:
-        self.workspace.tune_folder.mkdir(parents=True, exist_ok=True)
+        # One driver a workspace: what is in there was left by a driver that was killed.
+        shutil.rmtree(self.workspace.tune_folder, ignore_errors=True)
+        self.workspace.tune_folder.mkdir(parents=True)
         scratch = Path(tempfile.mkdtemp(dir=self.workspace.tune_folder))
         reporter = _Reporter(self.workspace, self.retries, report)
         need = {"cpu": self.resources.cpu}

@@ -19,14 +19,14 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import spaces
-from driving import Driver, driving, finished_runs, in_flight, trained
+from driving import Driver, Drivers, finished_runs, in_flight, trained
 
 from pipeline.config import load_experiment
 from pipeline.orchestration.workspace import Workspace
 from stages.forecast import plan_from_records
 
-#: Seconds that what a killed driver started may live on.
-ORPHANS = 60.0
+#: Seconds after which what is left of a killed driver is taken to stay.
+WORKERS, EVERYTHING = 60.0, 120.0
 
 
 def stage(space: str, workspace: Path) -> str:
@@ -37,15 +37,6 @@ def stage(space: str, workspace: Path) -> str:
         return f"grid, {done} finished"
     tested = sum(plan.is_finished(trial) for trials in plan.finals.values() for trial in trials)
     return f"final runs, {tested} finished"
-
-
-def training_seconds(space: str, folder: Path, workspace: Path) -> float:
-    """Run undisturbed; how long trainings were in flight, from the first to the last."""
-    with driving(space, folder, workspace) as driver:
-        driver.until(lambda: in_flight(workspace))
-        begun = time.monotonic()
-        driver.finish()
-        return time.monotonic() - begun
 
 
 def kill_sometime(driver: Driver, workspace: Path, delay: float) -> bool:
@@ -59,6 +50,14 @@ def kill_sometime(driver: Driver, workspace: Path, delay: float) -> bool:
     return True
 
 
+def wait_for_workers(driver: Driver) -> float:
+    """Seconds until nothing of a killed driver trains any more."""
+    begun = time.monotonic()
+    while driver.workers() and time.monotonic() - begun < WORKERS:
+        time.sleep(0.05)
+    return time.monotonic() - begun
+
+
 class Chaos:
     """Kills spread over as many fresh workspaces as it takes."""
 
@@ -67,24 +66,35 @@ class Chaos:
         self.random = random.Random(seed)
         self.name = load_experiment(space).full_name
         self.undisturbed = folder / "undisturbed"
-        self.kills = self.lost = self.doubled = self.again = self.different = self.orphans = 0
+        self.drivers = Drivers()
+        self.kills = self.lost = self.doubled = self.again = self.different = 0
+
+    def start(self, workspace: Path) -> Driver:
+        return self.drivers.start(self.space, self.folder, workspace)
 
     def go(self) -> bool:
-        begun = time.monotonic()
-        seconds = training_seconds(self.space, self.folder, self.undisturbed)
-        print(
-            f"undisturbed: {time.monotonic() - begun:.0f} s, training {seconds:.0f} s", flush=True
-        )
-        number = 0
+        seconds, number = self.run_undisturbed(), 0
         while self.kills < self.wanted:
             number += 1
             self.one_workspace(self.folder / f"killed{number}", seconds)
+        orphans = self.drivers.orphans(EVERYTHING)
         print(
-            f"kills survived {self.kills}, runs lost {self.lost}, doubled {self.doubled}"
-            f" (tables that differ {self.different}, trained again {self.again}, "
-            f"orphans {self.orphans}, workspaces {number})"
+            f"kills survived {self.kills}, runs lost {self.lost}, doubled {self.doubled} "
+            f"(tables that differ {self.different}, trained again {self.again}, "
+            f"orphans {len(orphans)}, workspaces {number})"
         )
-        return not (self.lost or self.doubled or self.different or self.again or self.orphans)
+        return not (self.lost or self.doubled or self.different or self.again or orphans)
+
+    def run_undisturbed(self) -> float:
+        """How long trainings are in flight when nothing happens."""
+        begun = time.monotonic()
+        driver = self.start(self.undisturbed)
+        driver.until(lambda: in_flight(self.undisturbed))
+        training = time.monotonic()
+        driver.finish()
+        end = time.monotonic()
+        print(f"undisturbed: {end - begun:.0f} s, training {end - training:.0f} s", flush=True)
+        return end - training
 
     def one_workspace(self, workspace: Path, seconds: float) -> None:
         """Kill until the kills are used up or the run ends by itself; then look at the outcome."""
@@ -92,46 +102,36 @@ class Chaos:
         while self.kills < self.wanted:
             # About as many kills as wanted fit into one run: a killed one goes on where it was.
             delay = self.random.uniform(0, 2 * seconds / self.wanted)
-            with driving(self.space, self.folder, workspace) as driver:
-                if not kill_sometime(driver, workspace, delay):
-                    break
-                self.kills += 1
-                held = in_flight(workspace)
-                self.again += sum(
-                    trained(workspace).get(key) != value for key, value in recorded.items()
-                )
-                recorded = dict(trained(workspace))
-                gone = self.wait_for_orphans(driver)
-                where = stage(self.space, workspace)
-                print(
-                    f"kill {self.kills}: {delay:.2f} s into training, "
-                    f"{where}, {len(held)} in flight still, orphans gone after {gone:.1f} s",
-                    flush=True,
-                )
-        with driving(self.space, self.folder, workspace) as driver:
-            driver.finish()
-        self.compare(workspace, recorded)
-
-    def wait_for_orphans(self, driver: Driver) -> float:
-        begun = time.monotonic()
-        while left := driver.processes():
-            if time.monotonic() - begun > ORPHANS:
-                self.orphans += len(left)
-                print(f"  still alive: {left}", flush=True)
+            driver = self.start(workspace)
+            if not kill_sometime(driver, workspace, delay):
                 break
-            time.sleep(0.05)
-        return time.monotonic() - begun
+            self.kills += 1
+            held = len(in_flight(workspace))
+            gone = wait_for_workers(driver)
+            self.check_again(workspace, recorded)
+            recorded = dict(trained(workspace))
+            print(
+                f"kill {self.kills}: {delay:.2f} s into training, {held} in flight, "
+                f"{stage(self.space, workspace)}; workers gone after {gone:.1f} s",
+                flush=True,
+            )
+        self.start(workspace).finish()
+        self.check_again(workspace, recorded)
+        self.compare(workspace)
 
-    def compare(self, workspace: Path, recorded: dict[str, object]) -> None:
-        at_the_end = trained(workspace)
-        self.again += sum(at_the_end.get(key) != value for key, value in recorded.items())
+    def check_again(self, workspace: Path, recorded: dict[str, object]) -> None:
+        """What had a record before must have the same training in its record now."""
+        now = trained(workspace)
+        self.again += sum(now.get(key) != training for key, training in recorded.items())
+
+    def compare(self, workspace: Path) -> None:
         wanted = finished_runs(self.undisturbed, self.name)
         found: Counter[tuple[str, ...]] = Counter(finished_runs(workspace, self.name))
         lost = [identity for identity in wanted if not found[identity]]
         doubled = [identity for identity, count in found.items() if count > 1]
-        tables = [spaces.tables(it, self.name) for it in (workspace, self.undisturbed)]
         self.lost += len(lost)
         self.doubled += len(doubled)
+        tables = [spaces.tables(it, self.name) for it in (workspace, self.undisturbed)]
         if tables[0] != tables[1]:
             self.different += 1
             differing = [name for name in tables[1] if tables[0].get(name) != tables[1][name]]
@@ -151,7 +151,8 @@ def main() -> int:
     space = str(path.resolve()) if path.is_file() else arguments.space
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
         chaos = Chaos(space, Path(folder), arguments.kills, arguments.seed)
-        return 0 if chaos.go() else 1
+        with chaos.drivers:
+            return 0 if chaos.go() else 1
 
 
 if __name__ == "__main__":

@@ -19,6 +19,9 @@ import spaces
 #: In the environment of a driver, and so of everything it starts.
 MARK = "EQUIGRID_TEST_DRIVER"
 POLL = 0.02
+#: Ray's own helpers. When their raylet dies, they try for a minute to tell a head that is dead
+#: too, and end. They train nothing and hold nothing.
+AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent", "dashboard/agent.py", "agent/main.py")
 
 
 @dataclass
@@ -78,6 +81,11 @@ class Driver:
                 continue  # it ended, or it is somebody else's
         return found
 
+    def workers(self) -> dict[int, str]:
+        """The same, without Ray's own helpers."""
+        found = self.processes().items()
+        return {number: it for number, it in found if not any(name in it for name in AGENTS)}
+
     def end(self) -> None:
         """Leave nothing behind, whatever happened."""
         for process in self.processes():
@@ -88,13 +96,29 @@ class Driver:
         self.process.wait()
 
 
-@contextmanager
-def driving(space: str, folder: Path, workspace: Path, *options: str) -> Iterator[Driver]:
-    driver = Driver(space, folder, workspace, options)
-    try:
-        yield driver
-    finally:
-        driver.end()
+class Drivers(list[Driver]):
+    """Drivers one after another; as a context it ends by ending whatever is left of them."""
+
+    def __enter__(self) -> Drivers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for driver in self:
+            driver.end()
+
+    def start(self, space: str, folder: Path, workspace: Path, *options: str) -> Driver:
+        self.append(Driver(space, folder, workspace, options))
+        return self[-1]
+
+    def orphans(self, patience: float) -> list[str]:
+        """What is alive of drivers that are not, when it was waited for long enough."""
+        deadline = time.monotonic() + patience
+        while True:
+            alive = [it for driver in self if not driver.is_running
+                     for it in driver.processes().values()]  # fmt: skip
+            if not alive or time.monotonic() > deadline:
+                return alive
+            time.sleep(0.2)
 
 
 def in_flight(workspace: Path) -> dict[str, int]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import spaces
-from driving import begun, driving, finished_runs, in_flight, store_locked, trained
+from driving import Driver, Drivers, begun, finished_runs, in_flight, store_locked, trained
 
 from pipeline.config import load_experiment
 from pipeline.orchestration.workspace import Workspace
@@ -22,9 +22,8 @@ pytestmark = [
 ]
 
 NAME = "faulted"
-#: Seconds until the last of a killed driver's processes is taken to stay. Workers are gone at
-#: once, Ray's own agents look for their parent every now and then.
-ORPHANS = 60.0
+#: Seconds after which what is left of a killed driver is taken to stay.
+WORKERS, EVERYTHING = 60.0, 120.0
 
 
 def space(strengths: tuple[float, ...] = (0.5, 2.0)) -> dict[str, Any]:
@@ -54,12 +53,16 @@ def space(strengths: tuple[float, ...] = (0.5, 2.0)) -> dict[str, Any]:
 
 @dataclass
 class Story:
-    """What happened. orphans: still alive after each kill. trained: fingerprints at each."""
+    """What happened. trained: fingerprints at each kill.
+
+    workers: of a killed driver, that were alive long after it; orphans: anything in the end.
+    """
 
     folder: Path
     kills: list[str]
-    orphans: list[dict[int, str]]
+    workers: list[dict[int, str]]
     trained: list[dict[str, Any]]
+    orphans: list[str]
 
     @property
     def workspace(self) -> Path:
@@ -74,58 +77,57 @@ class Story:
 def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     """Four kills of four runs on one workspace, then a run to the end."""
     folder = tmp_path_factory.mktemp("faults")
-    file = spaces.write(folder / f"{NAME}.yaml", space())
-    told = Story(folder, [], [], [])
+    told = Story(folder, [], [], [], [])
+    with Drivers() as drivers:
+        _tell(told, drivers)
+        told.orphans = drivers.orphans(EVERYTHING)
+    return told
+
+
+def _tell(told: Story, drivers: Drivers) -> None:
     workspace = told.workspace
+    file = spaces.write(told.folder / f"{NAME}.yaml", space())
+    plan = plan_from_records(load_experiment(str(file)), Workspace(workspace))
+    grid = {trial.key for trial in plan.missing("grid")}
 
-    def plan() -> Any:
-        return plan_from_records(load_experiment(str(file)), Workspace(workspace))
+    def start() -> Driver:
+        return drivers.start(file.name, told.folder, workspace)
 
-    grid = {trial.key for trial in plan().missing("grid")}
-
-    def in_the_finals() -> bool:
-        return grid <= trained(workspace).keys() and bool(begun(workspace) - grid)
-
-    def killed(what: str, driver: Any) -> None:
+    def kill(driver: Driver, what: str) -> None:
         driver.kill()
         told.kills.append(what)
-        deadline = time.monotonic() + ORPHANS
-        while (left := driver.processes()) and time.monotonic() < deadline:
+        deadline = time.monotonic() + WORKERS
+        while (left := driver.workers()) and time.monotonic() < deadline:
             time.sleep(0.1)
-        told.orphans.append(left)
+        told.workers.append(left)
         told.trained.append(trained(workspace))
 
-    with driving(file.name, folder, workspace) as driver:
-        caches = workspace / "cache"
-        assert driver.until(lambda: caches.is_dir() and list(caches.glob(".*.lock")))
-        assert not list(caches.glob("*.h5"))
-        killed("cache", driver)
-        assert not list(caches.glob("*.h5"))
+    driver, caches = start(), workspace / "cache"
+    assert driver.until(lambda: caches.is_dir() and list(caches.glob(".*.lock")))
+    kill(driver, "cache")
+    assert not list(caches.glob("*.h5"))
 
-    with driving(file.name, folder, workspace) as driver:
-        assert driver.until(lambda: begun(workspace) and (workspace / "mlflow.db").exists())
-        assert begun(workspace) <= grid
-        killed("grid", driver)
+    driver = start()
+    assert driver.until(lambda: begun(workspace) and (workspace / "mlflow.db").exists())
+    assert begun(workspace) <= grid
+    kill(driver, "grid")
 
-    with driving(file.name, folder, workspace) as driver:
-        assert driver.until(lambda: begun(workspace))
-        with store_locked(workspace):
-            before = len(trained(workspace))
-            assert driver.until(lambda: len(trained(workspace)) > before)
-            killed("between a record and its run", driver)
-        tracked = {key for _, _, role, key in finished_runs(workspace, NAME) if role == "grid"}
-        assert (trained(workspace).keys() & grid) - tracked
+    driver = start()
+    assert driver.until(lambda: begun(workspace))
+    with store_locked(workspace):
+        before = len(trained(workspace))
+        assert driver.until(lambda: len(trained(workspace)) > before)
+        kill(driver, "between a record and its run")
+    tracked = {key for _, _, role, key in finished_runs(workspace, NAME) if role == "grid"}
+    assert (trained(workspace).keys() & grid) - tracked
 
-    with driving(file.name, folder, workspace) as driver:
-        assert driver.until(in_the_finals)
-        killed("final runs", driver)
+    driver = start()
+    assert driver.until(lambda: grid <= trained(workspace).keys() and begun(workspace) - grid)
+    kill(driver, "final runs")
 
-    with driving(file.name, folder, workspace) as driver:
-        driver.finish()
-    spaces.equigrid(
-        "run", file.name, "--in-process", "--workspace", told.undisturbed, folder=folder
-    )
-    return told
+    start().finish()
+    undisturbed = ("--workspace", told.undisturbed, "--in-process")
+    spaces.equigrid("run", file.name, *undisturbed, folder=told.folder)
 
 
 def test_it_was_killed_everywhere_with_training_in_flight(story: Story) -> None:
@@ -153,7 +155,8 @@ def test_nothing_that_had_a_record_was_trained_again(story: Story) -> None:
 
 
 def test_no_process_outlives_its_driver_for_long(story: Story) -> None:
-    assert story.orphans == [{}] * 4
+    assert story.workers == [{}] * 4
+    assert story.orphans == []
 
 
 def test_nothing_is_left_over(story: Story) -> None:
