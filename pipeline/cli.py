@@ -127,7 +127,7 @@ def _end(plan: object) -> None:
     for dataset, reason in plan.gaps.items():
         _warn(f"gap: {dataset}: {reason}")
     for trial in {t.key: t for t in plan.all_trials() if plan.is_failed(t)}.values():
-        reason = plan.failures[trial.key].reason
+        reason = plan.failures[trial.key]
         _warn(f"failed: {trial.describe()}: {reason}")
     missing = len(plan.missing("grid")) + len(plan.missing("final"))
     if missing:

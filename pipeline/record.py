@@ -109,6 +109,7 @@ class Result:
     test: Mapping[str, Mapping[str, float]] | None
     parameters: int
     device: str
+    data_sha256: str
 
     @classmethod
     def of(cls, record: Record) -> Result:
@@ -118,4 +119,5 @@ class Result:
             record.test,
             record.parameters,
             record.environment["hardware"],
+            record.data_sha256,
         )

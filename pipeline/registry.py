@@ -50,8 +50,20 @@ class Objective:
     passes: int = 1
 
 
-#: Metric → whether higher is better. A score named `val_accuracy` is the metric on a split.
-METRICS = {"accuracy": True, "loss": False}
+@dataclass(frozen=True)
+class Metric:
+    """margin: a difference from the print that still counts as agreement, None where none does.
+
+    relative: the margin is a fraction of the printed figure.
+    """
+
+    higher_is_better: bool
+    margin: float | None = None
+    relative: bool = False
+
+
+#: A score named `val_accuracy` is the metric on a split.
+METRICS = {"accuracy": Metric(True, margin=0.01), "loss": Metric(False)}
 
 #: Task → the metrics a column may show.
 TASK_METRICS = {"classification": ("accuracy",)}
@@ -153,4 +165,10 @@ def _known(kind: str, name: str, entries: Mapping[str, Entry]) -> Entry:
 
 def higher_is_better(score: str) -> bool:
     """Whether a score such as `accuracy` or `val_loss` is better when higher."""
-    return METRICS[score.removeprefix("val_")]
+    return METRICS[score.removeprefix("val_")].higher_is_better
+
+
+def margin_of(metric: str, printed: float) -> float | None:
+    """By how much a score may depart from a printed one and still agree with it."""
+    found = METRICS[metric]
+    return found.margin * printed if found.margin and found.relative else found.margin

@@ -99,9 +99,12 @@ class DatasetSpec(Strict):
 
 
 class ColumnSpec(Strict):
+    """margin: how far from the print a score may lie and agree; by default the metric's own."""
+
     dataset: str
     split: str
     metric: str
+    margin: Rate | None = None
 
 
 class TrainingSpec(Strict):

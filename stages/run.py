@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,11 @@ from pipeline.config import Experiment
 from pipeline.datasets.raw import MissingRawDataError, RawStore
 from pipeline.files import InputError
 from pipeline.orchestration.dispatch import Dispatcher, PreparedData
-from pipeline.orchestration.plan import Plan, plan_from_workspace
+from pipeline.orchestration.plan import Group, Plan, plan_from_workspace
 from pipeline.orchestration.workspace import Workspace
 from pipeline.record import Record
 from pipeline.reporting.table import Table
+from pipeline.tracking.tracked import StoreError, Tracked, load_tracked
 from pipeline.tracking.writer import Store, Writer
 from pipeline.trial import Role, data_key
 from stages.augment_cache import augment_cache
@@ -88,8 +89,12 @@ def run(
     display: Display,
     *,
     retry_failed: bool = False,
+    only: Container[Group] | None = None,
 ) -> tuple[Plan, Table, int]:
-    """From a search space to its table; returns the plan as it ended, and the trials run."""
+    """From a search space to its table; returns the plan as it ended, and the trials run.
+
+    only: the (row, dataset) whose trials may run, None for all.
+    """
     opened: list[Dispatcher] = []
 
     def dispatcher() -> Dispatcher:
@@ -107,7 +112,7 @@ def run(
         fetch_tracked(experiment, workspace, data)
         plan = current_plan(experiment, workspace, data)
         with closing(Writer(store_of(workspace, experiment))) as writer:
-            crew = Crew(workspace, dispatcher, data.prepared, writer, display)
+            crew = Crew(workspace, dispatcher, data.prepared, writer, display, only)
             try:
                 send_untracked(plan, workspace, writer)
                 display.begin("grid")
@@ -123,6 +128,9 @@ def run(
                 for each in opened:
                     each.close()
             display.begin("tables")
+            writer.flush()
+            tracked = tracked_runs(experiment, workspace)
+            plan = replace(current_plan(experiment, workspace, data), tracked=tracked)
             table = tables(plan, workspace, writer)
         display.end("tables", str(workspace.tables(experiment.full_name)))
     return plan, table, ran + tested
@@ -130,6 +138,16 @@ def run(
 
 def current_plan(experiment: Experiment, workspace: Workspace, data: Data) -> Plan:
     return plan_from_workspace(experiment, workspace, data.recipes, data.gaps)
+
+
+def tracked_runs(experiment: Experiment, workspace: Workspace) -> Tracked | None:
+    """What MLflow holds; None, said once, where it cannot be read."""
+    cache = workspace.tracked_cache(experiment.full_name)
+    try:
+        return load_tracked(store_of(workspace, experiment), cache)
+    except StoreError as error:
+        log.warning("MLflow cannot be read (%s); going on with the workspace alone", error)
+        return None
 
 
 def _counts(plan: Plan, role: str, ran: int) -> str:
@@ -148,29 +166,22 @@ def send_untracked(plan: Plan, workspace: Workspace, writer: Writer) -> None:
         if plan.is_finished(trial):
             writer.record(trial, workspace.record_file(trial.key))
         elif plan.is_failed(trial):
-            writer.failure(trial, plan.failures[trial.key].reason)
+            writer.failure(trial, plan.failures[trial.key])
 
 
 def fetch_tracked(experiment: Experiment, workspace: Workspace, data: Data) -> None:
     """Bring home the records of trials that MLflow has and the workspace lacks."""
     plan = current_plan(experiment, workspace, data)
-    local = workspace.tracking_uri == f"sqlite:///{workspace.root / 'mlflow.db'}"
-    if local and not (workspace.root / "mlflow.db").exists():
-        return
     if not plan.missing("grid") and not plan.missing("final"):
         return
-    from pipeline.tracking import query
-
-    store = store_of(workspace, experiment)
-    try:
-        tracked = query.read(store)
-    except query.StoreError as error:
-        log.warning("MLflow cannot be read (%s); going on with the workspace alone", error)
+    tracked = tracked_runs(experiment, workspace)
+    if tracked is None:
         return
+    store = store_of(workspace, experiment)
     runs: dict[str, str] = {}
-    for (_, _, role, key), run in tracked.identities.items():
-        if role == "final" or key not in runs:  # a final's record holds the tests too
-            runs[key] = run
+    for (_, _, role, key), run in tracked.runs.items():
+        if run.result is not None and (role == "final" or key not in runs):
+            runs[key] = run.run_id  # a final's record holds the tests too
     roles: tuple[Role, ...] = ("grid", "final")
     for wanted in roles:
         # The finals are known only after the grid's records are home.

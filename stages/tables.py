@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
+from pipeline.config import Experiment
 from pipeline.files import sha256, write_atomically
 from pipeline.orchestration.plan import Plan
 from pipeline.orchestration.workspace import Workspace
 from pipeline.record import Record
-from pipeline.registry import higher_is_better
+from pipeline.registry import higher_is_better, margin_of
 from pipeline.reporting import figures, formats
+from pipeline.reporting.comparison import Comparison, all_pairs, compare
 from pipeline.reporting.table import Cell, Table, published_table
+from pipeline.reporting.verdicts import Question, Verdict, verdicts
 from pipeline.tracking.writer import Writer
 
 
@@ -41,6 +45,14 @@ def assemble(plan: Plan) -> Table:
             ),
             parameters=done[0].parameters if done else None,
             published=published.get(row, {}).get(name),
+            seeds=tuple(trial.seed for trial in trials if plan.is_finished(trial)),
+            doubts=tuple(
+                f"{row} / {column.dataset} seed {trial.seed} ({trial.role}): {doubt}"
+                for trial in (*plan.grid[group], *trials)
+                if (doubt := plan.doubt(trial))
+            )
+            if group in plan.grid
+            else (),
         )
     table = Table(
         name=experiment.full_name,
@@ -53,8 +65,45 @@ def assemble(plan: Plan) -> Table:
         },
         cells=cells,
         notes=(),
+        verdicts=_verdicts(experiment, cells) if experiment.is_published_setting else {},
+        comparisons=tuple(_comparisons(experiment, cells)),
     )
-    return replace(table, notes=(*_notes(plan), *_margins(table), *space.notes))
+    notes = (*_notes(plan), *_margins(table), *_doubts(table), *space.notes)
+    return replace(table, notes=notes)
+
+
+def _verdicts(
+    experiment: Experiment, cells: Mapping[tuple[str, str], Cell]
+) -> dict[tuple[str, str], Verdict]:
+    """Of whole cells with a print. Trivial rows have one seed: nothing to test."""
+    questions = {}
+    for (row, name), cell in cells.items():
+        if cell.published is None or not cell.is_whole:
+            continue
+        column = experiment.space.columns[name]
+        margin = column.margin or margin_of(column.metric, cell.published.mean)
+        questions[row, name] = Question(cell.values, cell.published, margin)
+    return verdicts(questions)
+
+
+def _comparisons(
+    experiment: Experiment, cells: Mapping[tuple[str, str], Cell]
+) -> Iterator[Comparison]:
+    trained = [row for row, method in experiment.rows.items() if not method.trivial]
+    for minuend, subtrahend in all_pairs(trained):
+        for column in experiment.space.columns:
+            a, b = cells[minuend, column], cells[subtrahend, column]
+            found = compare(
+                minuend, dict(zip(a.seeds, a.values, strict=True)),
+                subtrahend, dict(zip(b.seeds, b.values, strict=True)), column, a.wanted,
+            )  # fmt: skip
+            if found is not None:
+                yield found
+
+
+def _doubts(table: Table) -> list[str]:
+    texts = dict.fromkeys(doubt for cell in table.cells.values() for doubt in cell.doubts)
+    return [f"{formats.DOUBT} {text}." for text in texts]
 
 
 def _margins(table: Table) -> list[str]:
@@ -115,8 +164,15 @@ def _notes(plan: Plan) -> list[str]:
         notes.append(
             f"Published figures: the paper's {space.published.replace('table', 'table ')}."
         )
-        if not experiment.is_published_setting:
-            notes.append("This profile is not the published setting: expect other figures.")
+        if experiment.is_published_setting:
+            notes.append(
+                "Verdicts, at 5 % over the whole table (Holm): agrees = within the margin by two "
+                "one-sided Welch tests; above, below = differs by Welch's test; else undecided."
+            )
+        else:
+            notes.append(
+                "This profile is not the published setting: differences are shown, no verdicts."
+            )
     for (row, dataset), selection in plan.selections.items():
         if selection is not None:
             point = ", ".join(
@@ -133,7 +189,7 @@ def _notes(plan: Plan) -> list[str]:
         if len(devices) > 1:
             notes.append(f"{row} / {dataset} mixes devices: {', '.join(sorted(devices))}.")
     failed = {t.key: t for t in plan.all_trials() if plan.is_failed(t)}
-    notes += [f"Failed: {t.describe()}: {plan.failures[k].reason}" for k, t in failed.items()]
+    notes += [f"Failed: {t.describe()}: {plan.failures[k]}" for k, t in failed.items()]
     return notes
 
 
@@ -147,6 +203,7 @@ def tables(
         "table.md": formats.markdown(table).encode(),
         "table.csv": formats.comma_separated(table).encode(),
         "table.tex": formats.latex(table).encode(),
+        "comparisons.csv": formats.comparison_csv(table).encode(),
     }
     contents["grid.csv"] = formats.grid_csv(
         plan.experiment.space.training.select,

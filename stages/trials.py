@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 
 from pipeline.orchestration.dispatch import Dispatcher, PreparedData, Slice
-from pipeline.orchestration.plan import Plan
+from pipeline.orchestration.plan import Group, Plan
 from pipeline.orchestration.workspace import Workspace
 from pipeline.tracking.writer import Writer
 from pipeline.trial import Role, Trial
@@ -18,6 +18,7 @@ class Crew:
     """Who runs, tracks and shows trials. prepared: data files by data key.
 
     dispatcher: called when there is something to run, so that Ray starts only then.
+    only: the (row, dataset) whose trials may run, None for all.
     """
 
     workspace: Workspace
@@ -25,13 +26,15 @@ class Crew:
     prepared: Mapping[str, PreparedData]
     writer: Writer
     display: Display
+    only: Container[Group] | None = None
 
 
 def run_missing(role: Role, plan: Plan, crew: Crew) -> int:
     """Run what a plan still misses of a role, and hand each record to MLflow; returns how many."""
     # The longest first (two encoder passes before one): no core idles at the end.
     rows = plan.experiment.rows
-    missing = sorted(plan.missing(role), key=lambda trial: -rows[trial.row].passes)
+    missing = [t for t in plan.missing(role) if crew.only is None or t.cell_group in crew.only]
+    missing.sort(key=lambda trial: -rows[trial.row].passes)
     if not missing:
         return 0
     crew.display.begin_trials(missing, plan)

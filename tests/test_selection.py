@@ -37,7 +37,7 @@ def trial(lr: float, strength: float | None = None, seed: int = 0) -> Trial:
 
 def result(of: Trial, **validation: float) -> Result:
     scores = {f"val_{name}": value for name, value in validation.items()}
-    return Result(of.key, scores, Forbidden(), 1, "cpu")
+    return Result(of.key, scores, Forbidden(), 1, "cpu", "d" * 64)
 
 
 def best(entries: Sequence[tuple[Trial, float]], metric: str = "accuracy") -> Selection:

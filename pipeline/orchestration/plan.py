@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pipeline.config import Experiment
-from pipeline.orchestration.workspace import Failure, Workspace
+from pipeline.orchestration.index import recorded_results
+from pipeline.orchestration.workspace import Workspace
 from pipeline.record import Result
 from pipeline.selection import Selection, select
+from pipeline.tracking.tracked import Tracked
 from pipeline.trial import Trial
 
 Group = tuple[str, str]
@@ -21,7 +23,10 @@ class Plan:
 
     grid, finals: desired trials by (row, dataset); finals only where the selection is known.
     unselected: (row, dataset) whose grid still runs: their finals are not known yet.
+    failures: why a trial was given up, by run key.
     gaps: datasets that cannot be had, with the reason.
+    recorded: results that have a record in the workspace. tracked: what MLflow holds, None where
+    it was not asked.
     """
 
     experiment: Experiment
@@ -30,8 +35,17 @@ class Plan:
     selections: Mapping[Group, Selection | None]
     unselected: tuple[Group, ...]
     results: Mapping[str, Result]
-    failures: Mapping[str, Failure]
+    failures: Mapping[str, str]
     gaps: Mapping[str, str]
+    recorded: Mapping[str, Result] = field(default_factory=dict)
+    tracked: Tracked | None = None
+
+    def doubt(self, trial: Trial) -> str:
+        """How a trial's tracked run departs from its record; empty where it does not."""
+        recorded = self.recorded.get(trial.key)
+        if self.tracked is None or recorded is None or not self.is_finished(trial):
+            return ""
+        return self.tracked.difference(trial, recorded)
 
     def is_finished(self, trial: Trial) -> bool:
         """A grid trial needs its result, a final its test scores too."""
@@ -85,7 +99,7 @@ def make_plan(
     experiment: Experiment,
     recipes: Mapping[str, Mapping[str, Any]],
     results: Mapping[str, Result],
-    failures: Mapping[str, Failure],
+    failures: Mapping[str, str],
     gaps: Mapping[str, str],
 ) -> Plan:
     grid = grid_trials(experiment, recipes)
@@ -112,38 +126,19 @@ def make_plan(
     return Plan(experiment, grid, finals, selections, tuple(unselected), results, failures, gaps)
 
 
-def known_results(workspace: Workspace, keys: set[str]) -> dict[str, Result]:
-    """The workspace's durable results among the keys."""
-    folder = workspace.record_file("").parent
-    there = {path.stem for path in folder.glob("*.json")} if folder.is_dir() else set()
-    results = {}
-    for key in sorted(keys & there):
-        record = workspace.record(key)
-        if record is not None:
-            results[key] = Result.of(record)
-    return results
-
-
 def plan_from_workspace(
     experiment: Experiment,
     workspace: Workspace,
     recipes: Mapping[str, Mapping[str, Any]],
     gaps: Mapping[str, str],
-    tracked: Mapping[str, Result] | None = None,
+    tracked: Tracked | None = None,
 ) -> Plan:
     """The plan from the workspace's records, and from `tracked` where a record is not here."""
-    results: dict[str, Result] = dict(tracked or {})
-    failures: dict[str, Failure] = {}
-
-    def look_up(trials: list[Trial]) -> None:
-        keys = {trial.key for trial in trials}
-        results.update(known_results(workspace, keys))
-        for key in keys - results.keys():
-            failure = workspace.failure(key)
-            if failure is not None:
-                failures[key] = failure
-
-    look_up([t for trials in grid_trials(experiment, recipes).values() for t in trials])
-    first = make_plan(experiment, recipes, results, failures, gaps)
-    look_up([trial for trials in first.finals.values() for trial in trials])
-    return make_plan(experiment, recipes, results, failures, gaps)
+    recorded = recorded_results(workspace)
+    results = dict(recorded)
+    for key, result in (tracked.results if tracked else {}).items():
+        if key not in results or results[key].test is None:
+            results[key] = result
+    failures = {key: failure.reason for key, failure in workspace.failures().items()}
+    plan = make_plan(experiment, recipes, results, failures, gaps)
+    return replace(plan, recorded=recorded, tracked=tracked)

@@ -65,6 +65,15 @@ class Workspace:
         return self.root / "tables" / name
 
     @property
+    def record_index(self) -> Path:
+        """Derived from the records, see pipeline.orchestration.index."""
+        return self.root / "results" / "records.json"
+
+    def tracked_cache(self, name: str) -> Path:
+        """Derived from MLflow, see pipeline.tracking.tracked."""
+        return self.root / "results" / f"{name}.tracked.json"
+
+    @property
     def tune_folder(self) -> Path:
         return self.root / "tune"
 
@@ -127,6 +136,13 @@ class Workspace:
         except (ValueError, TypeError, KeyError, InputError) as error:
             log.warning("%s: damaged (%r); the trial may run again", path, error)
             return None
+
+    def failures(self) -> dict[str, Failure]:
+        """Every quarantined trial by run key."""
+        folder = self._quarantine("").parent
+        keys = sorted(path.stem for path in folder.glob("*.json")) if folder.is_dir() else []
+        found = {key: self.failure(key) for key in keys}
+        return {key: failure for key, failure in found.items() if failure is not None}
 
     def quarantine(self, failure: Failure) -> None:
         content = {

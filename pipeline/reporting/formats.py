@@ -10,23 +10,27 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from pipeline.record import Result
+from pipeline.reporting.comparison import Comparison
 from pipeline.reporting.table import Cell, Table
 from pipeline.trial import Trial
 
 DASH = "–"
+#: On a cell with a run whose tracking does not match its record.
+DOUBT = "†"
 
 
 def score(cell: Cell) -> str:
-    """`0.912 (0.004), n=5`; an incomplete cell says what is missing first."""
+    """`0.912 (0.004), n=5`; an incomplete one says what is missing first, † ends a doubtful one."""
     gap = _one_line(cell.gap)
+    mark = f" {DOUBT}" if cell.doubts else ""
     if cell.mean is None:
-        return f"{DASH} {gap or f'0/{cell.wanted} seeds'}"
+        return f"{DASH} {gap or f'0/{cell.wanted} seeds'}{mark}"
     text = f"{cell.mean:.3f}"
     if cell.wanted > 1:
         text += f" ({cell.std:.3f})"
     if cell.is_whole:
-        return f"{text}, n={len(cell.values)}"
-    return f"[{gap or f'{len(cell.values)}/{cell.wanted} seeds'}] {text}"
+        return f"{text}, n={len(cell.values)}{mark}"
+    return f"[{gap or f'{len(cell.values)}/{cell.wanted} seeds'}] {text}{mark}"
 
 
 def _one_line(text: str) -> str:
@@ -35,7 +39,21 @@ def _one_line(text: str) -> str:
 
 
 def printed(cell: Cell) -> str:
-    return f"{cell.published[0]:.3f} ({cell.published[1]:.3f})" if cell.published else DASH
+    """The print, with as many digits as it has; `?` where its number of seeds is not known."""
+    if cell.published is None:
+        return DASH
+    digits = cell.published.decimals
+    unknown = "" if cell.published.seeds else " ?"
+    return f"{cell.published.mean:.{digits}f} ({cell.published.std:.{digits}f}){unknown}"
+
+
+def difference(table: Table, row: str, column: str) -> str:
+    """`+0.003 agrees`: reproduced − printed, and the verdict where there is one."""
+    value = table.cells[row, column].difference
+    if value is None:
+        return DASH
+    verdict = table.verdicts.get((row, column))
+    return f"{value:+.3f}" + (f" {verdict.word}" if verdict else "")
 
 
 def _headings(table: Table) -> list[str]:
@@ -43,7 +61,7 @@ def _headings(table: Table) -> list[str]:
     for column in table.columns:
         headings.append(column)
         if _column_is_published(table, column):
-            headings.append(f"{column} published")
+            headings += [f"{column} published", "difference"]
     return headings
 
 
@@ -58,7 +76,7 @@ def _body(table: Table) -> Iterator[list[str]]:
             cell = table.cells[row, column]
             line.append(score(cell))
             if _column_is_published(table, column):
-                line.append(printed(cell))
+                line += [printed(cell), difference(table, row, column)]
         yield line
 
 
@@ -84,6 +102,30 @@ def _errors(table: Table) -> list[list[str]]:
     return lines
 
 
+def _comparisons(table: Table) -> list[list[str]]:
+    """Rows of the comparison table: one pair of methods a line; empty without a pair."""
+    if not table.comparisons:
+        return []
+    lines = [["Paired difference, 95 % interval", *table.columns]]
+    found = {(c.minuend, c.subtrahend, c.column): c for c in table.comparisons}
+    for pair in dict.fromkeys((c.minuend, c.subtrahend) for c in table.comparisons):
+        known = [found.get((*pair, column)) for column in table.columns]
+        lines.append([f"{pair[0]} − {pair[1]}", *map(interval, known)])
+    return lines
+
+
+def interval(comparison: Comparison | None) -> str:
+    """`+0.012 [+0.004, +0.020], n=5`; too few seeds are said first."""
+    if comparison is None:
+        return DASH
+    text = f"{comparison.mean:+.3f}"
+    if comparison.low is not None and comparison.high is not None:
+        text += f" [{comparison.low:+.3f}, {comparison.high:+.3f}]"
+    if comparison.n < comparison.wanted:
+        return f"[{comparison.n}/{comparison.wanted} seeds] {text}"
+    return f"{text}, n={comparison.n}"
+
+
 def _markdown_lines(lines: list[list[str]]) -> Iterator[str]:
     def row(cells: list[str]) -> str:
         return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
@@ -97,15 +139,17 @@ def markdown(table: Table) -> str:
     lines = [f"# {table.title}", ""]
     lines += _markdown_lines([_headings(table), *_body(table)])
     lines.append("")
-    lines += _markdown_lines(_errors(table))
-    lines.append("")
+    for more in (_comparisons(table), _errors(table)):
+        if more:
+            lines += [*_markdown_lines(more), ""]
     lines += [f"- {_one_line(note)}" for note in table.notes]
     return "\n".join(lines) + "\n"
 
 
 CSV_FIELDS = (
     "row", "column", "dataset", "split", "metric", "mean", "std", "n", "wanted", "gap",
-    "standard_error", "margin_over_trivial", "published_mean", "published_std", "difference",
+    "standard_error", "margin_over_trivial", "published_mean", "published_std", "published_n",
+    "difference", "verdict", "p_equivalence", "p_difference", "doubts",
     "lr", "lambda", "equivariance_error", "parameters", "values",
 )  # fmt: skip
 
@@ -117,7 +161,7 @@ def comma_separated(table: Table) -> str:
     writer.writeheader()
     for (row, column), cell in table.cells.items():
         errors = cell.equivariance
-        published = cell.published or (None, None)
+        published, verdict = cell.published, table.verdicts.get((row, column))
         entry: dict[str, object] = {
             "row": row,
             "column": column,
@@ -131,9 +175,14 @@ def comma_separated(table: Table) -> str:
             "gap": cell.gap,
             "standard_error": cell.standard_error,
             "margin_over_trivial": table.margin(row, column),
-            "published_mean": published[0],
-            "published_std": published[1],
+            "published_mean": published.mean if published else None,
+            "published_std": published.std if published else None,
+            "published_n": published.seeds if published else None,
             "difference": cell.difference,
+            "verdict": verdict.word if verdict else None,
+            "p_equivalence": verdict.p_equivalence if verdict else None,
+            "p_difference": verdict.p_difference if verdict else None,
+            "doubts": "; ".join(cell.doubts),
             "lr": cell.point.get("lr"),
             "lambda": cell.point.get("lambda"),
             "equivariance_error": sum(errors) / len(errors) if errors else None,
@@ -163,6 +212,7 @@ _TEX = str.maketrans({
     "&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}",
     "–": "--", "λ": r"$\lambda$", "×": r"$\times$", "ρ": r"$\rho$", "≥": r"$\geq$",
+    "†": r"$\dagger$",
     "−": r"$-$", "√": r"$\surd$",
 })  # fmt: skip
 
@@ -181,6 +231,17 @@ def latex(table: Table) -> str:
     return "\n".join(lines) + "\n"
 
 
+def comparison_csv(table: Table) -> str:
+    """One line a pair of methods and column, numbers in full."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(("minuend", "subtrahend", "column", "mean", "low", "high", "n", "wanted"))
+    for c in table.comparisons:
+        low, high = ("", "") if c.half_width is None else (c.low, c.high)
+        writer.writerow((c.minuend, c.subtrahend, c.column, c.mean, low, high, c.n, c.wanted))
+    return buffer.getvalue()
+
+
 #: Columns that a terminal of 80 characters can show.
 WIDEST = 5
 
@@ -188,18 +249,23 @@ WIDEST = 5
 def _one_line_a_cell(table: Table) -> list[list[str]]:
     lines = [["Method", "Column", "Score", "Published", "Difference"]]
     for (row, column), cell in table.cells.items():
-        difference = DASH if cell.difference is None else f"{cell.difference:+.3f}"
-        lines.append([row, column, score(cell), printed(cell), difference])
+        lines.append([row, column, score(cell), printed(cell), difference(table, row, column)])
     return lines
 
 
 def terminal(table: Table) -> list[RichTable]:
-    """The score table and the equivariance table, for rich."""
+    """The score table, the paired differences and the equivariance table, for rich."""
     shown = []
     scores = [_headings(table), *_body(table)]
     if len(scores[0]) > WIDEST:
         scores = _one_line_a_cell(table)
-    for title, lines in ((table.title, scores), (None, _errors(table))):
+    for title, lines in (
+        (table.title, scores),
+        (None, _comparisons(table)),
+        (None, _errors(table)),
+    ):
+        if not lines:
+            continue
         rendered = RichTable(title=title, title_justify="left")
         for n, heading in enumerate(lines[0]):
             rendered.add_column(heading, justify="left" if n == 0 else "right")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import resources
 from statistics import fmean, pstdev, stdev
@@ -12,16 +12,17 @@ from statistics import fmean, pstdev, stdev
 import yaml
 
 from pipeline.files import InputError
-
-Published = tuple[float, float]
+from pipeline.reporting.comparison import Comparison
+from pipeline.reporting.verdicts import Printed, Verdict
 
 
 @dataclass(frozen=True)
 class Cell:
-    """values: one score per finished seed, in the seeds' order. wanted: how many there should be.
+    """values: one score per finished seed of `seeds`. wanted: how many there should be.
 
     gap: why the cell is not whole, empty where it is. point: the selected hyperparameters.
     equivariance: relative equivariance errors on validation, one per seed, where measured.
+    doubts: what is wrong with how its trainings are tracked, one text a run in doubt.
     """
 
     dataset: str
@@ -33,7 +34,9 @@ class Cell:
     point: Mapping[str, float]
     equivariance: tuple[float, ...]
     parameters: int | None
-    published: Published | None
+    published: Printed | None
+    seeds: tuple[int, ...] = ()
+    doubts: tuple[str, ...] = ()
 
     @property
     def is_whole(self) -> bool:
@@ -59,12 +62,15 @@ class Cell:
         """Reproduced − published, of a whole cell."""
         if self.published is None or not self.is_whole or self.mean is None:
             return None
-        return self.mean - self.published[0]
+        return self.mean - self.published.mean
 
 
 @dataclass(frozen=True)
 class Table:
-    """cells by (row, column); notes are shown below it. Holds nothing that differs between runs."""
+    """cells by (row, column); notes are shown below it. Holds nothing that differs between runs.
+
+    verdicts: of whole cells with a print, in the published setting. comparisons: of trained rows.
+    """
 
     name: str
     title: str
@@ -74,6 +80,8 @@ class Table:
     higher_is_better: Mapping[str, bool]
     cells: Mapping[tuple[str, str], Cell]
     notes: tuple[str, ...]
+    verdicts: Mapping[tuple[str, str], Verdict] = field(default_factory=dict)
+    comparisons: tuple[Comparison, ...] = ()
 
     @property
     def has_published(self) -> bool:
@@ -101,13 +109,17 @@ class Table:
 
 
 @lru_cache
-def published_table(name: str) -> Mapping[str, Mapping[str, Published]]:
-    """{row: {column: (mean, std)}} as printed; InputError for a table that is not known."""
+def published_table(name: str) -> Mapping[str, Mapping[str, Printed]]:
+    """{row: {column: figure}} as printed; InputError for a table that is not known."""
     text = resources.files("pipeline.reporting").joinpath("published.yaml").read_text()
     tables = yaml.safe_load(text)
     if name not in tables:
         raise InputError(f"published: {name!r}; allowed: {', '.join(tables)}")
+    table = tables[name]
     return {
-        row: {column: (cell[0], cell[1]) for column, cell in cells.items()}
-        for row, cells in tables[name]["rows"].items()
+        row: {
+            column: Printed(mean, std, table["decimals"], table["seeds"].get(row))
+            for column, (mean, std) in cells.items()
+        }
+        for row, cells in table["rows"].items()
     }

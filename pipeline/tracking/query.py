@@ -1,9 +1,7 @@
-"""Reading tracked runs: results by run key, and the records they carry."""
+"""Reading MLflow itself: every run of an experiment, and the records they carry."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from mlflow.entities import Run
@@ -13,56 +11,51 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline.files import InputError
 from pipeline.record import Record, Result
-from pipeline.tracking.runs import Identity, connect, search
+from pipeline.tracking.runs import connect, search
+from pipeline.tracking.tracked import Identity, StoreError, Tracked, TrackedRun
 from pipeline.tracking.writer import Store
 
-
-@dataclass(frozen=True)
-class Tracked:
-    """What an experiment's finished runs say. failures: reasons by run key."""
-
-    results: Mapping[str, Result]
-    identities: Mapping[Identity, str]
-    failures: Mapping[str, str]
-
-
-class StoreError(Exception):
-    """The store cannot be read; the text says why."""
+#: Not runs of a trial.
+OTHER_ROLES = ("parent", "table")
 
 
 def read(store: Store) -> Tracked:
-    """Every finished run of the experiment; nothing where it does not exist.
+    """Every run of the experiment; nothing where it does not exist.
 
     Raises StoreError where the store cannot be reached or is not MLflow's.
     """
+    runs: dict[Identity, TrackedRun] = {}
+    doubled = []
+    for identity, run in read_runs(store):
+        info = run.info
+        result = _result(run) if info.status == "FINISHED" else None
+        failure = run.data.tags.get("failure", "unknown") if info.status == "FAILED" else ""
+        found = TrackedRun(info.run_id, info.status, result, failure)
+        known = runs.get(identity)
+        if known is not None and known.result is not None:
+            if result is not None:
+                doubled.append(info.run_id)
+            continue
+        runs[identity] = found
+    return Tracked(runs, tuple(doubled))
+
+
+def read_runs(store: Store) -> list[tuple[Identity, Run]]:
+    """MLflow's own runs of trials, with their identities; raises StoreError."""
     try:
-        return _read(store)
+        client = connect(store.uri)
+        experiment = client.get_experiment_by_name(store.experiment)
+        if experiment is None:
+            return []
+        found = []
+        for run in search(client, experiment.experiment_id):
+            tags = run.data.tags
+            if "run_key" in tags and tags.get("role") not in OTHER_ROLES:
+                identity = (tags["row"], tags["dataset"], tags["role"], tags["run_key"])
+                found.append((identity, run))
+        return found
     except (MlflowException, SQLAlchemyError, OSError) as error:
         raise StoreError(str(error).splitlines()[0]) from error
-
-
-def _read(store: Store) -> Tracked:
-    client = connect(store.uri)
-    experiment = client.get_experiment_by_name(store.experiment)
-    results: dict[str, Result] = {}
-    identities: dict[Identity, str] = {}
-    failures: dict[str, str] = {}
-    if experiment is None:
-        return Tracked(results, identities, failures)
-    for run in search(client, experiment.experiment_id):
-        tags = run.data.tags
-        key = tags.get("run_key")
-        if key is None:
-            continue
-        if run.info.status == "FAILED":
-            failures[key] = tags.get("failure", "unknown")
-        if run.info.status != "FINISHED":
-            continue
-        identities[(tags["row"], tags["dataset"], tags["role"], key)] = run.info.run_id
-        found = _result(run)
-        if key not in results or found.test is not None:
-            results[key] = found
-    return Tracked(results, identities, failures)
 
 
 def _result(run: Run) -> Result:
@@ -79,7 +72,14 @@ def _result(run: Run) -> Result:
             if name.startswith("test/"):
                 _, split, metric = name.split("/")
                 test.setdefault(split, {})[metric] = value
-    return Result(tags["run_key"], validation, test, int(values["parameters"]), tags["hardware"])
+    return Result(
+        tags["run_key"],
+        validation,
+        test,
+        int(values.get("parameters", -1)),
+        tags.get("hardware", ""),
+        tags.get("data_sha256", ""),
+    )
 
 
 def fetch_record(store: Store, run_id: str, folder: Path) -> Record:

@@ -34,13 +34,11 @@ from mlflow.entities import (
 from mlflow.tracking import MlflowClient
 
 from pipeline.record import Record
+from pipeline.tracking.tracked import Identity, identity_of
 from pipeline.trial import Trial, data_key
 
 for noisy in ("mlflow", "alembic"):
     logging.getLogger(noisy).setLevel(logging.WARNING)
-
-#: row, dataset, role, run key: what makes a run the only one of its kind in its experiment.
-Identity = tuple[str, str, str, str]
 
 PARENT = "parent"
 #: Trainings shorter than this log at most MAX_POINTS of their epochs (the best and last always);
@@ -102,10 +100,6 @@ def known_runs(client: MlflowClient, experiment: str) -> Known:
 def run_name(trial: Trial) -> str:
     """Short: row and dataset are the parent's name."""
     return f"{trial.role}  {trial.point()}  seed {trial.seed}".replace("    ", "  ")
-
-
-def identity_of(trial: Trial) -> Identity:
-    return trial.row, trial.dataset, trial.role, trial.key
 
 
 def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
@@ -192,11 +186,14 @@ def parent_of(
 
 def log_record(
     client: MlflowClient, experiment: str, known: Known, trial: Trial, source: Record | Path
-) -> None:
-    """Log a record as the run of the trial (its role decides about test metrics)."""
+) -> bool:
+    """Log a record as the run of the trial (its role decides about test metrics).
+
+    Like its siblings below it says whether a trial's run changed.
+    """
     identity = identity_of(trial)
     if known.runs.get(identity, ("", ""))[1] == "FINISHED":
-        return
+        return False
     record = Record.load(source) if isinstance(source, Path) else source
     had_failed = known.runs.get(identity, ("", ""))[1] == "FAILED"
     parent = parent_of(client, experiment, known, trial, record.started)
@@ -233,15 +230,16 @@ def log_record(
     end = int((record.started + sum(record.epoch_seconds)) * 1000)
     client.set_terminated(run, "FINISHED", end_time=end)
     known.runs[identity] = (run, "FINISHED")
+    return True
 
 
 def log_failure(
     client: MlflowClient, experiment: str, known: Known, trial: Trial, reason: str, started: float
-) -> None:
+) -> bool:
     """Log a trial that was given up as a failed run with its reason."""
     identity = identity_of(trial)
     if known.runs.get(identity, ("", ""))[1] in ("FINISHED", "FAILED"):
-        return
+        return False
     parent = parent_of(client, experiment, known, trial, started)
     run = create_run(
         client, experiment, known, identity,
@@ -254,6 +252,7 @@ def log_failure(
     )
     client.set_terminated(run, "FAILED")
     known.runs[identity] = (run, "FAILED")
+    return True
 
 
 def log_summary(
@@ -265,7 +264,7 @@ def log_summary(
     means: Mapping[str, float],
     seeds: int,
     stamp: float,
-) -> None:
+) -> bool:
     """On the parent of a row and dataset: what was selected, and the mean test scores.
 
     stamp: when the last of the averaged trainings ended; repeating the call stores nothing new.
@@ -273,12 +272,13 @@ def log_summary(
     row, dataset = group
     parent = known.runs.get((row, dataset, PARENT, ""))
     if parent is None:
-        return
+        return False
     client.log_batch(
         parent[0],
         metrics=[Metric(name, value, int(stamp * 1000), seeds) for name, value in means.items()],
         tags=[RunTag(name, value) for name, value in tags.items()],
     )
+    return False
 
 
 def log_table(
@@ -288,17 +288,18 @@ def log_table(
     tags: Mapping[str, str],
     files: Sequence[Path],
     digest: str,
-) -> None:
+) -> bool:
     """Keep the newest table and its figures as artifacts of one run named `table`."""
     identity = ("", "", "table", "")
     run = create_run(client, experiment, known, identity, "table", time.time(), {})
     if client.get_run(run).data.tags.get("table_sha256") == digest:
-        return
+        return False
     for file in files:
         client.log_artifact(run, str(file))
     for name, value in {**tags, "table_sha256": digest}.items():
         client.set_tag(run, name, value)
     client.set_terminated(run, "FINISHED")
+    return False
 
 
 def log_text(client: MlflowClient, run: str, name: str, text: str) -> None:

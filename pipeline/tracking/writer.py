@@ -16,6 +16,12 @@ from pipeline.trial import Trial
 
 log = logging.getLogger("equigrid")
 
+#: The experiment's tag that a writer moves on when it has written.
+CHANGED = "equigrid.changed"
+
+#: Takes the client, the experiment's id and its known runs; whether a trial's run changed.
+Job = Callable[[Any, str, Any], bool]
+
 #: Seconds between attempts while the store cannot be reached.
 BACKOFF = (1.0, 2.0, 5.0, 10.0)
 
@@ -40,7 +46,8 @@ class Writer:
         self.store = store
         self.unsent = 0
         self.error: str | None = None
-        self._jobs: queue.Queue[Callable[[Any, str, Any], None] | None] = queue.Queue()
+        self._jobs: queue.Queue[Job | None] = queue.Queue()
+        self._wrote = False
         self._deadline: float | None = None
         self._thread = threading.Thread(target=self._work, name="mlflow-writer", daemon=True)
         self._thread.start()
@@ -48,10 +55,10 @@ class Writer:
     def record(self, trial: Trial, record: Record | Path) -> None:
         """Log a trial's record (given, or read from its file), unless it is tracked already."""
 
-        def job(client: Any, experiment: str, known: Any) -> None:
+        def job(client: Any, experiment: str, known: Any) -> bool:
             from pipeline.tracking import runs
 
-            runs.log_record(client, experiment, known, trial, record)
+            return runs.log_record(client, experiment, known, trial, record)
 
         self._jobs.put(job)
 
@@ -59,10 +66,10 @@ class Writer:
         """Log a trial that was given up, with its reason."""
         now = time.time()
 
-        def job(client: Any, experiment: str, known: Any) -> None:
+        def job(client: Any, experiment: str, known: Any) -> bool:
             from pipeline.tracking import runs
 
-            runs.log_failure(client, experiment, known, trial, reason, now)
+            return runs.log_failure(client, experiment, known, trial, reason, now)
 
         self._jobs.put(job)
 
@@ -76,26 +83,36 @@ class Writer:
     ) -> None:
         """Put the selection and the mean test scores on the parent run of a row and dataset."""
 
-        def job(client: Any, experiment: str, known: Any) -> None:
+        def job(client: Any, experiment: str, known: Any) -> bool:
             from pipeline.tracking import runs
 
-            runs.log_summary(client, experiment, known, group, tags, means, seeds, stamp)
+            return runs.log_summary(client, experiment, known, group, tags, means, seeds, stamp)
 
         self._jobs.put(job)
 
     def table(self, texts: Mapping[str, str], files: Sequence[Path], digest: str) -> None:
         """Log a finished table's files, unless the same table is there already."""
 
-        def job(client: Any, experiment: str, known: Any) -> None:
+        def job(client: Any, experiment: str, known: Any) -> bool:
             from pipeline.tracking import runs
 
-            runs.log_table(client, experiment, known, texts, files, digest)
+            return runs.log_table(client, experiment, known, texts, files, digest)
 
         self._jobs.put(job)
 
-    def close(self, patience: float = 60.0) -> None:
-        """Send what is queued; gives up after `patience` seconds without an answer."""
+    def flush(self, patience: float = 60.0) -> None:
+        """Wait until what is queued is sent; gives up after `patience` seconds without an answer.
+
+        From then on nothing is tried any more: the next command sends it.
+        """
+        self._jobs.put(self._mark_change)
         self._deadline = time.monotonic() + patience
+        self._jobs.join()
+        self._deadline = None
+
+    def close(self, patience: float = 60.0) -> None:
+        """Flush, end the thread, and say what could not be sent."""
+        self.flush(patience)
         self._jobs.put(None)
         self._thread.join()
         if self.unsent:
@@ -104,6 +121,13 @@ class Writer:
                 "run again to send them", self.unsent, self.error,
             )  # fmt: skip
 
+    def _mark_change(self, client: Any, experiment: str, known: Any) -> bool:
+        """Readers of a server keep what they read until this tag moves on."""
+        if self._wrote and not self.store.uri.startswith("sqlite:"):
+            client.set_experiment_tag(experiment, CHANGED, str(time.time_ns()))
+        self._wrote = False
+        return False
+
     def _work(self) -> None:
         connection: tuple[Any, str, Any] | None = None
         while (job := self._jobs.get()) is not None:
@@ -111,7 +135,7 @@ class Writer:
             while not sent and not self.unsent:
                 try:
                     connection = connection or self._connect()
-                    job(*connection)
+                    self._wrote |= job(*connection)
                     sent = True
                 except Exception as error:  # noqa: BLE001 - any failure of the store is retried
                     self.error = f"{type(error).__name__}: {error}"
@@ -121,7 +145,8 @@ class Writer:
                     time.sleep(BACKOFF[min(attempt, len(BACKOFF) - 1)])
                     attempt += 1
             # Once the patience is spent, what follows is not tried either.
-            self.unsent += not sent
+            self.unsent += not sent and job != self._mark_change
+            self._jobs.task_done()
 
     def _connect(self) -> tuple[Any, str, Any]:
         from pipeline.tracking import runs

@@ -14,6 +14,7 @@ from pipeline.datasets.raw import RawStore
 from pipeline.orchestration.plan import Plan, make_plan, plan_from_workspace
 from pipeline.orchestration.workspace import Failure, Workspace
 from pipeline.record import Result
+from pipeline.tracking.tracked import Tracked, TrackedRun, identity_of
 from pipeline.trial import Trial
 
 OURS, CNN, CHANCE = ("Ours", "D1"), ("CNN", "D1"), ("Chance", "D1")
@@ -40,8 +41,8 @@ def plan(
     for trials, test in ((finished, None), (tested, TESTED)):
         for trial in trials:
             scores = {"val_accuracy": trial.hyperparameters.get("lr", 0.0)}
-            results[trial.key] = Result(trial.key, scores, test, 9, "cpu")
-    failures = {trial.key: Failure(trial, "it broke", "", 2) for trial in failed}
+            results[trial.key] = Result(trial.key, scores, test, 9, "cpu", "d" * 64)
+    failures = {trial.key: "it broke" for trial in failed}
     known = {name: it for name, it in recipes(wanted).items() if name not in (gaps or {})}
     return make_plan(wanted, known, results, failures, gaps or {})
 
@@ -216,7 +217,7 @@ def test_the_workspace_says_what_is_finished_and_what_was_given_up(tmp_path: Pat
     assert now().missing("grid") == [first, second]
     workspace.quarantine(Failure(first, "it broke", "Traceback …", 3))
     assert now().missing("grid") == [second]
-    assert now().failures[first.key].reason == "it broke"
+    assert now().failures[first.key] == "it broke"
     workspace.release(first.key)
     assert now().missing("grid") == [first, second]
     for trial in (first, second):
@@ -229,6 +230,10 @@ def test_the_workspace_says_what_is_finished_and_what_was_given_up(tmp_path: Pat
 def test_a_record_from_elsewhere_counts_as_ours(tmp_path: Path) -> None:
     wanted, workspace = experiment(tmp_path), Workspace(tmp_path / "workspace")
     grid = whole_grid(wanted)
-    tracked = {t.key: Result(t.key, {"val_accuracy": 0.5}, None, 1, "cpu") for t in grid}
+    result = {"val_accuracy": 0.5}
+    tracked = Tracked({
+        identity_of(t): TrackedRun("1", "FINISHED", Result(t.key, result, None, 1, "cpu", "0"))
+        for t in grid
+    })  # fmt: skip
     found = plan_from_workspace(wanted, workspace, recipes(wanted), {}, tracked)
     assert found.missing("grid") == []

@@ -16,6 +16,7 @@ from rich.console import Console
 from pipeline.files import InputError
 from pipeline.reporting import formats
 from pipeline.reporting.table import Cell, Table, published_table
+from pipeline.reporting.verdicts import Printed
 
 SCORES = (0.9, 0.91, 0.93)
 
@@ -127,16 +128,16 @@ def test_markdown_shows_rows_parameters_and_equivariance() -> None:
 def test_published_figures_stand_beside_the_reproduced_ones() -> None:
     shown = table(
         {
-            ("Ours", "a"): cell(*SCORES, published=(0.92, 0.004)),
+            ("Ours", "a"): cell(*SCORES, published=Printed(0.92, 0.004, seeds=5)),
             ("Ours", "b"): cell(*SCORES),
             ("New", "a"): cell(*SCORES),
             ("New", "b"): cell(*SCORES),
         }
     )
     lines = markdown_cells(formats.markdown(shown))
-    assert lines[0] == ["Method", "Parameters", "a", "a published", "b"]
-    assert lines[2][3] == "0.920 (0.004)"
-    assert lines[3][3] == "–"
+    assert lines[0] == ["Method", "Parameters", "a", "a published", "difference", "b"]
+    assert lines[2][3:5] == ["0.920 (0.004)", "-0.007"]
+    assert lines[3][3:5] == ["–", "–"]
     line = as_csv(shown)["Ours", "a"]
     assert (line["published_mean"], line["published_std"]) == ("0.92", "0.004")
     assert float(line["difference"]) == fmean(SCORES) - 0.92
@@ -144,7 +145,7 @@ def test_published_figures_stand_beside_the_reproduced_ones() -> None:
 
 def test_csv_reads_back_to_the_same_numbers() -> None:
     awkward = (0.1 + 0.2, 1 / 3, 2 / 7)
-    ours = cell(*awkward, published=(0.92, 0.004), equivariance=(1 / 3, 1e-17))
+    ours = cell(*awkward, published=Printed(0.92, 0.004, seeds=5), equivariance=(1 / 3, 1e-17))
     line = as_csv(one(ours))["Ours", "D1"]
     assert tuple(map(float, line["values"].split())) == awkward
     assert float(line["mean"]) == fmean(awkward)
@@ -268,6 +269,6 @@ def test_the_terminal_shows_the_same_cells(gap: str) -> None:
 
 
 def test_published_tables_are_known_by_name() -> None:
-    assert published_table("table4")["Ours"]["C4"] == (0.915, 0.004)
+    assert published_table("table4")["Ours"]["C4"] == Printed(0.915, 0.004, 3, seeds=5)
     with pytest.raises(InputError, match=r"'table99'; allowed: .*table4"):
         published_table("table99")

@@ -221,7 +221,7 @@ def test_what_is_read_back_is_what_was_recorded(store: Store, records: list[Reco
     }
     assert list(tracked.failures.values()) == ["it broke"]
     identity = ("Ours", "D1", "final", records[2].key)
-    fetched = query.fetch_record(store, tracked.identities[identity], Path(store.artifact_folder))
+    fetched = query.fetch_record(store, tracked.runs[identity].run_id, Path(store.artifact_folder))
     assert fetched == records[2]
 
 

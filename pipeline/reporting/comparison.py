@@ -1,0 +1,59 @@
+"""Methods against each other on the seeds they share: what the paper's claim rests on."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+from scipy.special import stdtrit
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """minuend − subtrahend in a column, paired by seed.
+
+    mean: of the differences. half_width: of its confidence interval by Student's t, None of a
+    single seed. n: shared seeds. wanted: seeds that both should have.
+    """
+
+    minuend: str
+    subtrahend: str
+    column: str
+    mean: float
+    half_width: float | None
+    n: int
+    wanted: int
+
+    @property
+    def low(self) -> float | None:
+        return None if self.half_width is None else self.mean - self.half_width
+
+    @property
+    def high(self) -> float | None:
+        return None if self.half_width is None else self.mean + self.half_width
+
+
+def compare(
+    minuend: str, a: Mapping[int, float], subtrahend: str, b: Mapping[int, float],
+    column: str, wanted: int,
+) -> Comparison | None:  # fmt: skip
+    """The paired difference of two methods' scores by seed; None without a shared seed."""
+    shared = sorted(a.keys() & b.keys())
+    if not shared:
+        return None
+    differences = [a[seed] - b[seed] for seed in shared]
+    half = None
+    if len(shared) > 1:
+        quantile = float(stdtrit(len(shared) - 1, (1 + CONFIDENCE) / 2))
+        half = quantile * stdev(differences) / math.sqrt(len(shared))
+    return Comparison(minuend, subtrahend, column, fmean(differences), half, len(shared), wanted)
+
+
+def all_pairs(rows: list[str]) -> list[tuple[str, str]]:
+    """(minuend, subtrahend): a later row minus each earlier one, in the order of the file."""
+    return [(later, earlier) for earlier, later in itertools.combinations(rows, 2)]

@@ -1,0 +1,180 @@
+"""What MLflow holds of an experiment, and its cache on disk. Imports no mlflow.
+
+The cache is derived and may be deleted at any time: it serves while the store is unchanged since
+it was read (SQLite: size and time of the file and of its write-ahead log; a server: a tag that
+every writer moves on, asked over REST).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pipeline.files import write_atomically
+from pipeline.record import Result
+from pipeline.tracking.writer import CHANGED, Store
+from pipeline.trial import Trial
+
+log = logging.getLogger("equigrid")
+
+#: row, dataset, role, run key: what makes a run the only one of its kind in its experiment.
+Identity = tuple[str, str, str, str]
+
+#: Of the cache file's content.
+CACHE_SCHEMA = 1
+
+
+class StoreError(Exception):
+    """The store cannot be read; the text says why."""
+
+
+@dataclass(frozen=True)
+class TrackedRun:
+    """status: MLflow's. result: of a finished run. failure: the reason of a failed one."""
+
+    run_id: str
+    status: str
+    result: Result | None = None
+    failure: str = ""
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """runs: one by identity, finished before others. doubled: run ids beyond the one."""
+
+    runs: Mapping[Identity, TrackedRun]
+    doubled: tuple[str, ...] = ()
+
+    @cached_property
+    def results(self) -> Mapping[str, Result]:
+        """By run key; a final's has the test scores too, so it is preferred."""
+        found: dict[str, Result] = {}
+        for (_, _, _, key), run in self.runs.items():
+            if run.result is not None and (key not in found or run.result.test is not None):
+                found[key] = run.result
+        return found
+
+    @cached_property
+    def failures(self) -> Mapping[str, str]:
+        """Reasons by run key."""
+        return {key: run.failure for (_, _, _, key), run in self.runs.items() if run.failure}
+
+    def run(self, trial: Trial) -> TrackedRun | None:
+        return self.runs.get(identity_of(trial))
+
+    def difference(self, trial: Trial, recorded: Result) -> str:
+        """How the tracked run of a trial departs from its record; empty where it does not."""
+        run = self.run(trial)
+        if run is None or run.result is None:
+            return "recorded, not tracked"
+        names = [
+            name
+            for name in ("validation", "test", "parameters", "device", "data_sha256")
+            if (name != "test" or trial.role == "final")
+            and getattr(run.result, name) != getattr(recorded, name)
+        ]
+        return f"tracked with other {', '.join(names)} than recorded" if names else ""
+
+
+def identity_of(trial: Trial) -> Identity:
+    return trial.row, trial.dataset, trial.role, trial.key
+
+
+def stamp(store: Store) -> list[Any] | None:
+    """What changes when the store does; None where there is no store yet.
+
+    Raises StoreError where a server does not answer.
+    """
+    if store.uri.startswith("sqlite:///"):
+        path = Path(store.uri.removeprefix("sqlite:///"))
+        if not path.exists():
+            return None
+        parts: list[Any] = []
+        for file in (path, path.with_name(f"{path.name}-wal")):
+            status = file.stat() if file.exists() else None
+            parts += [status.st_size, status.st_mtime_ns] if status else [0, 0]
+        return parts
+    return _server_stamp(store)
+
+
+def _server_stamp(store: Store) -> list[Any] | None:
+    import requests
+
+    user = os.environ.get("MLFLOW_TRACKING_USERNAME")
+    password = os.environ.get("MLFLOW_TRACKING_PASSWORD")
+    try:
+        answer = requests.get(
+            f"{store.uri.rstrip('/')}/api/2.0/mlflow/experiments/get-by-name",
+            params={"experiment_name": store.experiment},
+            auth=(user, password) if user and password else None,
+            timeout=10,
+        )
+        if answer.status_code == 404:
+            return None
+        answer.raise_for_status()
+        experiment = answer.json()["experiment"]
+    except (requests.RequestException, ValueError, KeyError) as error:
+        raise StoreError(f"{type(error).__name__}: {error}") from error
+    tags = {tag["key"]: tag["value"] for tag in experiment.get("tags", [])}
+    return [experiment["experiment_id"], tags.get(CHANGED, "")]
+
+
+def load_tracked(store: Store, cache: Path) -> Tracked:
+    """From the cache where it is warm, else from the store; raises StoreError.
+
+    Nothing is tracked where there is no store yet.
+    """
+    now = stamp(store)
+    if now is None:
+        return Tracked({})
+    if (kept := _read_cache(cache, now)) is not None:
+        return kept
+    return refresh(store, cache)
+
+
+def refresh(store: Store, cache: Path) -> Tracked:
+    """Read the store itself and renew the cache."""
+    from pipeline.tracking import query
+
+    before = stamp(store)
+    tracked = query.read(store)
+    if before == stamp(store):  # else somebody writes: read again next time
+        write_atomically(cache, _to_json(tracked, before), durable=False)
+    return tracked
+
+
+def last_known(cache: Path) -> Tracked | None:
+    """What the cache holds, however old: for a store that cannot be reached."""
+    return _read_cache(cache, None)
+
+
+def _to_json(tracked: Tracked, stamp: list[Any] | None) -> str:
+    runs = [[*identity, asdict(run)] for identity, run in tracked.runs.items()]
+    content = {"schema": CACHE_SCHEMA, "stamp": stamp, "runs": runs, "doubled": tracked.doubled}
+    return json.dumps(content)
+
+
+def _read_cache(cache: Path, stamp: list[Any] | None) -> Tracked | None:
+    """None where there is none of this stamp (any, for None), or it is damaged."""
+    try:
+        content = json.loads(cache.read_text())
+        if content["schema"] != CACHE_SCHEMA or stamp not in (None, content["stamp"]):
+            return None
+        runs: dict[Identity, TrackedRun] = {}
+        for row, dataset, role, key, run in content["runs"]:
+            result = run.pop("result")
+            runs[row, dataset, role, key] = TrackedRun(
+                **run, result=None if result is None else Result(**result)
+            )
+        return Tracked(runs, tuple(content["doubled"]))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        log.warning("%s: damaged (%r); read again from MLflow", cache, error)
+        return None
