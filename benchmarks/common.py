@@ -29,7 +29,6 @@ from pipeline.datasets.resident import Dataset
 from pipeline.datasets.store import Arrays, read_arrays
 from pipeline.orchestration.dispatch import PreparedData
 from pipeline.orchestration.workspace import Workspace
-from pipeline.training.checkpoint import TrialFiles
 from pipeline.training.environment import environment
 from pipeline.trial import Trial
 from stages.augment_cache import augment_cache
@@ -175,14 +174,3 @@ def synthetic_double_digits(
         arrays[f"{split}/digits"] = stream.integers(256, size=(size, 2, side, side), dtype=np.uint8)
         arrays[f"{split}/labels"] = np.repeat(np.arange(builder.labels), count)
     return builder, arrays
-
-
-def files_below(folder: Path) -> TrialFiles:
-    """Where a trial that is run by hand writes."""
-    return TrialFiles(
-        folder / "checkpoint",
-        folder / "checkpoint.previous",
-        folder / "weights",
-        folder / "journal.jsonl",
-        folder / "record.json",
-    )

@@ -26,7 +26,6 @@ import torch
 from common import (
     Report,
     begin,
-    files_below,
     open_dataset,
     overhead,
     prepare,
@@ -42,6 +41,7 @@ from pipeline.datasets.resident import Dataset
 from pipeline.objectives.regular import LatentAction
 from pipeline.orchestration.workspace import Workspace
 from pipeline.record import Record
+from pipeline.training.checkpoint import TrialFiles
 from pipeline.training.environment import environment
 from pipeline.training.evaluation import EVALUATION_BATCH
 from pipeline.training.run import TrialRun, build_model
@@ -85,7 +85,7 @@ def bare_epochs(trial: Trial, dataset: Dataset) -> Callable[[], None]:
 
 def compare(report: Report, name: str, trial: Trial, dataset: Dataset, rounds: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        run = TrialRun(trial, dataset, "", files_below(Path(folder)), "cpu")
+        run = TrialRun(trial, dataset, "", TrialFiles.below(Path(folder)), "cpu")
         seconds = side_by_side(rounds, ours=run.run_epoch, bare=bare_epochs(trial, dataset))
         saving = [timed(run._save).wall for _ in range(rounds)]
     ours, bare = seconds["ours"], seconds["bare"]

@@ -33,12 +33,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from common import begin, files_below, open_dataset, prepare, quickstart
+from common import begin, open_dataset, prepare, quickstart
 
 from pipeline.orchestration.dispatch import PreparedData, Slice
 from pipeline.orchestration.workspace import Workspace
 from pipeline.schema import ResourcesSpec
 from pipeline.tracking.writer import Store, Writer
+from pipeline.training.checkpoint import TrialFiles
 from pipeline.training.run import TrialRun
 from pipeline.trial import Trial, data_key
 
@@ -123,7 +124,7 @@ def bare_process(root: Path, trials: Sequence[Trial], counter: Any, done: Any) -
         if mine >= len(trials):
             return
         cpu = time.process_time()
-        run = BareRun(trials[mine], dataset, "", files_below(root / "nothing"), "cpu")
+        run = BareRun(trials[mine], dataset, "", TrialFiles.below(root / "nothing"), "cpu")
         while not run.done:
             run.run_epoch()
         training = Training(run.started, time.time(), sum(run.epoch_seconds))

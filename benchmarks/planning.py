@@ -27,7 +27,7 @@ from pipeline.orchestration.plan import grid_trials
 from pipeline.orchestration.workspace import Workspace
 from pipeline.record import Record
 from pipeline.training.environment import environment
-from stages.forecast import plan_from_records
+from stages.known import known_plan
 
 TRIALS = 10_000
 
@@ -86,7 +86,7 @@ def main() -> None:
         workspace = Workspace(Path(folder) / "workspace")
 
         def plan(finished: int) -> None:
-            found = plan_from_records(big_experiment(Path(folder)), Workspace(workspace.root))
+            found = known_plan(big_experiment(Path(folder)), Workspace(workspace.root))
             missing = len(found.missing("grid"))
             if missing != TRIALS - finished:
                 raise RuntimeError(f"{missing} of {TRIALS} trials missing")

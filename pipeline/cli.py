@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -34,6 +35,9 @@ Root = Annotated[
     Path, typer.Option("--workspace", envvar="EQUIGRID_WORKSPACE", help="Where everything lies.")
 ]
 WORKSPACE = Path("workspace")
+
+#: Between two looks of `status --watch`.
+WATCH_SECONDS = 2.0
 
 ERROR, BAD_INPUT, GAPS, INTERRUPTED = 1, 2, 3, 130
 
@@ -67,21 +71,29 @@ def run(
     in_process: Annotated[
         bool, typer.Option("--in-process", help="One trial at a time, without Ray (debugging).")
     ] = False,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", help="ROW/COLUMN: run what this cell misses.")
+    ] = None,
 ) -> None:
     """Run the five stages to a finished table; what is finished is never run again.
 
     Example: equigrid run quickstart
 
     Example: equigrid run ddmnist --profile small --workspace /data/equigrid
+
+    Example: equigrid run ddmnist --only "Ours/C4"
     """
     from pipeline.config import load_experiment
     from pipeline.orchestration.dispatch import Dispatcher
     from pipeline.orchestration.workspace import Workspace
     from stages.display import Display
+    from stages.known import cell_named
     from stages.run import run as run_stages
 
     experiment = load_experiment(name, profile)
     space = Workspace(workspace)
+    cells = [cell_named(experiment, text) for text in only or []]
+    groups = {(row, experiment.space.columns[column].dataset) for row, column in cells}
 
     def dispatcher() -> Dispatcher:
         retries = experiment.space.retries
@@ -95,10 +107,16 @@ def run(
 
     with Display(console) as display:
         plan, table, _ = run_stages(
-            experiment, space, dispatcher, display, retry_failed=retry_failed
+            experiment,
+            space,
+            dispatcher,
+            display,
+            retry_failed=retry_failed,
+            only=groups or None,
         )
     _show(table)
-    _end(plan)
+    if not cells or any(not table.cells[cell].is_whole for cell in cells):
+        _end(plan)
 
 
 def _show(table: object) -> None:
@@ -166,15 +184,144 @@ def tables(
     from pipeline.config import load_experiment
     from pipeline.orchestration.workspace import Workspace
     from stages import tables as stage
-    from stages.forecast import plan_from_records
-    from stages.rebuild import plan_from_mlflow
+    from stages.known import known_plan, plan_from_mlflow
 
     experiment, space = load_experiment(name, profile), Workspace(workspace)
-    source = plan_from_mlflow if from_mlflow else plan_from_records
+    source = plan_from_mlflow if from_mlflow else known_plan
     found = source(experiment, space)
     _show(stage.tables(found, space, None, with_figures=not from_mlflow))
     console.print(f"written to {space.tables(experiment.full_name)}", highlight=False)
     _end(found)
+
+
+@app.command()
+def status(
+    name: Name,
+    profile: Profile = None,
+    workspace: Root = WORKSPACE,
+    watch: Annotated[bool, typer.Option("--watch", help="Refresh until it is complete.")] = False,
+) -> None:
+    """Show what each cell has, what it misses, and why; exit code 3 while something is missing.
+
+    Example: equigrid status quickstart --watch
+    """
+    from rich.console import Group
+    from rich.live import Live
+
+    from pipeline.config import load_experiment
+    from pipeline.orchestration.workspace import Workspace
+    from stages.known import known_plan
+    from stages.status import status as parts_of
+
+    experiment, space = load_experiment(name, profile), Workspace(workspace)
+    plan = known_plan(experiment, space)
+    if watch:
+        with Live(Group(*parts_of(plan, space)), console=console, auto_refresh=False) as live:
+            while not plan.is_complete:
+                time.sleep(WATCH_SECONDS)
+                plan = known_plan(experiment, space)
+                live.update(Group(*parts_of(plan, space)), refresh=True)
+    else:
+        for part in parts_of(plan, space):
+            console.print(part, highlight=False, soft_wrap=isinstance(part, str))
+    if not plan.is_complete:
+        raise typer.Exit(GAPS)
+
+
+@app.command()
+def show(
+    name: Name,
+    what: Annotated[str, typer.Argument(help="ROW/COLUMN, an MLflow run id, or a run key.")],
+    profile: Profile = None,
+    workspace: Root = WORKSPACE,
+) -> None:
+    """Go from a cell to its runs, configuration, data and environment; or from a run to its cells.
+
+    Example: equigrid show quickstart "Ours/C4"
+    """
+    from pipeline.config import load_experiment
+    from pipeline.orchestration.workspace import Workspace
+    from stages.known import known_plan
+    from stages.show import show as parts_of
+
+    space = Workspace(workspace)
+    plan = known_plan(load_experiment(name, profile), space)
+    for part in parts_of(plan, space, what):
+        console.print(part, highlight=False, soft_wrap=isinstance(part, str))
+
+
+@app.command()
+def verify(
+    name: Name,
+    profile: Profile = None,
+    workspace: Root = WORKSPACE,
+    mend: Annotated[
+        bool, typer.Option("--repair", help="Write what differs anew, from the records.")
+    ] = False,
+) -> None:
+    """Recompute every cell from run records and hold every run in MLflow against its record.
+
+    Example: equigrid verify quickstart --repair
+    """
+    from pipeline.config import load_experiment
+    from pipeline.orchestration.workspace import Workspace
+    from stages import tables as stage
+    from stages.known import known_plan
+    from stages.verify import repair
+    from stages.verify import verify as examine
+
+    experiment, space = load_experiment(name, profile), Workspace(workspace)
+    found = examine(experiment, space)
+    for finding in found.findings:
+        _warn(f"{finding.subject}: {finding.text}")
+    if mend and found.findings:
+        console.print(f"{repair(experiment, space, found)} runs written anew", highlight=False)
+        stage.tables(known_plan(experiment, space), space, None)
+        found = examine(experiment, space)
+        for finding in found.findings:
+            _warn(f"still: {finding.subject}: {finding.text}")
+    console.print(
+        f"{found.runs} runs and {found.cells} cells: "
+        + (f"{len(found.findings)} do not match" if found.findings else "all match"),
+        highlight=False,
+    )
+    if found.findings:
+        raise typer.Exit(ERROR)
+
+
+@app.command()
+def replay(
+    run: Annotated[str, typer.Argument(help="An MLflow run id, or a run key (its beginning).")],
+    workspace: Root = WORKSPACE,
+) -> None:
+    """Train a tracked run again from its record alone, and compare every number.
+
+    Example: equigrid replay 3f2a9c41
+    """
+    from pipeline.orchestration.workspace import Workspace
+    from stages.replay import TOLERANCE, Replay, find_record
+    from stages.replay import replay as steps_of
+
+    space = Workspace(workspace)
+    record = find_record(space, run)
+    console.print(f"{record.trial.role}  {record.trial.describe()}", highlight=False, markup=False)
+    for step in steps_of(record, space):
+        if not isinstance(step, Replay):
+            console.print(step, highlight=False, markup=False, soft_wrap=True)
+            continue
+        for text in step.differences:
+            _warn(text)
+        if step.bitwise:
+            console.print("bitwise equal")
+            continue
+        stack = "on the same stack" if step.same_stack else "on another stack"
+        console.print(
+            f"not bitwise equal, {stack}; scores of the best epoch differ by at most "
+            f"{step.largest:.4g} (allowed on another stack: {TOLERANCE:g})",
+            highlight=False,
+        )
+        if not step.agrees:
+            raise typer.Exit(ERROR)
 
 
 @app.command()

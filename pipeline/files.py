@@ -90,3 +90,15 @@ def locked(path: Path, *, wait: bool, label: str = "") -> Iterator[None]:
         file.write(label)
         file.flush()
         yield
+
+
+def is_locked(path: Path) -> bool:
+    """Whether some process holds the lock; asking takes it from nobody."""
+    try:
+        with path.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False

@@ -106,11 +106,15 @@ class Trial:
         return f"{self.row} / {self.dataset}  {self.point()}  seed {self.seed}"
 
     def point(self) -> str:
-        """The searched values for people: `lr=0.001 λ=1`."""
-        return " ".join(
-            f"{'λ' if name == 'lambda' else name}={value:g}"
-            for name, value in sorted(self.hyperparameters.items(), reverse=True)
-        )
+        return point_text(self.hyperparameters)
+
+
+def point_text(point: Mapping[str, float]) -> str:
+    """The searched values for people: `lr=0.001 λ=1`."""
+    return " ".join(
+        f"{'λ' if name == 'lambda' else name}={value:g}"
+        for name, value in sorted(point.items(), reverse=True)
+    )
 
 
 def data_key(recipe: Mapping[str, Any]) -> str:

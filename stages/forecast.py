@@ -5,36 +5,25 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from rich.console import RenderableType
 from rich.table import Table as RichTable
 
 from pipeline.config import Experiment
-from pipeline.datasets.raw import RawStore
-from pipeline.orchestration.plan import Group, Plan, plan_from_workspace
+from pipeline.orchestration.plan import Group, Plan
 from pipeline.orchestration.workspace import Workspace
 from pipeline.registry import model_entry
 from pipeline.trial import Trial
 from stages.display import duration
+from stages.known import known_plan
 
 #: Evaluation and the optimiser on top of forward and backward passes, measured on double digits.
 OVERHEAD = 1.25
 
 
-def recipes_of(experiment: Experiment, raw: RawStore) -> dict[str, Mapping[str, Any]]:
-    """Every dataset's recipe; a raw file that is not here yet counts as the official one."""
-    return {name: dataset.recipe(raw) for name, dataset in experiment.datasets.items()}
-
-
-def plan_from_records(experiment: Experiment, workspace: Workspace) -> Plan:
-    """The plan as the workspace's records have it; reads neither MLflow nor the data."""
-    return plan_from_workspace(experiment, workspace, recipes_of(experiment, RawStore()), {})
-
-
 def forecast(experiment: Experiment, workspace: Workspace) -> Iterator[RenderableType]:
     """The plan as a table, its totals, and an estimate of the time."""
-    plan = plan_from_records(experiment, workspace)
+    plan = known_plan(experiment, workspace)
     shown = RichTable(title=f"Plan of {experiment.full_name}", title_justify="left")
     for heading in ("row / dataset", "grid", "finished", "failed", "finals", "finished", "failed"):
         shown.add_column(heading, justify="left" if "/" in heading else "right")

@@ -18,7 +18,6 @@ from pipeline.orchestration.plan import Group, Plan, plan_from_workspace
 from pipeline.orchestration.workspace import Workspace
 from pipeline.record import Record
 from pipeline.reporting.table import Table
-from pipeline.tracking.tracked import StoreError, Tracked, load_tracked
 from pipeline.tracking.writer import Store, Writer
 from pipeline.trial import Role, data_key
 from stages.augment_cache import augment_cache
@@ -26,6 +25,7 @@ from stages.data_build import data_build
 from stages.display import Display
 from stages.final_runs import final_runs
 from stages.grid import grid
+from stages.known import store_of, tracked_runs
 from stages.tables import tables
 from stages.trials import Crew
 
@@ -39,10 +39,6 @@ class Data:
     recipes: dict[str, Mapping[str, Any]]
     prepared: dict[str, PreparedData]
     gaps: dict[str, str]
-
-
-def store_of(workspace: Workspace, experiment: Experiment) -> Store:
-    return Store(workspace.tracking_uri, workspace.artifact_folder, experiment.full_name)
 
 
 def prepare_data(
@@ -138,16 +134,6 @@ def run(
 
 def current_plan(experiment: Experiment, workspace: Workspace, data: Data) -> Plan:
     return plan_from_workspace(experiment, workspace, data.recipes, data.gaps)
-
-
-def tracked_runs(experiment: Experiment, workspace: Workspace) -> Tracked | None:
-    """What MLflow holds; None, said once, where it cannot be read."""
-    cache = workspace.tracked_cache(experiment.full_name)
-    try:
-        return load_tracked(store_of(workspace, experiment), cache)
-    except StoreError as error:
-        log.warning("MLflow cannot be read (%s); going on with the workspace alone", error)
-        return None
 
 
 def _counts(plan: Plan, role: str, ran: int) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.files import InputError, LockedError, locked, write_atomically
+from pipeline.files import InputError, LockedError, is_locked, locked, write_atomically
 from pipeline.record import Record
 from pipeline.trial import Trial, data_key
 
@@ -89,6 +89,12 @@ class Workspace:
     def claim(self, key: str) -> AbstractContextManager[None]:
         """The exclusive right to train a key; raises LockedError while another process has it."""
         return locked(self.root / "claims" / key, wait=False, label=_who())
+
+    def running(self) -> set[str]:
+        """The keys that some process trains at this moment."""
+        folder = self.root / "running"
+        keys = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+        return {key for key in keys if is_locked(self.root / "claims" / key)}
 
     @contextmanager
     def building(self, path: Path) -> Iterator[None]:

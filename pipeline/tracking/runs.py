@@ -147,6 +147,28 @@ def metrics(record: Record, role: str) -> list[Metric]:
     return entries
 
 
+def latest_metrics(record: Record, role: str) -> dict[str, float]:
+    """What MLflow shows as a run's metrics: the last value of each."""
+    latest: dict[str, tuple[tuple[int, int], float]] = {}
+    for entry in metrics(record, role):
+        order = (entry.step, entry.timestamp)
+        if entry.key not in latest or order >= latest[entry.key][0]:
+            latest[entry.key] = (order, float(entry.value))
+    return {name: value for name, (_, value) in latest.items()}
+
+
+def record_tags(trial: Trial, record: Record) -> dict[str, str]:
+    """What a run is filtered by, beyond its identity."""
+    return {
+        **record.environment,
+        "data_sha256": record.data_sha256,
+        "weights_sha256": record.weights_sha256 or "none",
+        "seed": str(trial.seed),
+        "mlflow.source.name": "equigrid",
+        "mlflow.source.git.commit": record.environment["git_commit"],
+    }
+
+
 def create_run(
     client: MlflowClient,
     experiment: str,
@@ -201,19 +223,11 @@ def log_record(
         client, experiment, known, identity,
         run_name(trial), record.started, {"mlflow.parentRunId": parent},
     )  # fmt: skip
-    tags = {
-        **record.environment,
-        "data_sha256": record.data_sha256,
-        "weights_sha256": record.weights_sha256 or "none",
-        "seed": str(trial.seed),
-        "mlflow.source.name": "equigrid",
-        "mlflow.source.git.commit": record.environment["git_commit"],
-    }
     client.log_batch(
         run,
         metrics=metrics(record, trial.role),
         params=[Param(name, value) for name, value in parameters(trial).items()],
-        tags=[RunTag(name, value) for name, value in tags.items()],
+        tags=[RunTag(name, value) for name, value in record_tags(trial, record).items()],
     )
     if had_failed:
         client.delete_tag(run, "failure")

@@ -38,9 +38,11 @@ class Store:
 class Writer:
     """Takes records at once and logs them in the background, in order.
 
-    A record that cannot be sent is tried again until `close` has waited `patience` seconds; it is
+    A record that cannot be sent is tried again until `flush` has waited `patience` seconds; it is
     durable in the workspace, and the next command sends it.
     """
+
+    patience = 60.0
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -100,19 +102,19 @@ class Writer:
 
         self._jobs.put(job)
 
-    def flush(self, patience: float = 60.0) -> None:
+    def flush(self) -> None:
         """Wait until what is queued is sent; gives up after `patience` seconds without an answer.
 
         From then on nothing is tried any more: the next command sends it.
         """
         self._jobs.put(self._mark_change)
-        self._deadline = time.monotonic() + patience
+        self._deadline = time.monotonic() + self.patience
         self._jobs.join()
         self._deadline = None
 
-    def close(self, patience: float = 60.0) -> None:
+    def close(self) -> None:
         """Flush, end the thread, and say what could not be sent."""
-        self.flush(patience)
+        self.flush()
         self._jobs.put(None)
         self._thread.join()
         if self.unsent:

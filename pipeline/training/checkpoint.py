@@ -31,6 +31,12 @@ class TrialFiles:
     journal: Path
     record: Path
 
+    @classmethod
+    def below(cls, folder: Path) -> TrialFiles:
+        """All in one folder: for a trial outside a workspace."""
+        names = ("checkpoint", "checkpoint.previous", "weights", "journal.jsonl", "record.json")
+        return cls(*(folder / name for name in names))
+
 
 def save_tensors(path: Path, content: Any, *, durable: bool) -> str:
     """Write tensors and plain values; returns the SHA-256 of their bytes."""

@@ -23,7 +23,7 @@ from driving import Driver, Drivers, finished_runs, in_flight, trained
 
 from pipeline.config import load_experiment
 from pipeline.orchestration.workspace import Workspace
-from stages.forecast import plan_from_records
+from stages.known import known_plan
 
 #: Seconds after which what is left of a killed driver is taken to stay.
 WORKERS, EVERYTHING = 60.0, 120.0
@@ -31,7 +31,7 @@ WORKERS, EVERYTHING = 60.0, 120.0
 
 def stage(space: str, workspace: Path) -> str:
     """Where a run is, by its records."""
-    plan = plan_from_records(load_experiment(space), Workspace(workspace))
+    plan = known_plan(load_experiment(space), Workspace(workspace))
     done = sum(plan.is_finished(trial) for trials in plan.grid.values() for trial in trials)
     if plan.missing("grid"):
         return f"grid, {done} finished"

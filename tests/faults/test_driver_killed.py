@@ -13,7 +13,7 @@ from driving import Driver, Drivers, begun, finished_runs, in_flight, store_lock
 
 from pipeline.config import load_experiment
 from pipeline.orchestration.workspace import Workspace
-from stages.forecast import plan_from_records
+from stages.known import known_plan
 
 pytestmark = [
     pytest.mark.cluster,
@@ -87,7 +87,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
 def _tell(told: Story, drivers: Drivers) -> None:
     workspace = told.workspace
     file = spaces.write(told.folder / f"{NAME}.yaml", space())
-    plan = plan_from_records(load_experiment(str(file)), Workspace(workspace))
+    plan = known_plan(load_experiment(str(file)), Workspace(workspace))
     grid = {trial.key for trial in plan.missing("grid")}
 
     def start() -> Driver:

@@ -342,7 +342,7 @@ def test_a_run_goes_on_without_its_store_and_the_next_sends_everything_once(
     workspace.root.mkdir()
     shutil.copy(empty_store, workspace.root / "mlflow.db")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    monkeypatch.setattr(Writer.close, "__defaults__", (0.5,))
+    monkeypatch.setattr(Writer, "patience", 0.5)
 
     def go() -> int:
         display = Display(Console(file=StringIO()))
@@ -358,7 +358,7 @@ def test_a_run_goes_on_without_its_store_and_the_next_sends_everything_once(
     before = spaces.tree(workspace.root, ("records", "tables"))
 
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    monkeypatch.setattr(Writer.close, "__defaults__", (60.0,))
+    monkeypatch.setattr(Writer, "patience", 60.0)
     caplog.clear()
     with caplog.at_level(logging.WARNING, "equigrid"):
         assert go() == 0

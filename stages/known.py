@@ -1,0 +1,67 @@
+"""What is known of an experiment before anything runs: its records, and what MLflow holds."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.config import Experiment
+from pipeline.datasets.raw import RawStore
+from pipeline.files import InputError
+from pipeline.orchestration.plan import Plan, make_plan, plan_from_workspace
+from pipeline.orchestration.workspace import Workspace
+from pipeline.tracking.tracked import StoreError, Tracked, last_known, load_tracked, refresh
+from pipeline.tracking.writer import Store
+
+log = logging.getLogger("equigrid")
+
+
+def recipes_of(experiment: Experiment, raw: RawStore) -> dict[str, Mapping[str, Any]]:
+    """Every dataset's recipe; a raw file that is not here yet counts as the official one."""
+    return {name: dataset.recipe(raw) for name, dataset in experiment.datasets.items()}
+
+
+def store_of(workspace: Workspace, experiment: Experiment) -> Store:
+    return Store(workspace.tracking_uri, workspace.artifact_folder, experiment.full_name)
+
+
+def tracked_runs(experiment: Experiment, workspace: Workspace) -> Tracked | None:
+    """What MLflow holds; where it cannot be read, what it held last, or None; said once."""
+    cache = workspace.tracked_cache(experiment.full_name)
+    try:
+        return load_tracked(store_of(workspace, experiment), cache)
+    except StoreError as error:
+        kept = last_known(cache)
+        instead = "the workspace alone" if kept is None else "what it held when last read"
+        log.warning("MLflow cannot be read (%s); going by %s", error, instead)
+        return kept
+
+
+def known_plan(experiment: Experiment, workspace: Workspace) -> Plan:
+    """The plan as records and tracked runs have it; the data is not looked at."""
+    recipes = recipes_of(experiment, RawStore())
+    tracked = tracked_runs(experiment, workspace)
+    return plan_from_workspace(experiment, workspace, recipes, {}, tracked)
+
+
+def plan_from_mlflow(experiment: Experiment, workspace: Workspace) -> Plan:
+    """The plan as the tracked runs have it; no record of the workspace is read."""
+    cache = workspace.tracked_cache(experiment.full_name)
+    try:
+        tracked = refresh(store_of(workspace, experiment), cache)
+    except StoreError as error:
+        raise InputError(f"MLflow cannot be read: {error}") from error
+    recipes = recipes_of(experiment, RawStore())
+    return make_plan(experiment, recipes, tracked.results, tracked.failures, {})
+
+
+def cell_named(experiment: Experiment, text: str) -> tuple[str, str]:
+    """Row and column of `ROW/COLUMN`; InputError says which there are."""
+    row, _, column = (part.strip() for part in text.partition("/"))
+    if row not in experiment.rows:
+        raise InputError(f"{text!r}: no row {row!r}; there are: {', '.join(experiment.rows)}")
+    columns = experiment.space.columns
+    if column not in columns:
+        raise InputError(f"{text!r}: no column {column!r}; there are: {', '.join(columns)}")
+    return row, column
