@@ -91,10 +91,14 @@ def begin(description: str | None, **numbers: int) -> tuple[Report, argparse.Nam
     for name, default in numbers.items():
         parser.add_argument(f"--{name}", type=int, default=default, help=f"default {default}")
     options = parser.parse_args()
-    machine = {key: value for key, value in environment("cpu").items() if key != "host"}
-    name = Path(sys.argv[0]).stem
-    print(f"{name}: " + ", ".join(f"{key} {value}" for key, value in machine.items()))
-    return Report(name, options.json, machine), options
+    return Report(Path(sys.argv[0]).stem, options.json, machine()), options
+
+
+def machine() -> dict[str, str]:
+    """What this runs on; printed too."""
+    found = {key: value for key, value in environment("cpu").items() if key != "host"}
+    print(f"{Path(sys.argv[0]).stem}: " + ", ".join(f"{k} {value}" for k, value in found.items()))
+    return found
 
 
 def timed(function: Callable[[], object]) -> Seconds:

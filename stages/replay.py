@@ -15,6 +15,7 @@ from pipeline.datasets.store import read_arrays
 from pipeline.files import InputError
 from pipeline.orchestration.workspace import Workspace
 from pipeline.record import Epoch, Record
+from pipeline.tracking.tracked import last_known
 from pipeline.training.checkpoint import TrialFiles
 from pipeline.training.environment import environment
 from pipeline.training.run import TrialRun, choose_device
@@ -59,20 +60,17 @@ def environment_changes(record: Record, device: str) -> dict[str, tuple[str, str
 def find_record(workspace: Workspace, what: str) -> Record:
     """The record behind the beginning of a run key or of an MLflow run id; InputError if none."""
     folder = workspace.record_file("").parent
-    keys = {path.stem for path in folder.glob(f"{what}*.json")} if folder.is_dir() else set()
-    from mlflow.exceptions import MlflowException
-
-    from pipeline.tracking import runs
-
-    if not keys and len(what) == 32:
-        try:
-            tags = runs.connect(workspace.tracking_uri).get_run(what).data.tags
-        except MlflowException as error:
-            raise InputError(f"{what}: no such run: {str(error).splitlines()[0]}") from error
-        keys = {tags["run_key"]} if "run_key" in tags else set()
+    keys = {path.stem for path in folder.glob("*.json") if path.stem.startswith(what)}
+    for cache in workspace.tracked_caches():
+        tracked = last_known(cache)
+        runs = tracked.runs.items() if tracked else ()
+        keys |= {identity[-1] for identity, run in runs if run.run_id.startswith(what)}
     if len(keys) != 1:
-        count = "no record" if not keys else f"{len(keys)} records"
-        raise InputError(f"{what}: {count} in {workspace.root}; give a run key or an MLflow run id")
+        count = "no run" if not keys else f"{len(keys)} runs"
+        raise InputError(
+            f"{what}: {count} known in {workspace.root}; give more of a run key, or of an MLflow "
+            "run id that `equigrid status` has seen"
+        )
     record = workspace.record(keys.pop())
     if record is None:
         raise InputError(f"{what}: its record is not in {workspace.root}; a run brings it home")

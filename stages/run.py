@@ -18,6 +18,7 @@ from pipeline.orchestration.plan import Group, Plan, plan_from_workspace
 from pipeline.orchestration.workspace import Workspace
 from pipeline.record import Record
 from pipeline.reporting.table import Table
+from pipeline.tracking.tracked import keep
 from pipeline.tracking.writer import Store, Writer
 from pipeline.trial import Role, data_key
 from stages.augment_cache import augment_cache
@@ -128,6 +129,10 @@ def run(
             tracked = tracked_runs(experiment, workspace)
             plan = replace(current_plan(experiment, workspace, data), tracked=tracked)
             table = tables(plan, workspace, writer)
+        if tracked is not None and not writer.unsent:
+            # Only parents and the table were written since: the next command need not read again.
+            cache = workspace.tracked_cache(experiment.full_name)
+            keep(tracked, store_of(workspace, experiment), cache)
         display.end("tables", str(workspace.tables(experiment.full_name)))
     return plan, table, ran + tested
 

@@ -21,7 +21,7 @@ import pytest
 import spaces
 import typer
 
-from pipeline.cli import app
+from pipeline.cli.app import app
 from pipeline.files import InputError
 from pipeline.orchestration.workspace import Workspace
 from stages.foreground import resolve, resolve_file

@@ -4,10 +4,10 @@ import csv
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+import spaces
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")])
@@ -27,7 +27,7 @@ def test_the_example_of_extending_goes_through_all_five_stages(tmp_path):
     elsewhere.mkdir()
     (folder / "shapes.py").write_text(re.findall(r"```python\n(.*?)```", text, re.S)[0])
     (folder / "shapes.yaml").write_text(re.findall(r"```yaml\n(.*?)```", text, re.S)[0])
-    command = [sys.executable, "-m", "pipeline.cli", "run", str(folder / "shapes.yaml")]
+    command = [spaces.EXECUTABLE, "run", str(folder / "shapes.yaml")]
     ended = subprocess.run(
         [*command, "--in-process"],
         cwd=elsewhere,

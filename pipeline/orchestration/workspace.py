@@ -73,6 +73,10 @@ class Workspace:
         """Derived from MLflow, see pipeline.tracking.tracked."""
         return self.root / "results" / f"{name}.tracked.json"
 
+    def tracked_caches(self) -> list[Path]:
+        """Of every experiment that was looked at."""
+        return sorted((self.root / "results").glob("*.tracked.json"))
+
     @property
     def tune_folder(self) -> Path:
         return self.root / "tune"

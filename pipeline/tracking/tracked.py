@@ -149,6 +149,15 @@ def refresh(store: Store, cache: Path) -> Tracked:
     return tracked
 
 
+def keep(tracked: Tracked, store: Store, cache: Path) -> None:
+    """Let what was read count as what a SQLite store holds now: no trial's run has changed since.
+
+    A server's stamp moves with trials' runs only.
+    """
+    if store.uri.startswith("sqlite:"):
+        write_atomically(cache, _to_json(tracked, stamp(store)), durable=False)
+
+
 def last_known(cache: Path) -> Tracked | None:
     """What the cache holds, however old: for a store that cannot be reached."""
     return _read_cache(cache, None)

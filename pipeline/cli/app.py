@@ -1,0 +1,113 @@
+"""The command line itself, and what its commands share."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+
+from pipeline import __version__
+from pipeline.files import InputError
+
+if TYPE_CHECKING:
+    from pipeline.orchestration.plan import Plan
+    from pipeline.reporting.table import Table
+
+# Into a file or a pipe, lines are not cut at 80 characters.
+console = Console() if sys.stdout.isatty() else Console(width=160)
+log = logging.getLogger("equigrid")
+
+app = typer.Typer(
+    invoke_without_command=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="Hyperparameter grids, tracked runs and finished tables for approximately equivariant "
+    "networks.\n\nExample: equigrid run quickstart",
+)
+
+Name = Annotated[str, typer.Argument(help="A search space: its name, or a path to its YAML file.")]
+Profile = Annotated[str | None, typer.Option(help="A profile of the search space.")]
+Root = Annotated[
+    Path, typer.Option("--workspace", envvar="EQUIGRID_WORKSPACE", help="Where everything lies.")
+]
+WORKSPACE = Path("workspace")
+
+ERROR, BAD_INPUT, GAPS, INTERRUPTED = 1, 2, 3, 130
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"equigrid {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """The options before a command."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+def show_table(table: Table) -> None:
+    from pipeline.reporting.formats import terminal
+
+    for part in terminal(table):
+        console.print(part)
+    for note in table.notes:
+        console.print(f"- {note}", highlight=False, markup=False, soft_wrap=True)
+
+
+def warn(text: str) -> None:
+    """One line whatever the width of the terminal, so that it can be searched and copied."""
+    console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+
+def end(plan: Plan) -> None:
+    """Exit with 3 and the gaps' names where the table is not whole."""
+    if plan.is_complete:
+        return
+    for dataset, reason in plan.gaps.items():
+        warn(f"gap: {dataset}: {reason}")
+    for trial in {t.key: t for t in plan.all_trials() if plan.is_failed(t)}.values():
+        reason = plan.failures[trial.key]
+        warn(f"failed: {trial.describe()}: {reason}")
+    missing = len(plan.missing("grid")) + len(plan.missing("final"))
+    if missing:
+        warn(f"missing: {missing} trials")
+    raise typer.Exit(GAPS)
+
+
+def main() -> None:
+    """Run a command; InputError is one line and exit code 2."""
+    handler = RichHandler(console=console, show_path=False, show_time=False, markup=False)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
+    log.setLevel(logging.INFO)
+    try:
+        # Typer gives back the code of an Exit, 130 for Ctrl-C, None where a command just ends.
+        code = app(standalone_mode=False)
+        if code == INTERRUPTED:
+            raise KeyboardInterrupt
+        sys.exit(code)
+    except InputError as error:
+        print(f"equigrid: {error}", file=sys.stderr)
+        sys.exit(BAD_INPUT)
+    except typer.TyperException as error:
+        print(f"equigrid: {error.format_message()}; see --help", file=sys.stderr)
+        sys.exit(BAD_INPUT)
+    except OSError as error:
+        print(f"equigrid: {error}", file=sys.stderr)
+        sys.exit(ERROR)
+    except KeyboardInterrupt:
+        print("equigrid: interrupted; run the same command again to go on", file=sys.stderr)
+        sys.exit(INTERRUPTED)

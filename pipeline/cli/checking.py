@@ -1,0 +1,100 @@
+"""Commands that check tracked runs, and exchange them between machines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.app import ERROR, WORKSPACE, Name, Profile, Root, app, console, warn
+
+
+@app.command()
+def verify(
+    name: Name,
+    profile: Profile = None,
+    workspace: Root = WORKSPACE,
+    mend: Annotated[
+        bool, typer.Option("--repair", help="Write what differs anew, from the records.")
+    ] = False,
+) -> None:
+    """Recompute every cell from run records and hold every run in MLflow against its record.
+
+    Example: equigrid verify quickstart --repair
+    """
+    from pipeline.config import load_experiment
+    from pipeline.orchestration.workspace import Workspace
+    from stages import tables as stage
+    from stages.known import known_plan
+    from stages.verify import repair
+    from stages.verify import verify as examine
+
+    experiment, space = load_experiment(name, profile), Workspace(workspace)
+    found = examine(experiment, space)
+    for finding in found.findings:
+        warn(f"{finding.subject}: {finding.text}")
+    if mend and found.findings:
+        console.print(f"{repair(experiment, space, found)} runs written anew", highlight=False)
+        stage.tables(known_plan(experiment, space), space, None)
+        found = examine(experiment, space)
+        for finding in found.findings:
+            warn(f"still: {finding.subject}: {finding.text}")
+    console.print(
+        f"{found.runs} runs and {found.cells} cells: "
+        + (f"{len(found.findings)} do not match" if found.findings else "all match"),
+        highlight=False,
+    )
+    if found.findings:
+        raise typer.Exit(ERROR)
+
+
+@app.command()
+def replay(
+    run: Annotated[str, typer.Argument(help="An MLflow run id, or a run key (its beginning).")],
+    workspace: Root = WORKSPACE,
+) -> None:
+    """Train a tracked run again from its record alone, and compare every number.
+
+    Example: equigrid replay 3f2a9c41
+    """
+    from pipeline.orchestration.workspace import Workspace
+    from stages.replay import TOLERANCE, Replay, find_record
+    from stages.replay import replay as steps_of
+
+    space = Workspace(workspace)
+    record = find_record(space, run)
+    console.print(f"{record.trial.role}  {record.trial.describe()}", highlight=False, markup=False)
+    for step in steps_of(record, space):
+        if not isinstance(step, Replay):
+            console.print(step, highlight=False, markup=False, soft_wrap=True)
+            continue
+        for text in step.differences:
+            warn(text)
+        if step.bitwise:
+            console.print("bitwise equal")
+            continue
+        stack = "on the same stack" if step.same_stack else "on another stack"
+        console.print(
+            f"not bitwise equal, {stack}; scores of the best epoch differ by at most "
+            f"{step.largest:.4g} (allowed on another stack: {TOLERANCE:g})",
+            highlight=False,
+        )
+        if not step.agrees:
+            raise typer.Exit(ERROR)
+
+
+@app.command("import")
+def import_records(
+    files: Annotated[list[Path], typer.Argument(help="Record files (JSON).")],
+    workspace: Root = WORKSPACE,
+) -> None:
+    """Add records from elsewhere to the workspace and to MLflow.
+
+    Example: equigrid import results/*.json
+    """
+    from pipeline.orchestration.workspace import Workspace
+    from stages.importing import import_files
+
+    added, known = import_files(files, Workspace(workspace))
+    console.print(f"{added} records added, {known} known already", highlight=False)

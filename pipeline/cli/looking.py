@@ -1,0 +1,162 @@
+"""Commands that show what there is, and whether this machine is ready."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.app import (
+    ERROR,
+    GAPS,
+    WORKSPACE,
+    Name,
+    Profile,
+    Root,
+    app,
+    console,
+    end,
+    show_table,
+)
+from pipeline.files import InputError
+
+#: Between two looks of `status --watch`.
+WATCH_SECONDS = 2.0
+
+
+@app.command()
+def plan(name: Name, profile: Profile = None, workspace: Root = WORKSPACE) -> None:
+    """Say what a run would do: cells, trials, what is finished, what is missing, how long.
+
+    Example: equigrid plan ddmnist --profile small
+    """
+    from pipeline.config import load_experiment
+    from pipeline.orchestration.workspace import Workspace
+    from stages.forecast import forecast
+
+    experiment = load_experiment(name, profile)
+    for part in forecast(experiment, Workspace(workspace)):
+        console.print(part, highlight=False)
+
+
+@app.command()
+def status(
+    name: Name,
+    profile: Profile = None,
+    workspace: Root = WORKSPACE,
+    watch: Annotated[bool, typer.Option("--watch", help="Refresh until it is complete.")] = False,
+) -> None:
+    """Show what each cell has, what it misses, and why; exit code 3 while something is missing.
+
+    Example: equigrid status quickstart --watch
+    """
+    from rich.console import Group
+    from rich.live import Live
+
+    from pipeline.config import load_experiment
+    from pipeline.orchestration.workspace import Workspace
+    from stages.known import known_plan
+    from stages.status import status as parts_of
+
+    experiment, space = load_experiment(name, profile), Workspace(workspace)
+    plan = known_plan(experiment, space)
+    if watch:
+        with Live(Group(*parts_of(plan, space)), console=console, auto_refresh=False) as live:
+            while not plan.is_complete:
+                time.sleep(WATCH_SECONDS)
+                plan = known_plan(experiment, space)
+                live.update(Group(*parts_of(plan, space)), refresh=True)
+    else:
+        for part in parts_of(plan, space):
+            console.print(part, highlight=False, soft_wrap=isinstance(part, str))
+    if not plan.is_complete:
+        raise typer.Exit(GAPS)
+
+
+@app.command()
+def show(
+    name: Name,
+    what: Annotated[str, typer.Argument(help="ROW/COLUMN, an MLflow run id, or a run key.")],
+    profile: Profile = None,
+    workspace: Root = WORKSPACE,
+) -> None:
+    """Go from a cell to its runs, configuration, data and environment; or from a run to its cells.
+
+    Example: equigrid show quickstart "Ours/C4"
+    """
+    from pipeline.config import load_experiment
+    from pipeline.orchestration.workspace import Workspace
+    from stages.known import known_plan
+    from stages.show import show as parts_of
+
+    space = Workspace(workspace)
+    plan = known_plan(load_experiment(name, profile), space)
+    for part in parts_of(plan, space, what):
+        console.print(part, highlight=False, soft_wrap=isinstance(part, str))
+
+
+@app.command()
+def tables(
+    name: Name,
+    profile: Profile = None,
+    workspace: Root = WORKSPACE,
+    from_mlflow: Annotated[
+        bool, typer.Option("--from-mlflow", help="From the tracked runs alone, no local record.")
+    ] = False,
+) -> None:
+    """Assemble the table again from what is finished.
+
+    Example: equigrid tables quickstart --from-mlflow
+    """
+    from pipeline.config import load_experiment
+    from pipeline.orchestration.workspace import Workspace
+    from stages import tables as stage
+    from stages.known import known_plan, plan_from_mlflow
+
+    experiment, space = load_experiment(name, profile), Workspace(workspace)
+    source = plan_from_mlflow if from_mlflow else known_plan
+    found = source(experiment, space)
+    show_table(stage.tables(found, space, None, with_figures=not from_mlflow))
+    console.print(f"written to {space.tables(experiment.full_name)}", highlight=False)
+    end(found)
+
+
+@app.command()
+def ui(
+    workspace: Root = WORKSPACE,
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
+) -> None:
+    """Open the MLflow UI on the workspace's store, on localhost only. Ends with Ctrl-C.
+
+    Example: equigrid ui --port 5001
+    """
+    from pipeline.orchestration.workspace import Workspace
+
+    space = Workspace(workspace)
+    if "MLFLOW_TRACKING_URI" not in os.environ and not (space.root / "mlflow.db").exists():
+        raise InputError(f"{space.root}: nothing is tracked here yet; run a search space first")
+    console.print(f"MLflow UI: http://127.0.0.1:{port}", highlight=False)
+    command = [
+        sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port),
+        "--backend-store-uri", space.tracking_uri,
+        "--default-artifact-root", space.artifact_folder.as_uri(), "--workers", "1",
+    ]  # fmt: skip
+    os.execv(sys.executable, command)
+
+
+@app.command()
+def doctor(
+    name: Annotated[str | None, typer.Argument(help="Also check a search space's data.")] = None,
+    workspace: Root = WORKSPACE,
+) -> None:
+    """Check versions, raw data, disk, MLflow, Ray and GPU; say what to do about each problem.
+
+    Example: equigrid doctor ddmnist
+    """
+    from stages.doctor import examine
+
+    if not examine(name, workspace, console):
+        raise typer.Exit(ERROR)

@@ -1,0 +1,103 @@
+"""Commands that train."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.app import ERROR, WORKSPACE, Name, Profile, Root, app, console, end, show_table
+
+
+@app.command()
+def run(
+    name: Name,
+    profile: Profile = None,
+    workspace: Root = WORKSPACE,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Run trials again that were given up.")
+    ] = False,
+    in_process: Annotated[
+        bool, typer.Option("--in-process", help="One trial at a time, without Ray (debugging).")
+    ] = False,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", help="ROW/COLUMN: run what this cell misses.")
+    ] = None,
+) -> None:
+    """Run the five stages to a finished table; what is finished is never run again.
+
+    Example: equigrid run quickstart
+
+    Example: equigrid run ddmnist --profile small --workspace /data/equigrid
+
+    Example: equigrid run ddmnist --only "Ours/C4"
+    """
+    from pipeline.config import load_experiment
+    from pipeline.orchestration.dispatch import Dispatcher
+    from pipeline.orchestration.workspace import Workspace
+    from stages.display import Display
+    from stages.known import cell_named
+    from stages.run import run as run_stages
+
+    experiment = load_experiment(name, profile)
+    space = Workspace(workspace)
+    cells = [cell_named(experiment, text) for text in only or []]
+    groups = {(row, experiment.space.columns[column].dataset) for row, column in cells}
+
+    def dispatcher() -> Dispatcher:
+        retries = experiment.space.retries
+        if in_process:
+            from pipeline.orchestration.in_process import InProcess
+
+            return InProcess(space, retries)
+        from pipeline.orchestration.ray_tune import RayTune
+
+        return RayTune(space, retries, experiment.space.resources, experiment.folder)
+
+    with Display(console) as display:
+        plan, table, _ = run_stages(
+            experiment,
+            space,
+            dispatcher,
+            display,
+            retry_failed=retry_failed,
+            only=groups or None,
+        )
+    show_table(table)
+    if not cells or any(not table.cells[cell].is_whole for cell in cells):
+        end(plan)
+
+
+@app.command()
+def train(
+    name: Annotated[str | None, typer.Argument(help="A search space, unless --trial.")] = None,
+    row: Annotated[str | None, typer.Option(help="A row of the search space.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="A dataset of the search space.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
+    strength: Annotated[
+        float | None, typer.Option("--lambda", help="Weight of the equivariance loss.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    role: Annotated[str, typer.Option(help="grid, or final: evaluates the test splits.")] = "grid",
+    trial: Annotated[
+        Path | None, typer.Option(help="A trial as JSON, instead of everything above.")
+    ] = None,
+    profile: Profile = None,
+    workspace: Root = WORKSPACE,
+) -> None:
+    """Run one trial in the foreground, without Ray or MLflow; continues where it was stopped.
+
+    Writes its record and its best weights into the workspace.
+
+    Example: equigrid train quickstart --row Ours --dataset C4 --lr 1e-3 --lambda 0.5 --role final
+    """
+    from pipeline.orchestration.workspace import Workspace
+    from stages.foreground import resolve, resolve_file, train_one
+
+    if trial is not None:
+        wanted = resolve_file(trial)
+    else:
+        wanted = resolve(name, profile, row, dataset, lr, strength, seed, role)
+    if not train_one(wanted, Workspace(workspace), console):
+        raise typer.Exit(ERROR)
