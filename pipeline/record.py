@@ -7,11 +7,15 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from pipeline.files import InputError, write_atomically
 from pipeline.trial import Trial
 
 RECORD_SCHEMA = 1
+
+#: Of settings within settings; Unix time in seconds up to which a date can be stored.
+DEEPEST, LATEST = 16, 1e11
 
 Epoch = dict[str, float]
 
@@ -65,8 +69,17 @@ class Record:
         return record
 
     def check(self) -> None:
-        """Raise InputError where the parts contradict each other."""
-        if self.trial.key != self.key:
+        """Raise InputError where the parts contradict each other, or no later step could use them.
+
+        Planning, tracking and tables take a record as it is: what comes from elsewhere ends here.
+        """
+        trial = self.trial
+        settings = (trial.model, trial.objective, trial.data, trial.hyperparameters, trial.training)
+        if not all(isinstance(part, dict) for part in (*settings, self.validation)):
+            raise InputError("settings and scores are mappings")
+        if max(map(_depth, settings)) > DEEPEST:
+            raise InputError(f"settings nest deeper than {DEEPEST}")
+        if trial.key != self.key:
             raise InputError(f"key {self.key[:12]} does not belong to its configuration")
         if not {"hardware", "git_commit"} <= self.environment.keys() or not all(
             isinstance(text, str) for text in self.environment.values()
@@ -74,18 +87,31 @@ class Record:
             raise InputError("the environment lacks hardware or git_commit, or is not text")
         if type(self.parameters) is not int or not isinstance(self.data_sha256, str):
             raise InputError("parameters is not a number, or data_sha256 not a hash")
-        if not all(isinstance(t, int | float) for t in (self.started, *self.epoch_seconds)):
-            raise InputError("a time is not a number")
+        if not isinstance(self.weights_sha256, str | None):
+            raise InputError("weights_sha256 is a hash, or null")
+        times = (self.started, *self.epoch_seconds)
+        if not all(isinstance(t, int | float) and 0 <= t < LATEST for t in times):
+            raise InputError("a time is not a number, or out of range")
+        self._check_scores()
+
+    def _check_scores(self) -> None:
         if len(self.epoch_seconds) != len(self.history):
             raise InputError("epoch_seconds and history differ in length")
+        if not isinstance(self.test, dict | None) or self.test == {}:
+            raise InputError("test is a mapping of splits, or null")
+        if type(self.best_epoch) is not int:
+            raise InputError(f"best epoch {self.best_epoch!r}")
         if self.history:
             if not 1 <= self.best_epoch <= len(self.history):
                 raise InputError(f"best epoch {self.best_epoch} of {len(self.history)}")
             if self.history[self.best_epoch - 1] != dict(self.validation):
                 raise InputError("the validation scores are not those of the best epoch")
+            if (select := self.trial.training.get("select")) not in self.validation:
+                raise InputError(f"no score {select!r} to select by")
         numbers = [value for epoch in self.history for value in epoch.values()]
         numbers += [value for scores in (self.test or {}).values() for value in scores.values()]
-        if not all(isinstance(value, int | float) and math.isfinite(value) for value in numbers):
+        numbers += [self.parameters, *self.validation.values()]
+        if not all(isinstance(value, int | float) and _is_finite(value) for value in numbers):
             raise InputError("a score is not a finite number")
 
     def save(self, path: Path) -> None:
@@ -98,6 +124,18 @@ class Record:
         except UnicodeDecodeError as error:
             raise InputError(f"{path}: not a valid record: {error}") from error
         return cls.from_json(text, str(path))
+
+
+def _depth(value: Any) -> int:
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return 1 + max(map(_depth, parts), default=0)
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond every float
+        return False
 
 
 @dataclass(frozen=True)

@@ -1,55 +1,77 @@
-"""Records from elsewhere join the workspace's, and the tracked runs."""
+"""Records and bundles from elsewhere join the workspace's records, and the tracked runs."""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+from pipeline.bundle import LARGEST_MEMBER, ZIP, Bundle, parse_record, read_bundle
 from pipeline.files import InputError
 from pipeline.orchestration.workspace import Workspace
 from pipeline.record import Record
 from pipeline.tracking.writer import Store, Writer
+from pipeline.trial import Role, Trial
 
-LARGEST = 64 * 2**20
+ROLES: tuple[Role, ...] = ("grid", "final")
 
 
 def import_files(files: list[Path], workspace: Workspace) -> tuple[int, int]:
-    """Check every file first, then add them all; returns how many were added and known already.
+    """Check every file first, then add all records; returns how many were added and known already.
 
-    A record that was tested here or there stays tested: test scores join a record without them.
-    Raises InputError naming the file, before anything is written.
+    A file is a record or a bundle of records, whatever its name. A record that was tested here or
+    there stays tested: test scores join a record without them. A bundle's tables are not taken
+    over: they are made from records. Raises InputError naming the file, before anything is
+    written.
     """
-    records = [_read(path) for path in files]
-    added = 0
-    by_experiment: dict[str, list[Record]] = defaultdict(list)
+    sources = [_read(path) for path in files]
+    added = known_already = 0
+    by_experiment: dict[str, list[Trial]] = defaultdict(list)
     with workspace.driver():
-        for record in records:
+        for record in _records(sources):
             known = workspace.record(record.key)
             joined = _join(known, record)
-            if joined is not known:
+            if joined is known:
+                known_already += 1
+            else:
                 joined.save(workspace.record_file(record.key))
                 added += 1
             workspace.release(record.key)
-            by_experiment[record.trial.experiment].append(joined)
-        for experiment, group in by_experiment.items():
+            by_experiment[record.trial.experiment] += [
+                replace(joined.trial, role=role)
+                for role in ROLES
+                if role == joined.trial.role or (role == "final" and joined.test)
+            ]
+        for experiment, trials in by_experiment.items():
             store = Store(workspace.tracking_uri, workspace.artifact_folder, experiment)
             with closing(Writer(store)) as writer:
-                for record in group:
-                    for role in ("grid", "final"):
-                        if role == record.trial.role or (role == "final" and record.test):
-                            writer.record(replace(record.trial, role=role), record)
-    return added, len(records) - added
+                for trial in trials:
+                    writer.record(trial, workspace.record_file(trial.key))
+    return added, known_already
 
 
-def _read(path: Path) -> Record:
+def _read(path: Path) -> Record | Bundle:
     try:
-        if path.stat().st_size > LARGEST:
-            raise InputError(f"{path}: larger than {LARGEST >> 20} MiB: not a record")
-        return Record.from_json(path.read_text(), str(path))
-    except (OSError, UnicodeDecodeError) as error:
+        with path.open("rb") as file:
+            content = file.read(len(ZIP))
+            if content == ZIP:
+                return read_bundle(path)
+            content += file.read(LARGEST_MEMBER)
+    except OSError as error:
         raise InputError(f"{path}: cannot be read: {error}") from error
+    if len(content) > LARGEST_MEMBER:
+        raise InputError(f"{path}: larger than {LARGEST_MEMBER >> 20} MiB: not a record")
+    return parse_record(content, str(path))
+
+
+def _records(sources: list[Record | Bundle]) -> Iterator[Record]:
+    for source in sources:
+        if isinstance(source, Bundle):
+            yield from source.records()
+        else:
+            yield source
 
 
 def _join(known: Record | None, new: Record) -> Record:

@@ -9,12 +9,13 @@ from pipeline.config import Experiment
 from pipeline.files import sha256, write_atomically
 from pipeline.orchestration.plan import Plan
 from pipeline.orchestration.workspace import Workspace
-from pipeline.record import Record
+from pipeline.record import Record, Result
 from pipeline.registry import higher_is_better, margin_of
 from pipeline.reporting import figures, formats
 from pipeline.reporting.comparison import Comparison, all_pairs, compare
 from pipeline.reporting.table import Cell, Table, published_table
 from pipeline.reporting.verdicts import Question, Verdict, verdicts
+from pipeline.schema import ColumnSpec
 from pipeline.tracking.writer import Writer
 
 
@@ -28,24 +29,29 @@ def assemble(plan: Plan) -> Table:
         column = space.columns[name]
         group = (row, column.dataset)
         trials = plan.finals.get(group, ())
-        done = [plan.results[trial.key] for trial in trials if plan.is_finished(trial)]
+        done = {t.seed: plan.results[t.key] for t in trials if plan.is_finished(t)}
+        scores = {
+            seed: score
+            for seed, result in done.items()
+            if (score := _score(result, column)) is not None
+        }
         selection = plan.selections.get(group)
         cells[row, name] = Cell(
             dataset=column.dataset,
             split=column.split,
             metric=column.metric,
-            values=tuple((result.test or {})[column.split][column.metric] for result in done),
+            values=tuple(scores.values()),
             wanted=len(experiment.seeds(row, "final")),
             gap=_gap(plan, group),
             point=selection.point if selection else {},
             equivariance=tuple(
                 result.validation["val_equivariance_error"]
-                for result in done
+                for result in done.values()
                 if "val_equivariance_error" in result.validation
             ),
-            parameters=done[0].parameters if done else None,
+            parameters=next((result.parameters for result in done.values()), None),
             published=published.get(row, {}).get(name),
-            seeds=tuple(trial.seed for trial in trials if plan.is_finished(trial)),
+            seeds=tuple(scores),
             doubts=tuple(
                 f"{row} / {column.dataset} seed {trial.seed} ({trial.role}): {doubt}"
                 for trial in (*plan.grid[group], *trials)
@@ -70,6 +76,11 @@ def assemble(plan: Plan) -> Table:
     )
     notes = (*_notes(plan), *_margins(table), *_doubts(table), *space.notes)
     return replace(table, notes=notes)
+
+
+def _score(result: Result, column: ColumnSpec) -> float | None:
+    """None where a record from elsewhere was not tested on this split or for this metric."""
+    return (result.test or {}).get(column.split, {}).get(column.metric)
 
 
 def _verdicts(

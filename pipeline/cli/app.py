@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -88,8 +90,16 @@ def end(plan: Plan) -> None:
     raise typer.Exit(GAPS)
 
 
+def _interrupt(signal_number: int, frame: object) -> None:
+    """Ctrl-C once ends in order, with a word at once; twice ends now: Ray goes with its driver."""
+    signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
+    print("equigrid: ending; Ctrl-C again to end at once", file=sys.stderr, flush=True)
+    raise KeyboardInterrupt
+
+
 def main() -> None:
     """Run a command; InputError is one line and exit code 2."""
+    signal.signal(signal.SIGINT, _interrupt)
     handler = RichHandler(console=console, show_path=False, show_time=False, markup=False)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
     log.setLevel(logging.INFO)

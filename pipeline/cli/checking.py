@@ -84,17 +84,42 @@ def replay(
             raise typer.Exit(ERROR)
 
 
-@app.command("import")
-def import_records(
-    files: Annotated[list[Path], typer.Argument(help="Record files (JSON).")],
+@app.command()
+def export(
+    name: Name,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The bundle to write.")],
+    profile: Profile = None,
     workspace: Root = WORKSPACE,
 ) -> None:
-    """Add records from elsewhere to the workspace and to MLflow.
+    """Write what is finished of an experiment into one file, for `import` elsewhere.
+
+    The bundle holds its records, its table as last written and its search space, with hashes.
+
+    Example: equigrid export quickstart -o quickstart.equigrid
+    """
+    from pipeline.config import load_experiment
+    from pipeline.orchestration.workspace import Workspace
+    from stages.exporting import export as write
+
+    count = write(load_experiment(name, profile), Workspace(workspace), output)
+    console.print(f"{count} records written to {output}", highlight=False, soft_wrap=True)
+
+
+@app.command("import")
+def import_files(
+    files: Annotated[
+        list[Path], typer.Argument(help="Record files (JSON) and bundles of equigrid export.")
+    ],
+    workspace: Root = WORKSPACE,
+) -> None:
+    """Add records from elsewhere to the workspace and to MLflow; all files are checked first.
+
+    Example: equigrid import quickstart.equigrid
 
     Example: equigrid import results/*.json
     """
     from pipeline.orchestration.workspace import Workspace
-    from stages.importing import import_files
+    from stages.importing import import_files as take
 
-    added, known = import_files(files, Workspace(workspace))
+    added, known = take(files, Workspace(workspace))
     console.print(f"{added} records added, {known} known already", highlight=False)
