@@ -15,7 +15,7 @@ from pipeline.trial import Trial
 RECORD_SCHEMA = 1
 
 #: Of settings within settings; Unix time in seconds up to which a date can be stored.
-DEEPEST, LATEST = 16, 1e11
+DEEPEST, LATEST = 50, 1e10
 
 Epoch = dict[str, float]
 
@@ -100,7 +100,7 @@ class Record:
         if not isinstance(self.test, dict | None) or self.test == {}:
             raise InputError("test is a mapping of splits, or null")
         if type(self.best_epoch) is not int:
-            raise InputError(f"best epoch {self.best_epoch!r}")
+            raise InputError(f"best epoch {self.best_epoch!r} is not a number")
         if self.history:
             if not 1 <= self.best_epoch <= len(self.history):
                 raise InputError(f"best epoch {self.best_epoch} of {len(self.history)}")

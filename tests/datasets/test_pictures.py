@@ -1,0 +1,90 @@
+"""Pictures of inputs and their orbits: the very inputs of training, at named elements."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.datasets.images import ImageClassification
+from pipeline.datasets.pictures import LETTERS, orbits, words_of
+from pipeline.datasets.resident import Dataset
+from pipeline.symmetry import FiniteGroup, group_by_name
+
+
+class Volumes(ImageClassification):
+    """Coloured volumes of 3×4×4 voxels, reflected along their last axis."""
+
+    outputs = 2
+    image_shape = (3, 3, 4, 4)
+    train_size = 5
+
+
+def volumes() -> Dataset:
+    mirror = np.stack([np.eye(3), np.diag([1.0, 1.0, -1.0])])
+    builder = Volumes(None, FiniteGroup("mirror", np.array([[0, 1], [1, 0]]), (1,), mirror))
+    voxels = np.random.default_rng(0).integers(256, size=(5, 3, 3, 4, 4)).astype(np.uint8)
+    base: dict[str, Any] = {}
+    for split in ("train", "val", "test"):
+        base |= {f"{split}/images": voxels, f"{split}/labels": np.arange(5)}
+    arrays = {**base, **builder.augment(base, lambda done, total: None)}
+    return builder.resident(arrays, "cpu")
+
+
+@pytest.mark.parametrize("group", ["C1", "C4", "D1", "D4", "C4xC4", "D4xD4"])
+def test_a_word_says_which_generators_make_its_element(group: str) -> None:
+    found = group_by_name(group)
+    words = words_of(found, 8)
+    assert len(words) == min(8, found.order)
+    assert words[0] == "e"
+    for element, word in words.items():
+        spelt = word.replace("a²", "aa").replace("b²", "bb").replace("a³", "aaa")
+        product = 0
+        for letter in reversed("" if word == "e" else spelt):
+            product = int(found.table[found.generators[LETTERS.index(letter)], product])
+        assert product == element
+
+
+def test_orbits_are_the_inputs_as_trained_on(
+    double_digits: Callable[..., Dataset],
+) -> None:
+    dataset = double_digits("C4xC4", artefacts={"draws": 2})
+    found = orbits(dataset, samples=3, elements=5)
+    assert found is not None
+    assert found.images.shape == (3, 5, 16, 16)
+    assert found.images.min() >= 0
+    assert 0.5 < found.images.max() <= 1
+    elements = torch.tensor(list(words_of(dataset.group, 5)))
+    rows = torch.full_like(elements, dataset.size("train") // 2)
+    seen = dataset.view("train", rows, elements, torch.zeros_like(rows))[:, 0]
+    # Normalisation is undone, and nothing else.
+    shown = torch.from_numpy(found.images[1])
+    ratio = torch.corrcoef(torch.stack([seen.flatten(), shown.flatten()]))[0, 1]
+    assert ratio == pytest.approx(1, abs=1e-4)
+    assert dataset.label(dataset.targets("train", rows)[0]) == found.labels[1]
+    assert set(found.labels) <= {"0 and 0", "0 and 1", "1 and 0", "1 and 1"}
+
+
+def test_a_volume_shows_its_middle_slice_in_colour() -> None:
+    found = orbits(volumes(), samples=2)
+    assert found is not None
+    assert found.images.shape == (2, 2, 4, 4, 3)
+    np.testing.assert_allclose(found.images[:, 1], found.images[:, 0, :, ::-1], atol=1e-6)
+    assert found.labels == ("class 1", "class 3")
+    assert found.elements == ("e", "a")
+
+
+def test_fewer_samples_than_asked_for_are_shown_once_each(tiny: Dataset) -> None:
+    found = orbits(tiny, samples=1000, elements=1)
+    assert found is not None
+    assert len(found.images) == tiny.size("train")
+
+
+def test_inputs_without_a_picture_have_no_orbits(
+    tiny: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(tiny), "pictures", Dataset.pictures)
+    assert orbits(tiny) is None

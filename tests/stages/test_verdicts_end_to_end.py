@@ -1,0 +1,103 @@
+"""Verdicts of a whole table: made-up records of the full-size setting, the command, its files."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+import spaces
+
+from pipeline.config import load_experiment
+from pipeline.orchestration.workspace import Workspace
+from pipeline.trial import Trial
+from stages.known import known_plan
+
+#: Five seeds about a mean: their population std is 0.002.
+SPREAD = (-0.0028, -0.0014, 0.0, 0.0014, 0.0028)
+
+#: What each cell's seeds average, beside the print, and what is to be said of it.
+CELLS = {
+    ("CNN", "C4"): (0.907, "agrees"),  # as printed
+    ("CNN", "D1"): (0.939, "undecided"),  # printed 0.938, but with a spread of 0.006
+    ("CNN", "D4"): (0.850, "above"),  # printed 0.800
+    ("Ours", "C4"): (0.921, "undecided"),  # printed 0.915 (0.004)
+    ("Ours", "D1"): (0.900, "below"),  # printed 0.947
+    ("Ours", "D4"): (0.868, "agrees"),
+}
+
+
+def fill(workspace: Workspace, profile: str, skip: int = 0) -> None:
+    """A record of every trial; the last `skip` seeds of Ours / D4 stay missing."""
+    experiment = load_experiment("ddmnist", profile)
+
+    def save(trial: Trial, test: Any = None) -> None:
+        spaces.made_up(trial, test).save(workspace.record_file(trial.key))
+
+    for trial in known_plan(experiment, workspace).missing("grid"):
+        save(trial)
+    for trial in known_plan(experiment, workspace).missing("final"):
+        seeds = len(experiment.seeds(trial.row, "final"))
+        if (trial.row, trial.dataset) == ("Ours", "D4") and trial.seed >= seeds - skip:
+            continue
+        mean, _ = CELLS.get((trial.row, trial.dataset), (0.01, ""))
+        score = mean + SPREAD[trial.seed]
+        save(trial, {"test_augmented": {"accuracy": score}, "test": {"accuracy": score}})
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    # Without the raw files a recipe has the official ones' hashes.
+    monkeypatch.setenv("EQUIGRID_RAW_DIR", str(tmp_path / "nothing"))
+    return Workspace(tmp_path / "workspace")
+
+
+def table(workspace: Workspace, profile: str, expect: int = 0) -> tuple[dict[Any, Any], str]:
+    spaces.equigrid(
+        "tables", "ddmnist", "--profile", profile, "--workspace", workspace.root,
+        folder=workspace.root, expect=expect,
+        environ={"EQUIGRID_RAW_DIR": str(workspace.root.parent / "nothing")},
+    )  # fmt: skip
+    folder = workspace.tables(f"ddmnist.{profile}")
+    with (folder / "table.csv").open(newline="") as file:
+        cells = {(line["row"], line["column"]): line for line in csv.DictReader(file)}
+    return cells, (folder / "table.md").read_text()
+
+
+def test_every_cell_of_the_published_setting_gets_its_verdict(workspace: Workspace) -> None:
+    fill(workspace, "optimum")
+    cells, markdown = table(workspace, "optimum")
+    assert {cell: line["verdict"] for cell, line in cells.items() if line["verdict"]} == {
+        cell: word for cell, (_, word) in CELLS.items()
+    }
+    for (row, column), (mean, word) in CELLS.items():
+        assert float(cells[row, column]["mean"]) == pytest.approx(mean)
+        assert cells[row, column]["published_n"] == "5"
+        if word == "agrees":
+            assert float(cells[row, column]["p_equivalence"]) < 0.05
+        assert f"{float(cells[row, column]['difference']):+.3f} {word}" in markdown
+    # A column that the paper does not print has neither a difference nor a verdict.
+    assert cells["Ours", "C4 plain"]["difference"] == ""
+    # Seed by seed the same spread: the difference is certain to the last digit.
+    assert "| Ours − CNN | +0.014 [+0.014, +0.014], n=5 |" in markdown
+
+
+def test_an_incomplete_cell_gets_no_verdict_and_no_difference(workspace: Workspace) -> None:
+    fill(workspace, "optimum", skip=2)
+    cells, markdown = table(workspace, "optimum", expect=3)
+    missing = cells["Ours", "D4"]
+    assert (missing["n"], missing["wanted"], missing["verdict"], missing["difference"]) == (
+        "3", "5", "", ""
+    )  # fmt: skip
+    assert "[3/5 seeds] 0.867 (0.001)" in markdown
+    assert cells["CNN", "C4"]["verdict"] == "agrees"
+    assert "[3/5 seeds]" in next(line for line in markdown.splitlines() if "Ours − CNN" in line)
+
+
+def test_a_small_profile_gets_the_difference_and_never_a_verdict(workspace: Workspace) -> None:
+    fill(workspace, "small")
+    cells, markdown = table(workspace, "small")
+    assert {line["verdict"] for line in cells.values()} == {""}
+    assert float(cells["CNN", "D4"]["difference"]) == pytest.approx(0.05 - 0.0014)
+    assert "not the published setting: differences are shown, no verdicts" in markdown
