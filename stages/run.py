@@ -27,6 +27,8 @@ from stages.display import Display
 from stages.final_runs import final_runs
 from stages.grid import grid
 from stages.known import store_of, tracked_runs
+from stages.publishing import publish
+from stages.report import current_report
 from stages.tables import tables
 from stages.trials import Crew
 
@@ -128,7 +130,9 @@ def run(
             writer.flush()
             tracked = tracked_runs(experiment, workspace)
             plan = replace(current_plan(experiment, workspace, data), tracked=tracked)
-            table = tables(plan, workspace, writer)
+            table = tables(plan, workspace)
+            current_report(plan, table, workspace)
+            publish(plan, table, workspace, writer)
         if tracked is not None and not writer.unsent:
             # Only parents and the table were written since: the next command need not read again.
             cache = workspace.tracked_cache(experiment.full_name)

@@ -6,17 +6,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from pipeline.config import Experiment
-from pipeline.files import sha256, write_atomically
+from pipeline.files import write_atomically
 from pipeline.orchestration.plan import Plan
 from pipeline.orchestration.workspace import Workspace
-from pipeline.record import Record, Result
+from pipeline.record import Result
 from pipeline.registry import higher_is_better, margin_of
-from pipeline.reporting import figures, formats
+from pipeline.reporting import formats
 from pipeline.reporting.comparison import Comparison, all_pairs, compare
 from pipeline.reporting.table import Cell, Table, published_table
 from pipeline.reporting.verdicts import Question, Verdict, verdicts
 from pipeline.schema import ColumnSpec
-from pipeline.tracking.writer import Writer
 
 
 def assemble(plan: Plan) -> Table:
@@ -204,57 +203,19 @@ def _notes(plan: Plan) -> list[str]:
     return notes
 
 
-def tables(
-    plan: Plan, workspace: Workspace, writer: Writer | None, *, with_figures: bool = True
-) -> Table:
-    """Write table.md, .csv and .tex, grid.csv, and the curves where records are at hand."""
+def tables(plan: Plan, workspace: Workspace) -> Table:
+    """Write table.md, .csv and .tex, comparisons.csv and grid.csv; a file that is right stays."""
     table = assemble(plan)
-    folder = workspace.tables(plan.experiment.full_name)
-    contents: dict[str, bytes] = {
-        "table.md": formats.markdown(table).encode(),
-        "table.csv": formats.comma_separated(table).encode(),
-        "table.tex": formats.latex(table).encode(),
-        "comparisons.csv": formats.comparison_csv(table).encode(),
+    grid = [(t, plan.results.get(t.key)) for trials in plan.grid.values() for t in trials]
+    contents = {
+        "table.md": formats.markdown(table),
+        "table.csv": formats.comma_separated(table),
+        "table.tex": formats.latex(table),
+        "comparisons.csv": formats.comparison_csv(table),
+        "grid.csv": formats.grid_csv(plan.experiment.space.training.select, grid),
     }
-    contents["grid.csv"] = formats.grid_csv(
-        plan.experiment.space.training.select,
-        [(trial, plan.results.get(trial.key)) for trials in plan.grid.values() for trial in trials],
-    ).encode()
-    records = _final_records(plan, workspace) if with_figures else {}
-    if records:
-        score = plan.experiment.space.training.select
-        contents["curves.png"] = figures.validation_curves(records, score, table.title)
     for name, content in contents.items():
-        path = folder / name
-        if not path.exists() or path.read_bytes() != content:
+        path = workspace.tables(plan.experiment.full_name) / name
+        if not path.exists() or path.read_text() != content:
             write_atomically(path, content)
-    if writer is not None:
-        digest = sha256(b"".join(contents[name] for name in sorted(contents)))
-        writer.table({"table": table.name}, [folder / name for name in contents], digest)
-        for group, found in records.items():
-            _summarise(plan, table, group, found, writer)
     return table
-
-
-def _summarise(
-    plan: Plan, table: Table, group: tuple[str, str], records: list[Record], writer: Writer
-) -> None:
-    """Tell the parent run of a row and dataset what came of it."""
-    row, dataset = group
-    cells = [cell for (r, _), cell in table.cells.items() if r == row and cell.dataset == dataset]
-    means = {f"test/{cell.split}/{cell.metric}": cell.mean for cell in cells if cell.is_whole}
-    tags = {f"selected_{name}": f"{value:g}" for name, value in cells[0].point.items()}
-    ended = max(record.started + sum(record.epoch_seconds) for record in records)
-    known = {name: mean for name, mean in means.items() if mean is not None}
-    writer.summary(group, tags, known, len(records), ended)
-
-
-def _final_records(plan: Plan, workspace: Workspace) -> dict[tuple[str, str], list[Record]]:
-    found: dict[tuple[str, str], list[Record]] = {}
-    for group, trials in plan.finals.items():
-        if plan.experiment.rows[group[0]].trivial:
-            continue
-        records = [workspace.record(trial.key) for trial in trials if plan.is_finished(trial)]
-        if known := [record for record in records if record is not None]:
-            found[group] = known
-    return found

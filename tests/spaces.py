@@ -157,7 +157,7 @@ def undisturbed(factory: pytest.TempPathFactory) -> Path:
 def tables(workspace: Path, name: str = "tiny") -> dict[str, bytes]:
     """The bytes of a finished table's text files."""
     folder = workspace / "tables" / name
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix != ".png"}
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def tree(folder: Path, below: Sequence[str]) -> dict[str, bytes]:

@@ -82,7 +82,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     experiment = load_experiment(str(spaces.write(folder / "tiny.yaml")))
     workspace = Workspace(folder / "workspace")
     finish(experiment, workspace)
-    tables(plan_of(experiment, workspace), workspace, None)
+    tables(plan_of(experiment, workspace), workspace)
     path = folder / "tiny.bundle"
     assert export(experiment, workspace, path) == 7
     with zipfile.ZipFile(path) as file:
@@ -191,7 +191,7 @@ def test_an_import_joins_the_workspace_and_makes_the_same_table(
     assert import_files([single, made.path], workspace) == (7, 1)
     assert spaces.tree(workspace.root, ["records"]) == spaces.tree(made.workspace.root, ["records"])
     assert not (workspace.root / "tables").exists()
-    tables(plan_of(made.experiment, workspace), workspace, None)
+    tables(plan_of(made.experiment, workspace), workspace)
     assert tables_of(workspace) == tables_of(made.workspace)
     before = spaces.tree(workspace.root, ["records", "tables", "artifacts"])
     assert import_files([made.path], workspace) == (0, 7)

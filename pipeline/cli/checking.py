@@ -36,7 +36,7 @@ def verify(
         warn(f"{finding.subject}: {finding.text}")
     if mend and found.findings:
         console.print(f"{repair(experiment, space, found)} runs written anew", highlight=False)
-        stage.tables(known_plan(experiment, space), space, None)
+        stage.tables(known_plan(experiment, space), space)
         found = examine(experiment, space)
         for finding in found.findings:
             warn(f"still: {finding.subject}: {finding.text}")

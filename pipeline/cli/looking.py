@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -119,9 +120,35 @@ def tables(
     experiment, space = load_experiment(name, profile), Workspace(workspace)
     source = plan_from_mlflow if from_mlflow else known_plan
     found = source(experiment, space)
-    show_table(stage.tables(found, space, None, with_figures=not from_mlflow))
+    show_table(stage.tables(found, space))
     console.print(f"written to {space.tables(experiment.full_name)}", highlight=False)
     end(found)
+
+
+@app.command()
+def report(
+    name: Name,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="A folder; by default in the workspace.")
+    ] = None,
+    profile: Profile = None,
+    workspace: Root = WORKSPACE,
+) -> None:
+    """Write the table, its curves, grids and origin as one HTML page, its figures as PDF too.
+
+    Example: equigrid report quickstart -o report
+    """
+    from pipeline.config import load_experiment
+    from pipeline.orchestration.workspace import Workspace
+    from stages import report as stage
+    from stages.known import known_plan
+    from stages.tables import assemble
+
+    experiment, space = load_experiment(name, profile), Workspace(workspace)
+    plan = known_plan(experiment, space)
+    folder = output or space.report(experiment.full_name)
+    page, *figures = stage.report(plan, assemble(plan), space, folder)
+    console.print(f"{page}, and {len(figures)} figures as PDF", highlight=False, soft_wrap=True)
 
 
 @app.command()

@@ -30,6 +30,7 @@ class ResidentDDMNIST(Dataset):
         self.input_shape = (1, 2 * side, 2 * side)
         self._factor = builder.factor.order
         self._artefacts = builder.parameters.artefacts.draws if builder.parameters.artefacts else 0
+        self._classes = builder.parameters.digits
         self._mean, self._std = builder.parameters.mean, builder.parameters.std
         self._labels, self._digits, self._orbits = {}, {}, {}
         for source in ("train", "val", "test"):
@@ -59,6 +60,13 @@ class ResidentDDMNIST(Dataset):
         position = _slots(rows) * self._factor + element
         position = position * self._artefacts + _unravel(draws, self._artefacts)
         return self._canvas(self._orbits[source][position])
+
+    def pictures(self, inputs: Tensor) -> Tensor:
+        return (inputs[:, 0] * self._std + self._mean).clamp(0, 1)
+
+    def label(self, target: Tensor) -> str:
+        tens, units = divmod(int(target), self._classes)
+        return f"{tens} and {units}"
 
     def _canvas(self, digits: Tensor) -> Tensor:
         """uint8 [b, 2, side²] → normalised float [b, 1, 2·side, 2·side]."""

@@ -49,6 +49,13 @@ class ResidentImages(Dataset):
         moved = self._action[elements][:, None].expand_as(pixels)
         return self._normalised(pixels.gather(2, moved))
 
+    def pictures(self, inputs: Tensor) -> Tensor:
+        """Of a volume the middle slice along its first axis."""
+        pixels = (inputs * self._std + self._mean).clamp(0, 1)
+        if pixels.ndim > 4:
+            pixels = pixels[:, :, pixels.shape[2] // 2]
+        return pixels.movedim(1, -1) if pixels.shape[1] == 3 else pixels.mean(1)
+
     def _normalised(self, pixels: Tensor) -> Tensor:
         """uint8 [b, channels, points] → float [b, *input_shape]."""
         return ((pixels.float() / 255 - self._mean) / self._std).reshape(-1, *self.input_shape)

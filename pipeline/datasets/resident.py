@@ -58,6 +58,17 @@ class Dataset(ABC):
     def size(self, source: str) -> int:
         """Samples of a source."""
 
+    def pictures(self, inputs: Tensor) -> Tensor | None:
+        """Inputs [b, *input_shape] → greys [b, rows, columns] or colours [..., 3], from 0 to 1.
+
+        For a report's reader: a volume gives a slice, a field its speed. None shows nothing.
+        """
+        return None
+
+    def label(self, target: Tensor) -> str:
+        """One target, as a person would name it."""
+        return f"class {int(target)}" if self.task == "classification" else ""
+
 
 def on_device(array: NDArray[Any], device: str) -> Tensor:
     """A tensor on the device; on the CPU it shares the array's (possibly mapped) memory."""

@@ -64,6 +64,9 @@ class Workspace:
     def tables(self, name: str) -> Path:
         return self.root / "tables" / name
 
+    def report(self, name: str) -> Path:
+        return self.root / "reports" / name
+
     @property
     def record_index(self) -> Path:
         """Derived from the records, see pipeline.orchestration.index."""

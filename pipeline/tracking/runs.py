@@ -10,7 +10,7 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -300,16 +300,16 @@ def log_table(
     experiment: str,
     known: Known,
     tags: Mapping[str, str],
-    files: Sequence[Path],
+    files: Mapping[str, Path],
     digest: str,
 ) -> bool:
-    """Keep the newest table and its figures as artifacts of one run named `table`."""
+    """Keep the newest table and its report as artifacts of one run named `table`."""
     identity = ("", "", "table", "")
     run = create_run(client, experiment, known, identity, "table", time.time(), {})
     if client.get_run(run).data.tags.get("table_sha256") == digest:
         return False
-    for file in files:
-        client.log_artifact(run, str(file))
+    for place, file in files.items():
+        client.log_artifact(run, str(file), place.rpartition("/")[0] or None)
     for name, value in {**tags, "table_sha256": digest}.items():
         client.set_tag(run, name, value)
     client.set_terminated(run, "FINISHED")

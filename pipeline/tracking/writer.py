@@ -6,7 +6,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,8 +92,8 @@ class Writer:
 
         self._jobs.put(job)
 
-    def table(self, texts: Mapping[str, str], files: Sequence[Path], digest: str) -> None:
-        """Log a finished table's files, unless the same table is there already."""
+    def table(self, texts: Mapping[str, str], files: Mapping[str, Path], digest: str) -> None:
+        """Log a table's and report's files by their place among the artifacts, if they changed."""
 
         def job(client: Any, experiment: str, known: Any) -> bool:
             from pipeline.tracking import runs

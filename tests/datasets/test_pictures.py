@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,9 @@ import torch
 
 from pipeline.datasets.images import ImageClassification
 from pipeline.datasets.pictures import LETTERS, orbits, words_of
+from pipeline.datasets.raw import RawStore
 from pipeline.datasets.resident import Dataset
+from pipeline.datasets.store import Arrays, Progress
 from pipeline.symmetry import FiniteGroup, group_by_name
 
 
@@ -22,16 +25,19 @@ class Volumes(ImageClassification):
     image_shape = (3, 3, 4, 4)
     train_size = 5
 
+    def build(self, raw: RawStore, progress: Progress) -> Arrays:
+        voxels = np.random.default_rng(0).integers(256, size=(5, 3, 3, 4, 4)).astype(np.uint8)
+        arrays: dict[str, Any] = {}
+        for split in ("train", "val", "test"):
+            arrays |= {f"{split}/images": voxels, f"{split}/labels": np.arange(5)}
+        return arrays
 
-def volumes() -> Dataset:
+
+def volumes(folder: Path, quiet: Progress) -> Dataset:
     mirror = np.stack([np.eye(3), np.diag([1.0, 1.0, -1.0])])
     builder = Volumes(None, FiniteGroup("mirror", np.array([[0, 1], [1, 0]]), (1,), mirror))
-    voxels = np.random.default_rng(0).integers(256, size=(5, 3, 3, 4, 4)).astype(np.uint8)
-    base: dict[str, Any] = {}
-    for split in ("train", "val", "test"):
-        base |= {f"{split}/images": voxels, f"{split}/labels": np.arange(5)}
-    arrays = {**base, **builder.augment(base, lambda done, total: None)}
-    return builder.resident(arrays, "cpu")
+    base = builder.build(RawStore(folder), quiet)
+    return builder.resident({**base, **builder.augment(base, quiet)}, "cpu")
 
 
 @pytest.mark.parametrize("group", ["C1", "C4", "D1", "D4", "C4xC4", "D4xD4"])
@@ -68,8 +74,8 @@ def test_orbits_are_the_inputs_as_trained_on(
     assert set(found.labels) <= {"0 and 0", "0 and 1", "1 and 0", "1 and 1"}
 
 
-def test_a_volume_shows_its_middle_slice_in_colour() -> None:
-    found = orbits(volumes(), samples=2)
+def test_a_volume_shows_its_middle_slice_in_colour(tmp_path: Path, quiet: Progress) -> None:
+    found = orbits(volumes(tmp_path, quiet), samples=2)
     assert found is not None
     assert found.images.shape == (2, 2, 4, 4, 3)
     np.testing.assert_allclose(found.images[:, 1], found.images[:, 0, :, ::-1], atol=1e-6)

@@ -71,7 +71,7 @@ def test_a_run_ends_with_a_whole_table(done: Path) -> None:
         assert cell["split"] == ("test" if column == "plain" else "test_augmented")
     folder = done / "workspace" / "tables" / "tiny"
     assert {path.name for path in folder.iterdir()} == {
-        "table.md", "table.csv", "table.tex", "grid.csv", "curves.png"
+        "table.md", "table.csv", "table.tex", "grid.csv", "comparisons.csv"
     }  # fmt: skip
     grid = list(csv.DictReader((folder / "grid.csv").open()))
     assert len(grid) == 4

@@ -1,0 +1,223 @@
+"""The figures of a report, from a plan's results and records."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from statistics import fmean
+
+from matplotlib.figure import Figure
+
+from pipeline.datasets.recipe import builder_of
+from pipeline.datasets.store import DamagedFileError, read_arrays
+from pipeline.files import InputError
+from pipeline.orchestration.plan import Group, Plan
+from pipeline.orchestration.workspace import Workspace
+from pipeline.record import Record, Result
+from pipeline.registry import higher_is_better
+from pipeline.reporting import captions, charts
+from pipeline.reporting.charts import GridPoint, State
+from pipeline.reporting.report import Chart, Section
+from pipeline.reporting.table import Cell, Table
+from pipeline.trial import Trial
+from stages.data_build import identity
+
+ERROR = "val_equivariance_error"
+
+
+class Figures:
+    """Draws what a plan has, and says what it has not.
+
+    records: by run key, those at hand. pdfs: every figure drawn so far, by its name on the page.
+    """
+
+    def __init__(
+        self, plan: Plan, table: Table, records: Mapping[str, Record], workspace: Workspace
+    ) -> None:
+        self.plan, self.table, self.records, self.workspace = plan, table, records, workspace
+        self.select = plan.experiment.space.training.select
+        self.trained = [row for row in table.rows if row not in table.trivial_rows]
+        self.pdfs: dict[str, bytes] = {}
+
+    def heat_map(self, group: Group) -> Chart | None:
+        """None where there is nothing to compare: no grid, or one of a single point."""
+        points = list(grid_points(self.plan, group))
+        if len(points) < 2:
+            return None
+        better = higher_is_better(self.select)
+        figure = charts.heat_map(points, self.select, higher_is_better=better)
+        caption = "Mean over the grid's seeds; brighter is better"
+        if any(point.selected for point in points):
+            caption += f"; {charts.SELECTED} selected"
+        description = captions.heat_map(points, self.select)
+        return self._chart(figure, "", f"{caption}.", description, "heat map", *group)
+
+    def curves(self) -> Section:
+        """A dataset each: the finals' validation score by epoch."""
+        return _section(self.plan.experiment.datasets, self._curves)
+
+    def score_by_error(self) -> Section:
+        return _section(self.table.columns, self._score_by_error)
+
+    def score_by_parameters(self) -> Section:
+        return _section(self.table.columns, self._score_by_parameters)
+
+    def orbits(self) -> Section:
+        """A dataset each: a few training inputs under a few group elements."""
+        return _section(self.plan.experiment.datasets, self._orbits)
+
+    def _curves(self, dataset: str) -> Chart | str:
+        histories: dict[str, list[list[float]]] = {}
+        for row in self.trained:
+            trials = self.plan.finals.get((row, dataset), ())
+            known = [self.records[t.key] for t in trials if t.key in self.records]
+            if scores := [[epoch[self.select] for epoch in it.history] for it in known]:
+                histories[row] = scores
+        if not histories:
+            return "no record of a final is in this workspace"
+        figure = charts.curves(self.trained, histories, self.select)
+        caption = "Finals: mean over the seeds still training, and the band between the extremes."
+        description = captions.curves(histories, self.select)
+        return self._chart(figure, dataset, caption, description, "curves", dataset)
+
+    def _score_by_error(self, column: str) -> Chart | str:
+        points: dict[str, list[tuple[float, float]]] = {}
+        unseen = 0
+        for row in self.trained:
+            cell = self.table.cells[row, column]
+            for trial in self.plan.finals.get((row, cell.dataset), ()):
+                if not self.plan.is_finished(trial):
+                    continue
+                error = self.plan.results[trial.key].validation.get(ERROR)
+                if error is None:
+                    continue
+                unseen += error <= 0
+                if error > 0:
+                    pair = error, score_in(self.plan, trial, cell)
+                    points.setdefault(row, []).append(pair)
+        if not points:
+            return "no finished final with a relative equivariance error"
+        score = self._test_score(column)
+        caption = f"One point a method and seed; {self._direction(column)}."
+        if unseen:
+            caption += f" Not on a logarithmic axis: {unseen} of error 0."
+        figure = charts.score_by_error(self.trained, points, score)
+        description = captions.score_by_error(points, score)
+        return self._chart(figure, column, caption, description, "equivariance", column)
+
+    def _score_by_parameters(self, column: str) -> Chart | str:
+        points: dict[str, tuple[int, float, float]] = {}
+        for row in self.trained:
+            cell = self.table.cells[row, column]
+            if cell.is_whole and cell.parameters is not None and cell.mean is not None:
+                points[row] = (cell.parameters, cell.mean, cell.std or 0.0)
+        if not points:
+            return "no cell of a trained method is whole"
+        score = self._test_score(column)
+        figure = charts.score_by_parameters(self.trained, points, score)
+        caption = (
+            "Whole cells: mean and population standard deviation, methods of one size side by "
+            f"side; {self._direction(column)}."
+        )
+        description = captions.score_by_parameters(points, score)
+        return self._chart(figure, column, caption, description, "parameters", column)
+
+    def _orbits(self, dataset: str) -> Chart | str:
+        # torch takes a second to import, and is needed here alone.
+        from pipeline.datasets.pictures import orbits
+
+        trial = next((it for it in self.plan.all_trials() if it.dataset == dataset), None)
+        if trial is None:
+            return self.plan.gaps.get(dataset, "no trial is planned")
+        data, cache = self.workspace.data_file(trial.data), self.workspace.cache_file(trial.data)
+        if not data.exists() or not cache.exists():
+            return "the data files are not in this workspace"
+        trained_on = {result.data_sha256 for result in self._results(dataset)}
+        try:
+            builder = builder_of(trial.data)
+            base, base_sha256 = read_arrays(data, identity(trial.data))
+            # The cache may be large: what the runs were trained on need not be hashed again.
+            arrays, _ = read_arrays(
+                cache,
+                {"kind": "cache", "recipe": dict(trial.data), "data_sha256": base_sha256},
+                expected_hash=next(iter(trained_on)) if len(trained_on) == 1 else None,
+            )
+        except (DamagedFileError, InputError) as error:
+            return f"the data are not shown: {error}"
+        shown = orbits(builder.resident({**base, **arrays}, "cpu"))
+        if shown is None:
+            return "its inputs have no picture"
+        order = builder.group.order
+        count = len(shown.elements)
+        of = f"all {order}" if count == order else f"{count} of the {order}"
+        caption = (
+            f"Training inputs under {of} elements of {builder.group.name}, written in its "
+            "generators a, b, …; e leaves an input where it is."
+        )
+        figure = charts.orbits(shown.images, shown.labels, shown.elements)
+        description = captions.orbits(shown.labels, shown.elements)
+        return self._chart(figure, dataset, caption, description, "orbits", dataset)
+
+    def _results(self, dataset: str) -> Iterator[Result]:
+        for trial in self.plan.all_trials():
+            if trial.dataset == dataset and trial.key in self.plan.results:
+                yield self.plan.results[trial.key]
+
+    def _test_score(self, column: str) -> str:
+        return f"test {self.plan.experiment.space.columns[column].metric}".replace("_", " ")
+
+    def _direction(self, column: str) -> str:
+        return "higher is better" if self.table.higher_is_better[column] else "lower is better"
+
+    def _chart(
+        self, figure: Figure, heading: str, caption: str, description: str, *names: str
+    ) -> Chart:
+        """Keep the figure's PDF under a name of its own and give the figure for the page."""
+        plain = re.sub(r"[^a-z0-9]+", "-", " ".join(names).lower()).strip("-")
+        name, n = plain, 1
+        while name in self.pdfs:
+            n += 1
+            name = f"{plain}-{n}"
+        self.pdfs[name] = charts.pdf(figure)
+        return Chart(name, heading, caption, charts.svg(figure, name, description))
+
+
+def _section(names: Iterable[str], draw: Callable[[str], Chart | str]) -> Section:
+    """draw: the chart of a name, or why there is none. Names with one reason share a line."""
+    drawn = {name: draw(name) for name in names}
+    missing: dict[str, list[str]] = {}
+    for name, it in drawn.items():
+        if isinstance(it, str):
+            missing.setdefault(it, []).append(name)
+    return Section(
+        tuple(it for it in drawn.values() if isinstance(it, Chart)),
+        tuple(f"{', '.join(named)}: {reason}." for reason, named in missing.items()),
+    )
+
+
+def grid_points(plan: Plan, group: Group) -> Iterator[GridPoint]:
+    """The points of a grid in the order of the file; none of a trivial row's."""
+    by_point: dict[tuple[float, float | None], list[Trial]] = {}
+    for trial in plan.grid.get(group, ()):
+        at = (trial.hyperparameters["lr"], trial.hyperparameters.get("lambda"))
+        by_point.setdefault(at, []).append(trial)
+    chosen = plan.selections.get(group)
+    selected = (chosen.point["lr"], chosen.point.get("lambda")) if chosen else None
+    for (lr, strength), trials in by_point.items():
+        score, state = None, state_of(plan, trials)
+        if state == "finished":
+            name = plan.experiment.space.training.select
+            score = fmean(plan.results[trial.key].validation[name] for trial in trials)
+        yield GridPoint(lr, strength, score, state, selected == (lr, strength))
+
+
+def state_of(plan: Plan, trials: Iterable[Trial]) -> State:
+    """Of trials together: failed where one of them is, else missing where one is."""
+    if any(plan.is_failed(trial) for trial in trials):
+        return "failed"
+    return "finished" if all(plan.is_finished(trial) for trial in trials) else "missing"
+
+
+def score_in(plan: Plan, trial: Trial, cell: Cell) -> float:
+    """The score that a finished final gives a cell."""
+    return (plan.results[trial.key].test or {})[cell.split][cell.metric]
