@@ -22,10 +22,14 @@ from pipeline.trial import Trial
 # Tune's own handler Ctrl-C is a KeyboardInterrupt; with it an interrupted run looks complete.
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
+# Nothing is ever restored from Tune's own state, and writing it costs 30 ms a trial every time.
+os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1e9")
 os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 if "RAY_ADDRESS" not in os.environ:
+    # Tune prepares 200 trials before it looks at the first result: 2 s in which no core works.
+    os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "16")
     # A local Ray: token authentication with a token of this run's own, nothing written to home.
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(16))
@@ -47,11 +51,12 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
         self.worker = Worker(
             context["root"], context["prepared"], context["retries"], context["device"]
         )
+        self.trials: Mapping[str, Trial] = context["trials"]
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         # An error here is not retried by Tune: only store the trial.
-        self.worker.assign(Trial.from_dict(new_config["trial"]))
+        self.worker.assign(self.trials[new_config["key"]])
         return True
 
     def step(self) -> dict[str, Any]:
@@ -63,10 +68,24 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
             self.worker.drop()
 
 
+class _Grid(list[str]):
+    """The keys to run. Tune copies the whole grid for every trial in it, were it not for this."""
+
+    def __deepcopy__(self, memo: object) -> _Grid:
+        return self
+
+
 class _Reporter(Callback):  # type: ignore[misc]
     """Tells `report` of slices, and quarantines what Tune gives up (a process that kept dying)."""
 
-    def __init__(self, workspace: Workspace, retries: int, report: Report) -> None:
+    def __init__(
+        self,
+        trials: Mapping[str, Trial],
+        workspace: Workspace,
+        retries: int,
+        report: Report,
+    ) -> None:
+        self.trials = trials
         self.workspace, self.retries, self.report = workspace, retries, report
         self.ended: set[str] = set()
 
@@ -77,14 +96,14 @@ class _Reporter(Callback):  # type: ignore[misc]
     def on_trial_result(
         self, iteration: int, trials: Any, trial: Any, result: Any, **_: Any
     ) -> None:
-        ours = Trial.from_dict(trial.config["trial"])
+        ours = self.trials[trial.config["key"]]
         piece = Slice(**result["slice"])
         if piece.state in ("finished", "failed"):
             self.ended.add(ours.key)
         self.report(ours, piece)
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
-        ours = Trial.from_dict(trial.config["trial"])
+        ours = self.trials[trial.config["key"]]
         details = Path(trial.error_file).read_text() if trial.error_file else ""
         last = (details.strip().splitlines() or ["no reason given"])[-1]
         reason = f"its process died {self.retries + 1} times: {last[:300]}"
@@ -122,12 +141,14 @@ class RayTune:
         shutil.rmtree(self.workspace.tune_folder, ignore_errors=True)
         self.workspace.tune_folder.mkdir(parents=True)
         scratch = Path(tempfile.mkdtemp(dir=self.workspace.tune_folder))
-        reporter = _Reporter(self.workspace, self.retries, report)
+        by_key = {trial.key: trial for trial in trials}
+        reporter = _Reporter(by_key, self.workspace, self.retries, report)
         need = {"cpu": self.resources.cpu}
         if self.resources.gpu and ray.cluster_resources().get("GPU"):
             need["gpu"] = self.resources.gpu
         context = {
             "root": self.workspace.root,
+            "trials": by_key,
             "prepared": dict(prepared),
             "retries": self.retries,
             "device": "cuda" if "gpu" in need else "cpu",
@@ -135,7 +156,7 @@ class RayTune:
         actor = tune.with_resources(tune.with_parameters(TrialActor, context=context), need)
         tuner = Tuner(
             actor,
-            param_space={"trial": tune.grid_search([trial.to_dict() for trial in trials])},
+            param_space={"key": tune.grid_search(_Grid(by_key))},
             tune_config=TuneConfig(
                 reuse_actors=True,
                 trial_dirname_creator=lambda trial: str(trial.trial_id),
