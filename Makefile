@@ -3,21 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-# `make test-long`: the tests that start whole runs.
-.PHONY: demo test test-long lint setup clean
+.PHONY: demo test lint setup clean
 
 demo: setup
 	$(BIN)/equigrid run quickstart
 
-# Whole commands, Ray clusters and killed processes: long, and not yet a part of `test`.
-LONG := tests/test_cli.py tests/test_extension.py tests/test_wheel.py tests/stages tests/faults \
-        tests/orchestration/test_dispatch.py
-
 test: lint
-	$(BIN)/python -m pytest $(addprefix --ignore=,$(LONG))
-
-test-long: setup
-	$(BIN)/python -m pytest $(LONG)
+	$(BIN)/python -m pytest
 
 lint: setup
 	$(BIN)/ruff check .

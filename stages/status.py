@@ -94,5 +94,8 @@ def _advice(plan: Plan, failed: bool, doubted: bool) -> Iterator[str]:
             f"not tracked: equigrid run {name} sends it again; tracked with other figures: "
             f"equigrid verify {name} --repair"
         )
+    if any(map(plan.is_finished, plan.all_trials())) and not plan.is_tracked:
+        untracked = f"no run of {experiment.full_name} is tracked in MLflow"
+        yield f"{untracked}: equigrid run {name} sends them"
     if plan.is_complete and not doubted:
         yield "complete"

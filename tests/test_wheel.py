@@ -92,7 +92,7 @@ def test_everything_comes_along_and_nothing_else(wheel: Path) -> None:
         str(path.relative_to(ROOT))
         for package in ("pipeline", "stages", "search_spaces")
         for path in (ROOT / package).rglob("*")
-        if path.suffix in (".py", ".yaml") or path.name == "py.typed"
+        if path.suffix in (".py", ".yaml", ".j2") or path.name == "py.typed"
     }
     assert wanted <= names
     assert {"search_spaces/quickstart.yaml", "pipeline/reporting/published.yaml"} <= names

@@ -40,11 +40,19 @@ class Plan:
     recorded: Mapping[str, Result] = field(default_factory=dict)
     tracked: Tracked | None = None
 
+    @property
+    def is_tracked(self) -> bool:
+        return self.tracked is not None and bool(self.tracked.runs)
+
     def doubt(self, trial: Trial) -> str:
-        """How a trial's tracked run departs from its record; empty where it does not."""
+        """How a trial's tracked run departs from its record; empty where it does not.
+
+        Where MLflow holds no run of the experiment at all, nothing is said of single ones.
+        """
         recorded = self.recorded.get(trial.key)
-        if self.tracked is None or recorded is None or not self.is_finished(trial):
+        if not self.is_tracked or recorded is None or not self.is_finished(trial):
             return ""
+        assert self.tracked is not None
         return self.tracked.difference(trial, recorded)
 
     def is_finished(self, trial: Trial) -> bool:
