@@ -16,11 +16,11 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from pipeline.files import InputError, replacing, sha256
 from pipeline.record import Record
-from pipeline.trial import FILE_NAME
+from pipeline.trial import FILE_NAME, NAME
 
 #: Of the manifest and the layout.
 SCHEMA = 1
@@ -35,6 +35,8 @@ MOST_MEMBERS = 60_000
 ZIP = b"PK"
 
 MANIFEST = "manifest.json"
+#: The names under which the records are tracked.
+TRIALS = "trials.json"
 #: A table's files; figures are drawn again from the records.
 TABLES = ("comparisons.csv", "grid.csv", "table.csv", "table.md", "table.tex")
 _RECORD = re.compile(r"records/([0-9a-f]{64})\.json")
@@ -51,6 +53,16 @@ _MIDNIGHT, _FIRST_DAY = 0, 1 << 5 | 1  # 1980-01-01, where zip's time begins
 _PLAIN_FILE = 0o100644 << 16
 
 _LONGEST_LINE = 1000
+
+
+class Place(NamedTuple):
+    """Names under which a record's training is tracked."""
+
+    experiment: str
+    row: str
+    dataset: str
+    role: str
+    key: str
 
 
 class Member(NamedTuple):
@@ -87,6 +99,10 @@ class Bundle:
         for name in self.members:
             if _RECORD.fullmatch(name):
                 yield parse_record(self.read(name), f"{self.path}: {name}")
+
+    def trials(self) -> list[Place]:
+        """What each record was trained for; a training may serve several rows and both roles."""
+        return [Place(*entry) for entry in json.loads(self.read(TRIALS))]
 
 
 def write_bundle(path: Path, contents: Mapping[str, bytes], about: Mapping[str, str]) -> None:
@@ -205,9 +221,28 @@ def _check_content(name: str, content: bytes) -> None:
             raise InputError(f"{name}: holds the record of {key[:12]}")
         return
     try:
-        content.decode()
+        text = content.decode()
+        if name == TRIALS:
+            _check_trials(json.loads(text))
     except UnicodeDecodeError as error:
         raise InputError(f"{name}: not text: {error}") from error
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(f"{name}: not a list of trials: {error}") from error
+
+
+def _check_trials(entries: Any) -> None:
+    """Names become paths and tags: raise ValueError for any that may not."""
+    for entry in entries:
+        place = Place(*entry)
+        parts = place.experiment.split(".", 1)
+        good = (
+            all(map(FILE_NAME.fullmatch, parts)),
+            all(map(NAME.fullmatch, (place.row, place.dataset))),
+            place.role in ("grid", "final"),
+            _DIGEST.fullmatch(place.key),
+        )
+        if not all(good):
+            raise ValueError(f"{entry!r}")
 
 
 #: Size and SHA-256 of each member, by name.
@@ -239,7 +274,8 @@ def _check(about: Mapping[str, str], listed: Listed) -> None:
     if len(listed) > MOST_MEMBERS:
         raise InputError(f"{len(listed)} members: more than {MOST_MEMBERS}")
     for name, (size, digest) in listed.items():
-        if not any(names.fullmatch(name) for names in (_RECORD, _TABLE, _SPACE)):
+        allowed = name == TRIALS or any(p.fullmatch(name) for p in (_RECORD, _TABLE, _SPACE))
+        if not allowed:
             raise InputError(f"{name[:80]!r}: no member of a bundle has this name")
         if type(size) is not int or not 0 <= size <= LARGEST_MEMBER:
             raise InputError(f"{name}: {size!r} bytes; allowed: at most {LARGEST_MEMBER >> 20} MiB")
@@ -252,6 +288,8 @@ def _check(about: Mapping[str, str], listed: Listed) -> None:
         raise InputError("no record in it")
     if len(list(filter(_SPACE.fullmatch, listed))) != 1:
         raise InputError("a bundle holds one search space")
+    if TRIALS not in listed:
+        raise InputError(f"{TRIALS} is missing")
     if not all(isinstance(text, str) for text in about.values()):
         raise InputError(f"{MANIFEST}: about: expected texts")
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 
 from pipeline import __version__
-from pipeline.bundle import TABLES, is_bundle, write_bundle
+from pipeline.bundle import TABLES, TRIALS, is_bundle, write_bundle
 from pipeline.config import Experiment, load_experiment
 from pipeline.datasets.raw import RawStore
 from pipeline.files import InputError
@@ -37,6 +38,8 @@ def export(experiment: Experiment, workspace: Workspace, path: Path) -> int:
     if not contents:
         raise InputError(f"{experiment.full_name}: nothing is finished in {workspace.root}")
     count = len(contents)
+    places = {(t.experiment, t.row, t.dataset, t.role, t.key) for t in finished}
+    contents[TRIALS] = json.dumps(sorted(places), indent=0).encode()
     contents[f"search_space/{experiment.name}.yaml"] = _search_space(experiment)
     folder = workspace.tables(experiment.full_name)
     contents |= {

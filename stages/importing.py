@@ -8,14 +8,12 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.bundle import LARGEST_MEMBER, ZIP, Bundle, parse_record, read_bundle
+from pipeline.bundle import LARGEST_MEMBER, ZIP, Bundle, Place, parse_record, read_bundle
 from pipeline.files import InputError
 from pipeline.orchestration.workspace import Workspace
 from pipeline.record import Record
 from pipeline.tracking.writer import Store, Writer
-from pipeline.trial import Role, Trial
-
-ROLES: tuple[Role, ...] = ("grid", "final")
+from pipeline.trial import Trial
 
 
 def import_files(files: list[Path], workspace: Workspace) -> tuple[int, int]:
@@ -28,7 +26,7 @@ def import_files(files: list[Path], workspace: Workspace) -> tuple[int, int]:
     """
     sources = [_read(path) for path in files]
     added = known_already = 0
-    by_experiment: dict[str, list[Trial]] = defaultdict(list)
+    places: list[Place] = []
     with workspace.driver():
         for record in _records(sources):
             known = workspace.record(record.key)
@@ -39,17 +37,34 @@ def import_files(files: list[Path], workspace: Workspace) -> tuple[int, int]:
                 joined.save(workspace.record_file(record.key))
                 added += 1
             workspace.release(record.key)
-            by_experiment[record.trial.experiment] += [
-                replace(joined.trial, role=role)
-                for role in ROLES
-                if role == joined.trial.role or (role == "final" and joined.test)
-            ]
+            places += _places(joined)
+        for source in sources:
+            places += source.trials() if isinstance(source, Bundle) else []
+        by_experiment: dict[str, list[Trial]] = defaultdict(list)
+        for place in dict.fromkeys(places):
+            by_experiment[place.experiment] += _trial(workspace, place)
         for experiment, trials in by_experiment.items():
             store = Store(workspace.tracking_uri, workspace.artifact_folder, experiment)
             with closing(Writer(store)) as writer:
                 for trial in trials:
                     writer.record(trial, workspace.record_file(trial.key))
     return added, known_already
+
+
+def _places(record: Record) -> list[Place]:
+    """What a record says of itself: it is trained for its role, and tested as a final."""
+    trial, roles = record.trial, {record.trial.role, *(["final"] if record.test else [])}
+    return [Place(trial.experiment, trial.row, trial.dataset, r, trial.key) for r in sorted(roles)]
+
+
+def _trial(workspace: Workspace, place: Place) -> list[Trial]:
+    """The trial to track under a place's names; none where its record is not here or not tested."""
+    record = workspace.record(place.key)
+    if record is None or (place.role == "final" and record.test is None):
+        return []
+    names = place._asdict()
+    del names["key"]
+    return [Trial.from_dict(record.trial.to_dict() | names)]
 
 
 def _read(path: Path) -> Record | Bundle:

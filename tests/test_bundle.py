@@ -9,6 +9,7 @@ import pickle
 import random
 import sys
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -31,7 +32,7 @@ from pipeline.record import Result
 from pipeline.trial import Trial
 from stages.exporting import export
 from stages.importing import import_files
-from stages.known import recipes_of
+from stages.known import recipes_of, tracked_runs
 from stages.tables import tables
 
 Contents = dict[str, bytes]
@@ -162,6 +163,7 @@ def test_a_bundle_is_a_zip_file_of_one_layout(made: Made) -> None:
     kinds = [name.split("/")[0] for name in names]
     assert {kind: kinds.count(kind) for kind in kinds} == {
         "manifest.json": 1, "records": 7, "search_space": 1, "tables": 5,
+        "trials.json": 1,
     }  # fmt: skip
     for name, content in tables_of(made.workspace).items():
         assert made.contents[f"tables/{name}"] == content
@@ -194,6 +196,9 @@ def test_an_import_joins_the_workspace_and_makes_the_same_table(
     tables(plan_of(made.experiment, workspace), workspace)
     assert tables_of(workspace) == tables_of(made.workspace)
     before = spaces.tree(workspace.root, ["records", "tables", "artifacts"])
+    # A training that serves the grid and the finals is tracked as both.
+    roles = Counter(role for _, _, role, _ in tracked_runs(made.experiment, workspace).runs)
+    assert roles == {"grid": 4, "final": 5}
     assert import_files([made.path], workspace) == (0, 7)
     assert spaces.tree(workspace.root, ["records", "tables", "artifacts"]) == before
     # And what was imported can be given on as it is.
@@ -254,7 +259,7 @@ def test_a_file_changed_after_its_check_is_noticed(made: Made, tmp_path: Path) -
     [
         ("LARGEST_MEMBER", 2**20 - 1, "allowed: at most 0 MiB"),
         ("LARGEST_BUNDLE", 10_000, "bytes; allowed: at most 0 MiB"),
-        ("MOST_MEMBERS", 3, "13 members: more than 3"),
+        ("MOST_MEMBERS", 3, "14 members: more than 3"),
     ],
 )
 def test_limits_hold_for_writing_and_for_reading(
@@ -274,6 +279,17 @@ def renamed(name: str) -> Callable[[Made], bytes]:
     return lambda made: archive(entries(
         members(made, **{made.record(): None}) | {name: made.contents[made.record()]}
     ))  # fmt: skip
+
+
+def trials(change: Callable[[Any], object]) -> Callable[[Made], bytes]:
+    """Other names for the records, with a manifest that fits."""
+
+    def make(made: Made) -> bytes:
+        listed = json.loads(made.contents["trials.json"])
+        change(listed)
+        return archive(entries(members(made) | {"trials.json": json.dumps(listed).encode()}))
+
+    return make
 
 
 def listing(change: Callable[[Any], object]) -> Callable[[Made], bytes]:
@@ -442,6 +458,12 @@ DAMAGES: dict[str, tuple[Callable[[Made], bytes], str]] = {
     "half a character": (
         altered(lambda it: it["environment"].update(hardware="\ud800")), "surrogates not allowed"
     ),
+    "trial of a row with a path": (trials(lambda it: it[0].__setitem__(1, "../x")), "not a list"),
+    "trial of another role": (trials(lambda it: it[0].__setitem__(3, "parent")), "not a list"),
+    "trial of an experiment with a path": (trials(lambda it: it[0].__setitem__(0, "/x")), "not a"),
+    "trial of no key": (trials(lambda it: it[0].__setitem__(4, "x" * 64)), "not a list of trials"),
+    "trial with a number": (trials(lambda it: it[0].__setitem__(2, 3)), "not a list of trials"),
+    "trial with a name too many": (trials(lambda it: it[0].append("x")), "not a list of trials"),
     "a list for the best epoch": (
         altered(lambda it: it.update(best_epoch=[]), "Chance"), "not a number"
     ),
