@@ -185,7 +185,10 @@ def test_an_interrupted_train_goes_on_and_ends_the_same(tmp_path: Path) -> None:
         spaces.end_session(process)
     assert len(seen) == 1
     assert process.returncode == 130
-    assert errors == "equigrid: interrupted; run the same command again to go on\n"
+    assert errors.splitlines() == [
+        "equigrid: ending; Ctrl-C again to end at once",
+        "equigrid: interrupted; run the same command again to go on",
+    ]
     trial = resolve(str(long), None, "CNN", "D1", 0.003, None, 0, "grid")
     assert not (tmp_path / "workspace" / "records").exists()
 
