@@ -127,6 +127,8 @@ def run(
                 for each in opened:
                     each.close()
             display.begin("tables")
+            # Again: which finals there are is known only now, and some may have had a record.
+            send_untracked(plan, workspace, writer)
             writer.flush()
             tracked = tracked_runs(experiment, workspace)
             plan = replace(current_plan(experiment, workspace, data), tracked=tracked)
