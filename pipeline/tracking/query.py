@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 from mlflow.entities import Run
@@ -42,6 +43,10 @@ def read(store: Store) -> Tracked:
 
 def read_runs(store: Store) -> list[tuple[Identity, Run]]:
     """MLflow's own runs of trials, with their identities; raises StoreError."""
+    # Among so many new objects that all stay, looking for garbage takes half of the time: 5 000
+    # runs 12 s with it, 6 s without.
+    collects = gc.isenabled()
+    gc.disable()
     try:
         client = connect(store.uri)
         experiment = client.get_experiment_by_name(store.experiment)
@@ -56,6 +61,9 @@ def read_runs(store: Store) -> list[tuple[Identity, Run]]:
         return found
     except (MlflowException, SQLAlchemyError, OSError) as error:
         raise StoreError(str(error).splitlines()[0]) from error
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _result(run: Run) -> Result:
