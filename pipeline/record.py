@@ -149,6 +149,10 @@ class Result:
     device: str
     data_sha256: str
 
+    def score(self, split: str, metric: str) -> float | None:
+        """None where it was not tested, or elsewhere and not on this split or for this metric."""
+        return (self.test or {}).get(split, {}).get(metric)
+
     @classmethod
     def of(cls, record: Record) -> Result:
         return cls(

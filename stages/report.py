@@ -16,10 +16,10 @@ from pipeline.reporting import report as page
 from pipeline.reporting.charts import spoken
 from pipeline.reporting.formats import markdown
 from pipeline.reporting.report import Content, Run
-from pipeline.reporting.table import Table
+from pipeline.reporting.table import Cell, Table
 from pipeline.reporting.verdicts import ALPHA
 from pipeline.trial import Trial
-from stages.report_figures import ERROR, Figures, score_in, state_of
+from stages.report_figures import ERROR, Figures, state_of
 
 
 def report(plan: Plan, table: Table, workspace: Workspace, folder: Path) -> list[Path]:
@@ -84,11 +84,9 @@ def _groups(
             for trial in plan.grid.get(group, ())
         ]  # fmt: skip
         finals = [
-            _run(plan, trial, records, {column: score_in(plan, trial, cell)
-                                        for column, cell in cells.items()}
-                 if plan.is_finished(trial) else {})
+            _run(plan, trial, records, _tests(plan, trial, cells))
             for trial in plan.finals.get(group, ())
-        ]  # fmt: skip
+        ]
         yield page.Group(
             row=row,
             dataset=dataset,
@@ -100,6 +98,16 @@ def _groups(
             finals=tuple(finals),
             show=tuple(f'equigrid show {_name(plan)} "{row}/{column}"' for column in cells),
         )
+
+
+def _tests(plan: Plan, trial: Trial, cells: Mapping[str, Cell]) -> dict[str, float]:
+    """By column, what a final scored."""
+    result = plan.results.get(trial.key)
+    scores = {
+        column: result.score(cell.split, cell.metric) if result else None
+        for column, cell in cells.items()
+    }
+    return {column: score for column, score in scores.items() if score is not None}
 
 
 def _run(

@@ -18,7 +18,7 @@ from pipeline.registry import higher_is_better
 from pipeline.reporting import captions, charts
 from pipeline.reporting.charts import GridPoint, State
 from pipeline.reporting.report import Chart, Section
-from pipeline.reporting.table import Cell, Table
+from pipeline.reporting.table import Table
 from pipeline.trial import Trial
 from stages.data_build import identity
 
@@ -88,21 +88,21 @@ class Figures:
             for trial in self.plan.finals.get((row, cell.dataset), ()):
                 if not self.plan.is_finished(trial):
                     continue
-                error = self.plan.results[trial.key].validation.get(ERROR)
-                if error is None:
+                result = self.plan.results[trial.key]
+                error, score = result.validation.get(ERROR), result.score(cell.split, cell.metric)
+                if error is None or score is None:
                     continue
                 unseen += error <= 0
                 if error > 0:
-                    pair = error, score_in(self.plan, trial, cell)
-                    points.setdefault(row, []).append(pair)
+                    points.setdefault(row, []).append((error, score))
         if not points:
             return "no finished final with a relative equivariance error"
-        score = self._test_score(column)
+        name = self._test_score(column)
         caption = f"One point a method and seed; {self._direction(column)}."
         if unseen:
             caption += f" Not on a logarithmic axis: {unseen} of error 0."
-        figure = charts.score_by_error(self.trained, points, score)
-        description = captions.score_by_error(points, score)
+        figure = charts.score_by_error(self.trained, points, name)
+        description = captions.score_by_error(points, name)
         return self._chart(figure, column, caption, description, "equivariance", column)
 
     def _score_by_parameters(self, column: str) -> Chart | str:
@@ -216,8 +216,3 @@ def state_of(plan: Plan, trials: Iterable[Trial]) -> State:
     if any(plan.is_failed(trial) for trial in trials):
         return "failed"
     return "finished" if all(plan.is_finished(trial) for trial in trials) else "missing"
-
-
-def score_in(plan: Plan, trial: Trial, cell: Cell) -> float:
-    """The score that a finished final gives a cell."""
-    return (plan.results[trial.key].test or {})[cell.split][cell.metric]

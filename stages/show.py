@@ -81,7 +81,7 @@ def _trials(
     for trial in trials:
         result = plan.results.get(trial.key)
         value = result.validation.get(score) if result else None
-        test = result.test[split][metric] if result and result.test and not is_grid else None
+        test = result.score(split, metric) if result and not is_grid else None
         run = plan.tracked.run(trial) if plan.tracked else None
         line = [
             trial.point() or formats.DASH,

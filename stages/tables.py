@@ -9,13 +9,11 @@ from pipeline.config import Experiment
 from pipeline.files import write_atomically
 from pipeline.orchestration.plan import Plan
 from pipeline.orchestration.workspace import Workspace
-from pipeline.record import Result
 from pipeline.registry import higher_is_better, margin_of
 from pipeline.reporting import formats
 from pipeline.reporting.comparison import Comparison, all_pairs, compare
 from pipeline.reporting.table import Cell, Table, published_table
 from pipeline.reporting.verdicts import Question, Verdict, verdicts
-from pipeline.schema import ColumnSpec
 
 
 def assemble(plan: Plan) -> Table:
@@ -32,7 +30,7 @@ def assemble(plan: Plan) -> Table:
         scores = {
             seed: score
             for seed, result in done.items()
-            if (score := _score(result, column)) is not None
+            if (score := result.score(column.split, column.metric)) is not None
         }
         selection = plan.selections.get(group)
         cells[row, name] = Cell(
@@ -75,11 +73,6 @@ def assemble(plan: Plan) -> Table:
     )
     notes = (*_notes(plan), *_margins(table), *_doubts(table), *space.notes)
     return replace(table, notes=notes)
-
-
-def _score(result: Result, column: ColumnSpec) -> float | None:
-    """None where a record from elsewhere was not tested on this split or for this metric."""
-    return (result.test or {}).get(column.split, {}).get(column.metric)
 
 
 def _verdicts(

@@ -101,3 +101,23 @@ def test_a_small_profile_gets_the_difference_and_never_a_verdict(workspace: Work
     assert {line["verdict"] for line in cells.values()} == {""}
     assert float(cells["CNN", "D4"]["difference"]) == pytest.approx(0.05 - 0.0014)
     assert "not the published setting: differences are shown, no verdicts" in markdown
+
+
+def test_a_final_that_was_not_tested_on_every_split_is_a_gap_and_no_crash(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "workspace")
+    experiment = load_experiment(str(spaces.write(tmp_path / "tiny.yaml")))
+    for role in ("grid", "final"):
+        for trial in known_plan(experiment, workspace).missing(role):
+            tests = {"test": {"accuracy": 0.5}, "test_augmented": {"accuracy": 0.4}}
+            if (trial.row, trial.seed) == ("Ours", 1):
+                del tests["test"]
+            record = spaces.made_up(trial, tests if role == "final" else None)
+            record.save(workspace.record_file(trial.key))
+    for command in (
+        ("tables", "tiny.yaml"), ("status", "tiny.yaml"), ("show", "tiny.yaml", "Ours/plain"),
+        ("report", "tiny.yaml"),
+    ):  # fmt: skip
+        text = spaces.equigrid(*command, folder=tmp_path).stdout
+        assert command[0] == "report" or "[1/2 seeds] 0.500" in text
+    page = (workspace.report("tiny") / "index.html").read_text()
+    assert "[1/2 seeds] 0.500" in page
