@@ -1,101 +1,17 @@
-"""Search spaces: every mistake is one line with file, line, key, value and what is allowed."""
+"""Every mistake is one line with file, line, key, value and what is allowed."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 import yaml
+from example import SPACE, refusal, replaced
 
 from pipeline.config import load_experiment
 from pipeline.files import InputError
-from pipeline.yaml_lines import parse
-
-ROOT = Path(__file__).parents[1]
-SPACE = """\
-title: Test
-datasets:
-  C4:
-    builder: ddmnist
-    source: digits
-    group: C4xC4
-    digits: 3
-    per_label: {train: 8, val: 4, test: 5}
-    artefacts: {draws: 2}
-  D1:
-    builder: ddmnist
-    source: digits
-    group: D1xD1
-columns:
-  C4:
-    dataset: C4
-    split: test_augmented
-    metric: accuracy
-  D1: {dataset: D1, split: test, metric: accuracy}
-rows:
-  Chance: {model: majority}
-  CNN:
-    model: small_cnn
-    objective: augmented
-    grid: {lr: [1e-3, 3e-3]}
-  Ours:
-    model: {small_cnn: {width: 12}}
-    objective: {regular_representation: {task_weights: paper}}
-    grid:
-      lr: [1e-3]
-      lambda: [0.5, 2]
-    grid_for:
-      D1: {lambda: [1]}
-training: {epochs: 3, batch_size: 64}
-seeds: {grid: [0], final: [0, 1]}
-resources: {cpu: 1}
-retries: 1
-profiles:
-  small:
-    training: {epochs: 1}
-    rows:
-      CNN: {grid: {lr: [0.01]}}
-  other:
-    seeds: {final: [7]}
-"""
-
-
-@pytest.fixture(autouse=True)
-def _same_path(monkeypatch):
-    """Loading puts the file's folder on the path, for `module:object`: undo it."""
-    monkeypatch.setattr(sys, "path", sys.path[:])
-
-
-@pytest.fixture
-def write(tmp_path):
-    def to_file(text=SPACE, name="space.yaml"):
-        path = tmp_path / name
-        path.write_bytes(text if isinstance(text, bytes) else text.encode())
-        return path
-
-    return to_file
-
-
-def _replace(old, new):
-    assert SPACE.count(old) == 1, f"{old!r} occurs {SPACE.count(old)} times"
-    return SPACE.replace(old, new)
-
-
-def _refusal(path, profile=None):
-    """The message, after checking that it is one printable line and that nothing was written."""
-    before = sorted(path.parent.rglob("*"))
-    with pytest.raises(InputError) as caught:
-        load_experiment(str(path), profile)
-    assert sorted(path.parent.rglob("*")) == before
-    message = str(caught.value)
-    assert message.isprintable(), repr(message)
-    return message
 
 
 @dataclass(frozen=True)
@@ -343,11 +259,11 @@ MISSING = [
     ],
 )
 def test_a_mistake_is_named_with_file_line_key_value_and_remedy(write, mistake):
-    text = _replace(mistake.old, mistake.new)
+    text = replaced(mistake.old, mistake.new)
     marker = mistake.at or mistake.new.strip().splitlines()[0]
     line = text[: text.index(marker)].count("\n") + 1
     path = write(text)
-    message = _refusal(path)
+    message = refusal(path)
     assert message.startswith(f"{path}:{line}: {mistake.key}"), message
     rest = message.removeprefix(f"{path}:{line}: {mistake.key}")
     assert mistake.key == "" or rest[:1] in (":", "."), message
@@ -372,9 +288,9 @@ BAD_NAMES = [
 )
 def test_names_that_could_leave_the_workspace_are_refused(write, place, old, new, name):
     """Rows, datasets, columns and profiles: names become parts of paths and of reports."""
-    text = _replace(old, new.format(json.dumps(name)))
+    text = replaced(old, new.format(json.dumps(name)))
     path = write(text)
-    message = _refusal(path)
+    message = refusal(path)
     line = text[: text.index(json.dumps(name))].count("\n") + 1
     assert message.startswith(f"{path}:{line}: {place}")
     assert repr(name) in message
@@ -401,7 +317,7 @@ def test_search_spaces_that_are_not_there_are_refused(name, tmp_path, monkeypatc
 @pytest.mark.parametrize("stem", ["a b", "ü", "a.b", "-a"])
 def test_the_files_own_name_is_checked(write, stem):
     """It is part of the names of runs and tables."""
-    message = _refusal(write(name=f"{stem}.yaml"))
+    message = refusal(write(name=f"{stem}.yaml"))
     assert "letters, digits, _ and -" in message
 
 
@@ -410,10 +326,10 @@ def test_the_files_own_name_is_checked(write, stem):
     [
         pytest.param(SPACE + "retries: 2\n", 45, "'retries' is given twice", id="key twice"),
         pytest.param(
-            _replace("epochs: 3", "epochs: 3, epochs: 4"), 34, "'epochs' is given twice",
+            replaced("epochs: 3", "epochs: 3, epochs: 4"), 34, "'epochs' is given twice",
             id="nested key twice",
         ),
-        pytest.param(_replace("{epochs: 1}", "{epochs: 1"), 41, "not YAML", id="bracket open"),
+        pytest.param(replaced("{epochs: 1}", "{epochs: 1"), 41, "not YAML", id="bracket open"),
         pytest.param("a:\n\tb: 1\n", 2, "not YAML", id="tab"),
         pytest.param(SPACE + "---\na: 1\n", 45, "not YAML", id="two documents"),
         pytest.param("title: !!python/name:os.system ''\n", 1, "not YAML", id="Python tag"),
@@ -428,14 +344,14 @@ def test_the_files_own_name_is_checked(write, stem):
 )  # fmt: skip
 def test_what_is_not_plain_yaml_is_refused_with_its_line(write, text, line, says):
     path = write(text)
-    message = _refusal(path)
+    message = refusal(path)
     assert message.startswith(f"{path}:{line}: "), message
     assert says in message
 
 
 def test_a_file_that_is_not_text_is_refused(write):
     path = write(b"title: \xff\xfe\n")
-    assert str(path) in _refusal(path)
+    assert str(path) in refusal(path)
 
 
 def test_a_missing_section_is_named(write):
@@ -444,140 +360,19 @@ def test_a_missing_section_is_named(write):
         content = yaml.safe_load(SPACE)
         del content[section]
         path = write(yaml.safe_dump(content))
-        assert _refusal(path).startswith(f"{path}:1: {section}: Field required")
+        assert refusal(path).startswith(f"{path}:1: {section}: Field required")
 
 
 def test_an_unknown_profile_lists_the_known_ones(write):
     path = write()
-    message = _refusal(path, "tiny")
+    message = refusal(path, "tiny")
     for part in (str(path), "'tiny'", "small, other"):
         assert part in message
 
 
 @pytest.mark.parametrize("chosen", [None, "small", "other"])
 def test_a_mistake_in_any_profile_is_found_whichever_is_chosen(write, chosen):
-    text = _replace("lr: [0.01]", "lr: []")
+    text = replaced("lr: [0.01]", "lr: []")
     path = write(text)
     line = text[: text.index("lr: []")].count("\n") + 1
-    assert _refusal(path, chosen).startswith(f"{path}:{line}: rows.CNN.grid.lr")
-
-
-def test_the_space_without_mistakes_loads(write):
-    """Else the table of mistakes would show nothing."""
-    experiment = load_experiment(str(write()))
-    assert experiment.full_name == "space"
-    assert experiment.rows["CNN"].grids["C4"] == ({"lr": 0.001}, {"lr": 0.003})
-    assert experiment.rows["Ours"].grids == {
-        "C4": ({"lr": 0.001, "lambda": 0.5}, {"lr": 0.001, "lambda": 2.0}),
-        "D1": ({"lr": 0.001, "lambda": 1.0},),
-    }
-    assert dict(experiment.rows["CNN"].model) == {"name": "small_cnn", "width": 16, "latent": 64}
-    assert experiment.seeds("Chance", "grid") == []
-    assert experiment.seeds("Chance", "final") == [0]
-    assert list(experiment.cells())[:2] == [("Chance", "C4"), ("Chance", "D1")]
-
-
-def test_profiles_merge_maps_and_replace_lists(write):
-    path = str(write())
-    base, small, other = (load_experiment(path, name) for name in (None, "small", "other"))
-    assert small.full_name == "space.small"
-    assert (small.space.training.epochs, small.space.training.batch_size) == (1, 64)
-    assert small.rows["CNN"].grids["C4"] == ({"lr": 0.01},)
-    assert small.rows["Ours"] == base.rows["Ours"]
-    assert (other.space.seeds.final, other.space.seeds.grid) == ([7], [0])
-    assert other.space.training == base.space.training
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("1e-4", 1e-4), ("1E-4", 1e-4), ("5e3", 5e3), ("-2e+1", -20.0), ("1.5e-2", 0.015),
-        ("1.e2", 100.0), ("0.1", 0.1), ("3", 3), ("'1e-4'", "1e-4"), ("1e", "1e"), ("e4", "e4"),
-        ("1e-4x", "1e-4x"),
-    ],
-)  # fmt: skip
-def test_numbers_are_read_as_yaml_1_2_has_them(text, value):
-    """PyYAML alone reads 1e-4 as a string."""
-    found = parse(f"a: [{text}]\n", "test").value["a"][0]
-    assert found == value
-    assert type(found) is type(value)
-
-
-def test_a_users_own_parts_are_found_beside_the_search_space(write, tmp_path):
-    """`module:object` for a model, an objective and a group; their own words are believed."""
-    (tmp_path / "own_parts.py").write_text(
-        "from pipeline.symmetry import group_by_name\n"
-        "group = group_by_name('C2xC2')\n"
-        "def net(input_shape, outputs, *, depth=3, latent=32): ...\n"
-        "class Loss:\n"
-        "    searched, passes, needs_latent = ('lambda', 'mu'), 3, True\n"
-        "    def __init__(self, hyperparameters, *, sharp=1.0): ...\n"
-    )
-    text = _replace("group: D1xD1", "group: own_parts:group")
-    text = text.replace("model: small_cnn\n", "model: {own_parts:net: {depth: 4}}\n")
-    path = write(text.replace("task_weights: paper", "task_weights: released"))
-    experiment = load_experiment(str(path))
-    assert experiment.datasets["D1"].builder.group.order == 4
-    assert dict(experiment.rows["CNN"].model) == {"name": "own_parts:net", "depth": 4, "latent": 32}
-    text = text.replace("objective: augmented", "objective: {own_parts:Loss: {sharp: 2}}")
-    path = write(text)
-    with pytest.raises(InputError, match="'lambda' is missing"):
-        load_experiment(str(path))
-
-
-@pytest.mark.parametrize("name", ["ddmnist", "quickstart"])
-def test_the_packaged_search_spaces_load_in_every_profile(name, tmp_path, monkeypatch):
-    """By name, from any folder."""
-    monkeypatch.chdir(tmp_path)
-    base = load_experiment(name)
-    for profile in (None, *base.space.profiles):
-        experiment = load_experiment(name, profile)
-        assert experiment.name == name
-        assert len(list(experiment.cells())) == len(base.rows) * len(base.space.columns)
-
-
-#: Table 9 of the paper: dataset → (lr of the CNN, (lr, λ) of the method).
-PUBLISHED_OPTIMA = {"C4": (5e-4, (1e-3, 2)), "D1": (1e-3, (1e-3, 1)), "D4": (5e-4, (5e-4, 1))}
-
-
-def test_the_double_digit_grids_hold_every_published_optimum():
-    """With neighbours on both sides; the profile `optimum` is those points and nothing else."""
-    space, optimum = load_experiment("ddmnist"), load_experiment("ddmnist", "optimum")
-    for dataset, (lr, (our_lr, strength)) in PUBLISHED_OPTIMA.items():
-        for row, point in (("CNN", {"lr": lr}), ("Ours", {"lr": our_lr, "lambda": strength})):
-            grid = space.rows[row].grids[dataset]
-            assert point in grid
-            for name, value in point.items():
-                values = [each[name] for each in grid]
-                assert min(values) < value < max(values)
-            assert optimum.rows[row].grids[dataset] == (point,)
-    assert optimum.is_published_setting
-    assert space.is_published_setting
-    assert not load_experiment("ddmnist", "small").is_published_setting
-    assert len(space.rows["CNN"].grids["C4"]) == 4
-    assert len(space.rows["Ours"].grids["C4"]) == 20
-
-
-def test_a_space_in_the_working_folder_comes_before_a_packaged_one(tmp_path, monkeypatch):
-    """A path, then ./search_spaces, then the packaged ones."""
-    (tmp_path / "search_spaces").mkdir()
-    (tmp_path / "search_spaces" / "quickstart.yaml").write_text(SPACE)
-    monkeypatch.chdir(tmp_path)
-    assert load_experiment("quickstart").space.title == "Test"
-    assert load_experiment("ddmnist").space.title == "DDMNIST"
-    assert load_experiment("search_spaces/quickstart.yaml").space.title == "Test"
-    with pytest.raises(InputError, match="no such file"):
-        load_experiment("quickstart.yaml")
-
-
-def test_checking_a_search_space_imports_neither_torch_nor_the_trackers():
-    """So that `plan` and `--help` are quick."""
-    code = (
-        "import sys; from pipeline.config import load_experiment; load_experiment('ddmnist')\n"
-        "print([name for name in ('torch', 'ray', 'mlflow', 'sklearn') if name in sys.modules])"
-    )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    found = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
-    )
-    assert found.stdout.strip() == "[]"
+    assert refusal(path, chosen).startswith(f"{path}:{line}: rows.CNN.grid.lr")
