@@ -71,7 +71,7 @@ def _column_is_published(table: Table, column: str) -> bool:
 
 def _body(table: Table) -> Iterator[list[str]]:
     for row in table.rows:
-        line = [row, _parameters(table, row)]
+        line = [row, parameters(table, row)]
         for column in table.columns:
             cell = table.cells[row, column]
             line.append(score(cell))
@@ -80,7 +80,8 @@ def _body(table: Table) -> Iterator[list[str]]:
         yield line
 
 
-def _parameters(table: Table, row: str) -> str:
+def parameters(table: Table, row: str) -> str:
+    """`34 329`; several where a row's networks differ between datasets."""
     known = {cell.parameters for (r, _), cell in table.cells.items() if r == row}
     counts = sorted(count for count in known if count is not None)
     return " / ".join(f"{count:,}".replace(",", " ") for count in counts) or DASH
@@ -90,15 +91,12 @@ def _errors(table: Table) -> list[list[str]]:
     """Rows of the equivariance table: one column a dataset, trained rows only."""
     datasets = list(dict.fromkeys(cell.dataset for cell in table.cells.values()))
     lines = [["Relative equivariance error", *datasets]]
+    measured = table.equivariance_errors()
     for row in table.rows:
-        if row in table.trivial_rows:
-            continue
-        line = [row]
-        for dataset in datasets:
-            cell = next(c for (r, _), c in table.cells.items() if r == row and c.dataset == dataset)
-            errors = cell.equivariance
-            line.append(f"{sum(errors) / len(errors):.3g}" if errors else DASH)
-        lines.append(line)
+        if row not in table.trivial_rows:
+            found = measured.get(row, {})
+            errors = [f"{found[name]:.3g}" if name in found else DASH for name in datasets]
+            lines.append([row, *errors])
     return lines
 
 
@@ -107,10 +105,8 @@ def _comparisons(table: Table) -> list[list[str]]:
     if not table.comparisons:
         return []
     lines = [["Paired difference, 95 % interval", *table.columns]]
-    found = {(c.minuend, c.subtrahend, c.column): c for c in table.comparisons}
-    for pair in dict.fromkeys((c.minuend, c.subtrahend) for c in table.comparisons):
-        known = [found.get((*pair, column)) for column in table.columns]
-        lines.append([f"{pair[0]} − {pair[1]}", *map(interval, known)])
+    for minuend, subtrahend, found in table.paired():
+        lines.append([f"{minuend} − {subtrahend}", *map(interval, found)])
     return lines
 
 

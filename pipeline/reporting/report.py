@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
-from statistics import fmean
 
 from jinja2 import Environment, StrictUndefined
 
 from pipeline.reporting import formats
 from pipeline.reporting.charts import State, number, spoken
-from pipeline.reporting.comparison import Comparison
 from pipeline.reporting.table import Table
 
 #: Beside a verdict's word: colour alone says nothing to many.
@@ -114,10 +112,10 @@ def render(content: Content) -> str:
             content=content,
             table=table,
             anchors={(g.row, g.dataset): f"group-{n}" for n, g in enumerate(content.groups)},
-            comparisons=_comparisons(table),
+            comparisons=table.paired(),
             datasets=list(dict.fromkeys(group.dataset for group in content.groups)),
-            errors=_errors(table),
-            parameters={row: _parameters(table, row) for row in table.rows},
+            errors=table.equivariance_errors(),
+            parameters={row: formats.parameters(table, row) for row in table.rows},
             symbols=SYMBOLS,
             formats=formats,
             spoken=spoken,
@@ -126,25 +124,3 @@ def render(content: Content) -> str:
         )
         + "\n"
     )
-
-
-def _comparisons(table: Table) -> list[tuple[str, str, list[Comparison | None]]]:
-    """(minuend, subtrahend, one a column)."""
-    found = {(c.minuend, c.subtrahend, c.column): c for c in table.comparisons}
-    pairs = dict.fromkeys((c.minuend, c.subtrahend) for c in table.comparisons)
-    return [(*pair, [found.get((*pair, column)) for column in table.columns]) for pair in pairs]
-
-
-def _errors(table: Table) -> dict[str, dict[str, float]]:
-    """{row: {dataset: mean relative equivariance error}} where it was measured."""
-    found: dict[str, dict[str, float]] = {}
-    for (row, _), cell in table.cells.items():
-        if cell.equivariance:
-            found.setdefault(row, {})[cell.dataset] = fmean(cell.equivariance)
-    return found
-
-
-def _parameters(table: Table, row: str) -> str:
-    known = {cell.parameters for (r, _), cell in table.cells.items() if r == row}
-    counts = sorted(count for count in known if count is not None)
-    return " / ".join(f"{count:,}".replace(",", " ") for count in counts) or formats.DASH

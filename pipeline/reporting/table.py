@@ -87,6 +87,20 @@ class Table:
     def has_published(self) -> bool:
         return any(cell.published for cell in self.cells.values())
 
+    def paired(self) -> list[tuple[str, str, list[Comparison | None]]]:
+        """(minuend, subtrahend, their comparison in each column)."""
+        found = {(c.minuend, c.subtrahend, c.column): c for c in self.comparisons}
+        pairs = dict.fromkeys((c.minuend, c.subtrahend) for c in self.comparisons)
+        return [(*pair, [found.get((*pair, column)) for column in self.columns]) for pair in pairs]
+
+    def equivariance_errors(self) -> dict[str, dict[str, float]]:
+        """{row: {dataset: mean relative equivariance error}} where it was measured."""
+        found: dict[str, dict[str, float]] = {}
+        for (row, _), cell in self.cells.items():
+            if cell.equivariance:
+                found.setdefault(row, {})[cell.dataset] = fmean(cell.equivariance)
+        return found
+
     def margin(self, row: str, column: str) -> float | None:
         """By how many of its standard errors a trained cell beats the best trivial row.
 
