@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from pipeline.files import InputError
 from pipeline.orchestration.plan import Plan, plan_from_workspace
 from pipeline.orchestration.workspace import Workspace
 from pipeline.record import Record
-from pipeline.tracking.tracked import Identity, StoreError, Tracked, identity_of, refresh
+from pipeline.tracking.tracked import Identity, StoreError, identity_of, renew, stamp
 from pipeline.tracking.writer import Store, Writer
 from pipeline.trial import Trial
 from stages.known import recipes_of, store_of
@@ -53,26 +53,32 @@ class Verification:
 
 def verify(experiment: Experiment, workspace: Workspace) -> Verification:
     """Hold everything against the records; raises InputError where MLflow cannot be read."""
+    from pipeline.tracking import query
+
     store = store_of(workspace, experiment)
-    tracked = _refreshed(store, workspace, experiment)
+    try:
+        before = stamp(store)
+        runs = query.read_runs(store)
+        tracked = query.summary(runs)
+        renew(tracked, store, before, workspace.tracked_cache(experiment.full_name))
+    except StoreError as error:
+        raise InputError(f"MLflow cannot be read: {error}") from error
     recipes = recipes_of(experiment, RawStore())
     plan = plan_from_workspace(experiment, workspace, recipes, {}, tracked)
-    findings = [*_runs(plan, workspace, store), *_data(plan, workspace), *_cells(plan, workspace)]
+    findings = [
+        *_runs(plan, workspace, store, runs),
+        *_data(plan, workspace),
+        *_cells(plan, workspace),
+    ]
     return Verification(tuple(findings), len(tracked.runs), len(list(experiment.cells())))
 
 
-def _refreshed(store: Store, workspace: Workspace, experiment: Experiment) -> Tracked:
-    try:
-        return refresh(store, workspace.tracked_cache(experiment.full_name))
-    except StoreError as error:
-        raise InputError(f"MLflow cannot be read: {error}") from error
-
-
-def _runs(plan: Plan, workspace: Workspace, store: Store) -> Iterator[Finding]:
+def _runs(
+    plan: Plan, workspace: Workspace, store: Store, runs: Sequence[tuple[Identity, Run]]
+) -> Iterator[Finding]:
     from pipeline.tracking import query
 
     trials: dict[Identity, Trial] = {identity_of(trial): trial for trial in plan.all_trials()}
-    runs = query.read_runs(store)
     finished = Counter(identity for identity, run in runs if run.info.status == "FINISHED")
     seen: set[Identity] = set()
     with tempfile.TemporaryDirectory() as folder:

@@ -144,9 +144,14 @@ def refresh(store: Store, cache: Path) -> Tracked:
 
     before = stamp(store)
     tracked = query.read(store)
-    if before == stamp(store):  # else somebody writes: read again next time
-        write_atomically(cache, _to_json(tracked, before), durable=False)
+    renew(tracked, store, before, cache)
     return tracked
+
+
+def renew(tracked: Tracked, store: Store, before: list[Any] | None, cache: Path) -> None:
+    """Write the cache of what was read after the stamp `before`, unless somebody writes."""
+    if before == stamp(store):
+        write_atomically(cache, _to_json(tracked, before), durable=False)
 
 
 def keep(tracked: Tracked, store: Store, cache: Path) -> None:
