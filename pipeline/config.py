@@ -17,12 +17,7 @@ from pipeline.datasets.builder import Builder
 from pipeline.datasets.raw import RawStore
 from pipeline.datasets.recipe import group_named, recipe_of
 from pipeline.files import InputError, canonical_json
-from pipeline.registry import (
-    TASK_METRICS,
-    dataset_builder,
-    model_entry,
-    objective_entry,
-)
+from pipeline.registry import Model, dataset_builder, model_entry, objective_entry
 from pipeline.schema import (
     Component,
     DatasetSpec,
@@ -97,7 +92,7 @@ class Experiment:
             data=recipe,
             hyperparameters={name: float(value) for name, value in point.items()},
             seed=0 if method.trivial else seed,
-            training={} if method.trivial else self.space.training.model_dump(),
+            training={} if method.trivial else self.space.training.settings(),
         )
 
     def seeds(self, row: str, role: Role) -> list[int]:
@@ -313,6 +308,8 @@ def _row(name: str, spec: RowSpec, datasets: Mapping[str, Dataset]) -> Row:
     except InputError as error:
         raise refuse(str(error), *place, "model") from error
     settings = _filled(model_name, given, model.defaults, {}, *place, "model", model_name)
+    for dataset in datasets.values():
+        _check_model(model_name, model, dataset, *place, "model")
     if model.trivial:
         for key in ("objective", "grid", "grid_for"):
             if key in spec.model_fields_set:
@@ -330,22 +327,37 @@ def _row(name: str, spec: RowSpec, datasets: Mapping[str, Dataset]) -> Row:
         objective_name, given, objective.defaults, objective.choices,
         *place, "objective", objective_name,
     )  # fmt: skip
-    for dataset in spec.grid_for:
-        if dataset not in datasets:
+    if objective.task != model.task:
+        raise refuse(f"{objective_name} is for {objective.task}, {model_name} for {model.task}",
+                     *place, "objective")  # fmt: skip
+    for key in spec.grid_for:
+        if key not in datasets:
             known = ", ".join(datasets)
-            raise refuse(f"no dataset {dataset!r}; there are: {known}", *place, "grid_for", dataset)
+            raise refuse(f"no dataset {key!r}; there are: {known}", *place, "grid_for", key)
     grids = {dataset: _points(name, spec, dataset, objective.searched) for dataset in datasets}
-    if objective.needs_latent:
+    if objective.needs_latent and not model.latent_maps:
         latent = settings.get("latent")
-        for dataset, resolved in datasets.items():
+        for key, resolved in datasets.items():
             order = resolved.builder.group.order
             if not isinstance(latent, int) or latent < order:
                 raise refuse(
                     f"the latent ({latent}) is smaller than the group {resolved.group_name} of "
-                    f"dataset {dataset} ({order} elements): allowed: latent >= {order}",
+                    f"dataset {key} ({order} elements): allowed: latent >= {order}",
                     *place, "model",
                 )  # fmt: skip
     return Row(settings, objective_settings, False, objective.passes, objective.searched, grids)
+
+
+def _check_model(name: str, model: Model, dataset: Dataset, *place: str) -> None:
+    """Refuse a model that cannot serve a dataset."""
+    builder = dataset.builder
+    if model.task != builder.task:
+        message = f"{name} is for {model.task}, {dataset.builder_name} is {builder.task}"
+        raise refuse(message, *place)
+    axes = None if builder.input_shape is None else len(builder.input_shape) - 1
+    if None not in (model.axes, axes) and model.axes != axes:
+        message = f"{name} takes grids of {model.axes} axes, {dataset.builder_name} has {axes}"
+        raise refuse(message, *place)
 
 
 def _points(
@@ -383,9 +395,9 @@ def _check(space: SearchSpace, rows: Mapping[str, Row], datasets: Mapping[str, D
         if column.split not in builder.test_splits:
             known = ", ".join(builder.test_splits)
             raise refuse(f"{column.split!r} is no test split; allowed: {known}", *place, "split")
-        allowed = TASK_METRICS[builder.task]
-        if column.metric not in allowed:
-            raise refuse(f"{column.metric!r}; allowed: {', '.join(allowed)}", *place, "metric")
+        if column.metric not in builder.metrics:
+            allowed = ", ".join(builder.metrics)
+            raise refuse(f"{column.metric!r}; allowed: {allowed}", *place, "metric")
         same = columns.setdefault((column.dataset, column.split, column.metric), name)
         if same != name:
             raise refuse(f"the same cell as column {same!r}", *place)
@@ -399,7 +411,7 @@ def _check(space: SearchSpace, rows: Mapping[str, Row], datasets: Mapping[str, D
         if same != name:
             raise refuse(f"the same method and grid as row {same!r}", "rows", name)
     for dataset in datasets.values():
-        scores = [f"val_{metric}" for metric in (*TASK_METRICS[dataset.builder.task], "loss")]
+        scores = [f"val_{metric}" for metric in (*dataset.builder.validation_metrics, "loss")]
         if space.training.select not in scores:
             raise refuse(
                 f"{space.training.select!r}; allowed: {', '.join(scores)}", "training", "select"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -17,27 +17,37 @@ from pipeline.files import InputError
 Value = bool | int | float | str
 Entry = TypeVar("Entry")
 
+#: Tasks: what targets are, and how outputs are scored (pipeline.objectives.task).
+CLASSIFICATION, AUTOREGRESSION = "classification", "autoregression"
+
 
 @dataclass(frozen=True)
 class Model:
     """target: a callable (input_shape, outputs, **parameters) giving a torch module.
 
-    The module has `encode(x)`, the latent z [batch, latent], and `head(z)`, the outputs.
+    The module has `encode(x)`, the latent z [batch, latent] or [batch, channels, *grid], and
+    `head(z)`, the outputs.
     trivial: a predictor without training, called with the dataset alone.
-    cpu_seconds: of one forward and backward pass of a sample, on one CPU thread, at the defaults;
-    feeds the first estimate of a plan, None where never measured.
+    task: of the datasets it can serve. axes: of their grid, None where any number will do.
+    latent_maps: the latent is channels on the input's own grid, and the group moves the grid.
+    cpu_seconds: of one forward and backward pass of a sample on one CPU thread, by settings and
+    input shape; feeds the first estimate of a plan, None where never measured.
     """
 
     target: str
     defaults: Mapping[str, Value] = field(default_factory=dict)
     trivial: bool = False
-    cpu_seconds: float | None = None
+    task: str = CLASSIFICATION
+    axes: int | None = None
+    latent_maps: bool = False
+    cpu_seconds: Callable[[Mapping[str, Any], tuple[int, ...]], float] | None = None
 
 
 @dataclass(frozen=True)
 class Objective:
     """target: a callable (**parameters, **searched but lr) giving the loss of a batch.
 
+    task: of the datasets it can serve.
     searched: the hyperparameters its grid spans. passes: encoder passes per sample.
     needs_latent: the group acts on the latent, which must hold at least one copy of it.
     """
@@ -46,6 +56,7 @@ class Objective:
     defaults: Mapping[str, Value] = field(default_factory=dict)
     choices: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
     searched: tuple[str, ...] = ("lr",)
+    task: str = CLASSIFICATION
     needs_latent: bool = False
     passes: int = 1
 
@@ -63,19 +74,47 @@ class Metric:
 
 
 #: A score named `val_accuracy` is the metric on a split.
-METRICS = {"accuracy": Metric(True, margin=0.01), "loss": Metric(False)}
-
-#: Task → the metrics a column may show.
-TASK_METRICS = {"classification": ("accuracy",)}
+METRICS = {
+    "accuracy": Metric(True, margin=0.01),
+    "auc": Metric(True, margin=0.01),
+    "loss": Metric(False),
+    # Over a roll-out's first frames: as many as the name says.
+    "rmse_6": Metric(False, margin=0.05, relative=True),
+    "rmse_20": Metric(False, margin=0.05, relative=True),
+}
 
 MODELS = {
     "ddmnist_cnn": Model(
-        "pipeline.models.ddmnist_cnn:DDMNISTCNN", {"width": 6, "latent": 66}, cpu_seconds=2.5e-3
+        "pipeline.models.ddmnist_cnn:DDMNISTCNN",
+        {"width": 6, "latent": 66},
+        axes=2,
+        cpu_seconds=lambda settings, shape: 2.5e-3,
     ),
     "small_cnn": Model(
-        "pipeline.models.small_cnn:SmallCNN", {"width": 16, "latent": 64}, cpu_seconds=2e-4
+        "pipeline.models.small_cnn:SmallCNN",
+        {"width": 16, "latent": 64},
+        axes=2,
+        cpu_seconds=lambda settings, shape: 2e-4,
+    ),
+    "resnet3d": Model(
+        "pipeline.models.resnet3d:ResNet3D",
+        {"width": 6, "latent": 48},
+        axes=3,
+        cpu_seconds=lambda settings, shape: 2.8e-6 * shape[1] ** 3,
+    ),
+    "field_cnn": Model(
+        "pipeline.models.field_cnn:FieldCNN",
+        {"width": 92},
+        task=AUTOREGRESSION,
+        axes=2,
+        latent_maps=True,
+        cpu_seconds=lambda settings, shape: 4e-9 * shape[1] * shape[2] * settings["width"] ** 2,
+    ),
+    "field_mlp": Model(
+        "pipeline.models.field_mlp:FieldMLP", {"latent": 92}, task=AUTOREGRESSION, axes=2
     ),
     "majority": Model("pipeline.models.trivial:MajorityClass", trivial=True),
+    "persistence": Model("pipeline.models.trivial:Persistence", trivial=True, task=AUTOREGRESSION),
 }
 
 OBJECTIVES = {
@@ -89,9 +128,29 @@ OBJECTIVES = {
         needs_latent=True,
         passes=2,
     ),
+    # Passes: of six autoregressive steps, the first also on the turned input.
+    "autoregressive": Objective(
+        "pipeline.objectives.autoregressive:Autoregressive", task=AUTOREGRESSION, passes=6
+    ),
+    "autoregressive_augmented": Objective(
+        "pipeline.objectives.autoregressive:AutoregressiveAugmented", task=AUTOREGRESSION, passes=7
+    ),
+    "autoregressive_regular_representation": Objective(
+        "pipeline.objectives.autoregressive:AutoregressiveRegularRepresentation",
+        {"latents": "paper"},
+        {"latents": ("paper", "released")},
+        searched=("lr", "lambda"),
+        task=AUTOREGRESSION,
+        needs_latent=True,
+        passes=7,
+    ),
 }
 
-DATASETS = {"ddmnist": "pipeline.datasets.ddmnist:DDMNIST"}
+DATASETS = {
+    "ddmnist": "pipeline.datasets.ddmnist:DDMNIST",
+    "medmnist3d": "pipeline.datasets.medmnist3d:MedMNIST3D",
+    "smoke": "pipeline.datasets.smoke:Smoke",
+}
 
 
 def is_external(name: str) -> bool:
@@ -132,7 +191,14 @@ def model_entry(name: str) -> Model:
     if not is_external(name):
         return _known("model", name, MODELS)
     found = _load_callable(name)
-    return Model(name, _parameters(found), getattr(found, "trivial", False))
+    return Model(
+        name,
+        _parameters(found),
+        trivial=getattr(found, "trivial", False),
+        task=getattr(found, "task", CLASSIFICATION),
+        axes=getattr(found, "axes", None),
+        latent_maps=getattr(found, "latent_maps", False),
+    )
 
 
 def objective_entry(name: str) -> Objective:
@@ -143,6 +209,7 @@ def objective_entry(name: str) -> Objective:
         name,
         _parameters(found),
         searched=("lr", *getattr(found, "searched", ())),
+        task=getattr(found, "task", CLASSIFICATION),
         needs_latent=getattr(found, "needs_latent", False),
         passes=getattr(found, "passes", 1),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -107,13 +107,49 @@ class ColumnSpec(Strict):
     margin: Rate | None = None
 
 
+class TrendSpec(Strict):
+    """Stop after epoch `after` when the mean of the last `window` scores is no better than before.
+
+    Before: the mean of as many epochs ahead of them.
+    """
+
+    after: Annotated[int, Field(ge=1)]
+    window: Annotated[int, Field(ge=1)]
+
+
 class TrainingSpec(Strict):
-    """patience: epochs without a strictly better score before the training stops."""
+    """patience: epochs without a strictly better score before the training stops; or trend.
+
+    weight_decay: Adam's. lr_decay: the learning rate's factor from epoch to epoch.
+    tested: `last` tests the last epoch's weights instead of the best ones.
+    """
 
     epochs: Annotated[int, Field(ge=1)] = 150
     batch_size: Annotated[int, Field(ge=2)] = 256
-    patience: Annotated[int, Field(ge=1)] = 20
+    patience: Annotated[int, Field(ge=1)] | None = 20
     select: str = "val_accuracy"
+    trend: TrendSpec | None = None
+    weight_decay: Rate | None = None
+    lr_decay: Annotated[float, Field(gt=0, le=1)] | None = None
+    tested: Literal["best", "last"] = "best"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_rule(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("trend") is not None:
+            if data.get("patience") is not None:
+                raise refuse("patience and trend: a training stops by one of them", "trend")
+            return {**data, "patience": None}
+        if isinstance(data, dict) and "patience" in data and data["patience"] is None:
+            raise refuse("None: expected a number of epochs, or a trend", "patience")
+        return data
+
+    def settings(self) -> dict[str, Any]:
+        """What goes into a trial: of what came later than the run key, only what is set."""
+        settings = self.model_dump(exclude_none=True)
+        if self.tested == "best":
+            del settings["tested"]
+        return settings
 
 
 class SeedsSpec(Strict):

@@ -110,7 +110,8 @@ def _measured_epoch(plan: Plan, workspace: Workspace, group: Group) -> float | N
 def _first_guess(plan: Plan, group: Group) -> float | None:
     row = plan.experiment.rows[group[0]]
     cost = model_entry(row.model["name"]).cpu_seconds
-    if cost is None:
+    builder = plan.experiment.datasets[group[1]].builder
+    if cost is None or builder.input_shape is None:
         return None
-    samples = plan.experiment.datasets[group[1]].builder.train_size
-    return cost * samples * row.passes * OVERHEAD
+    sample = cost(row.model, builder.input_shape)
+    return sample * builder.train_size * row.passes * OVERHEAD

@@ -81,7 +81,7 @@ def check_runnable(trial: Trial) -> None:
     searched = set(objective_entry(trial.objective["name"]).searched)
     if searched != set(trial.hyperparameters):
         raise InputError(f"hyperparameters {sorted(trial.hyperparameters)}; it takes {searched}")
-    settings = TrainingSpec.model_validate(dict(trial.training)).model_dump()
+    settings = TrainingSpec.model_validate(dict(trial.training)).settings()
     if missing := settings.keys() - trial.training.keys():
         raise InputError(f"training lacks {', '.join(sorted(missing))}")
 

@@ -28,12 +28,15 @@ class Builder(ABC):
     """One kind of dataset. Subclass it in one file and name it in the registry or a search space.
 
     version: raised when the same parameters give other arrays.
-    task: how outputs are scored, see pipeline.objectives.task.
+    task: what targets are, see pipeline.objectives.task. metrics: those a column may show.
+    validation_metrics: those measured on validation after every epoch, besides the loss.
     test_splits: the splits a column may name; the validation split is always `val`.
     """
 
     version: ClassVar[int] = 1
     task: ClassVar[str] = "classification"
+    metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
+    validation_metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
     test_splits: ClassVar[tuple[str, ...]] = ("test",)
     Parameters: ClassVar[type[BaseModel]] = Parameters
 
@@ -46,6 +49,11 @@ class Builder(ABC):
     @abstractmethod
     def train_size(self) -> int:
         """Training samples an epoch."""
+
+    @property
+    def input_shape(self) -> tuple[int, ...] | None:
+        """(channels, *grid) of an input; None where only the arrays tell, and nobody checks."""
+        return None
 
     @property
     def raw_files(self) -> tuple[RawFile, ...]:

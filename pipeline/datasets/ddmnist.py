@@ -91,6 +91,10 @@ class DDMNIST(Builder):
         return self.labels * self.parameters.per_label.train
 
     @property
+    def input_shape(self) -> tuple[int, ...]:
+        return (1, 2 * self.source.side, 2 * self.source.side)
+
+    @property
     def raw_files(self) -> tuple[RawFile, ...]:
         return self.source.files
 

@@ -27,7 +27,7 @@ class ResidentDDMNIST(Dataset):
             "test_augmented": read_views(arrays, "test", device),
         }
         self._side = side = builder.source.side
-        self.input_shape = (1, 2 * side, 2 * side)
+        self.input_shape = builder.input_shape
         self._factor = builder.factor.order
         self._artefacts = builder.parameters.artefacts.draws if builder.parameters.artefacts else 0
         self._classes = builder.parameters.digits

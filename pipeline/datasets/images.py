@@ -16,31 +16,31 @@ if TYPE_CHECKING:
 
 
 class ImageClassification(Builder):
-    """`build` gives `SPLIT/images` uint8 [n, *image_shape] and `SPLIT/labels` for train, val, test.
+    """`build` gives `SPLIT/images` uint8 [n, *input_shape] and `SPLIT/labels` for train, val, test.
 
-    image_shape: (channels, *grid). outputs: classes. mean, std: of pixels in [0, 1].
+    outputs: classes. mean, std: of pixels in [0, 1].
     Test splits: `test` as it is, `test_augmented` at elements fixed by the data seed (the
     parameter `seed`, where there is one); validation is augmented likewise.
     """
 
     test_splits = ("test_augmented", "test")
-    outputs: ClassVar[int]
+    outputs: int
     mean: ClassVar[float] = 0.5
     std: ClassVar[float] = 0.5
 
     def __init__(self, parameters: Any, group: FiniteGroup) -> None:
         super().__init__(parameters, group)
-        grid_action(group, self.image_shape[1:])  # refuses a group that does not act on the grid
+        grid_action(group, self.input_shape[1:])  # refuses a group that does not act on the grid
 
     @property
     @abstractmethod
-    def image_shape(self) -> tuple[int, ...]:
+    def input_shape(self) -> tuple[int, ...]:
         """(channels, rows, columns), or with three axes for volumes."""
 
     def augment(self, base: Arrays, progress: Progress) -> Arrays:
         """Gather indices [|G|, points] and the fixed views."""
         seed = getattr(self.parameters, "seed", 0)
-        arrays: dict[str, Any] = {"action": grid_action(self.group, self.image_shape[1:])}
+        arrays: dict[str, Any] = {"action": grid_action(self.group, self.input_shape[1:])}
         for split in ("val", "test"):
             arrays |= fixed_views(seed, split, len(base[f"{split}/labels"]), self.group.order, 1)
         return arrays
@@ -48,11 +48,15 @@ class ImageClassification(Builder):
     def resident(self, arrays: Arrays, device: str) -> Dataset:
         from pipeline.datasets.images_resident import ResidentImages
 
+        self.check(arrays)
+        return ResidentImages(self, arrays, device)
+
+    def check(self, arrays: Arrays) -> None:
+        """Raise ValueError where the images are not what the builder says of them."""
         for split in ("train", "val", "test"):
             images, labels = arrays[f"{split}/images"], arrays[f"{split}/labels"]
-            if images.dtype != np.uint8 or images.shape != (len(labels), *self.image_shape):
+            if images.dtype != np.uint8 or images.shape != (len(labels), *self.input_shape):
                 raise ValueError(
                     f"{split}/images is {images.dtype} {images.shape}, "
-                    f"expected uint8 {(len(labels), *self.image_shape)}"
+                    f"expected uint8 {(len(labels), *self.input_shape)}"
                 )
-        return ResidentImages(self, arrays, device)

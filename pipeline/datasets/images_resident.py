@@ -20,8 +20,8 @@ class ResidentImages(Dataset):
 
     def __init__(self, builder: ImageClassification, arrays: Arrays, device: str) -> None:
         self.group, self.task = builder.group, builder.task
-        self.outputs = builder.outputs
-        self.input_shape = builder.image_shape
+        self.outputs, self.metrics = builder.outputs, builder.metrics
+        self.input_shape = builder.input_shape
         self.sources = {"val": "val", "test": "test", "test_augmented": "test"}
         self.views = {
             "val": read_views(arrays, "val", device),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import logging
 import os
 import zlib
@@ -14,17 +15,36 @@ from pipeline.files import InputError, sha256
 log = logging.getLogger("equigrid")
 
 
+#: Said once a process: (path, SHA-256).
+_warned: set[tuple[Path, str]] = set()
+
+
 class MissingRawDataError(InputError):
     """A raw file is neither here nor to be had from its source."""
 
 
 @dataclass(frozen=True)
 class RawFile:
-    """name: path below the raw folder. sha256: of the decompressed content, the official one."""
+    """name: path below the raw folder; one that ends in .gz is decompressed.
+
+    official: the checksum of the (decompressed) content, a SHA-256, or where the source gives no
+    other `md5:` and an MD5.
+    """
 
     name: str
     url: str
-    sha256: str
+    official: str
+
+    def checksum(self, content: bytes) -> str:
+        """In the form of the official one."""
+        if self.official.startswith("md5:"):
+            return f"md5:{hashlib.md5(content, usedforsecurity=False).hexdigest()}"
+        return sha256(content)
+
+
+def _short(checksum: str) -> str:
+    kind, _, digits = checksum.rpartition(":")
+    return f"{kind}:{digits[:12]}" if kind else digits[:12]
 
 
 def raw_folder() -> Path:
@@ -43,10 +63,13 @@ class RawStore:
         self._hashes: dict[str, str] = {}
 
     def fingerprint(self, file: RawFile) -> str:
-        """SHA-256 of the content here; the official one while the file is still to be fetched."""
+        """The official checksum where the content has it or is still to be fetched, else SHA-256.
+
+        So a plan, and a status on another machine, have the same keys with and without the file.
+        """
         if file.name not in self._hashes:
             if not (self.folder / file.name).exists():
-                return file.sha256
+                return file.official
             self.content(file)
         return self._hashes[file.name]
 
@@ -56,24 +79,27 @@ class RawStore:
         downloaded = not path.exists()
         if downloaded:
             self._download(file, path)
+        data = path.read_bytes()
         try:
-            data = gzip.decompress(path.read_bytes())
+            data = gzip.decompress(data) if path.suffix == ".gz" else data
         except (OSError, EOFError, zlib.error) as error:
             if downloaded:
                 path.unlink()
                 raise MissingRawDataError(f"{file.url}: what came is no gzip: {error}") from error
             raise InputError(f"{path}: cannot be read as gzip: {error}") from error
-        found = sha256(data)
-        if found != file.sha256:
+        found = file.official
+        if (checksum := file.checksum(data)) != file.official:
             if downloaded:
                 path.unlink()
                 raise MissingRawDataError(
-                    f"{file.url}: content has SHA-256 {found}, not the official"
+                    f"{file.url}: content has checksum {checksum}, not the official {file.official}"
                 )
-            if file.name not in self._hashes:
+            found = sha256(data)
+            if (path, found) not in _warned:
+                _warned.add((path, found))
                 log.warning(
-                    "%s: SHA-256 %s is not the official %s; used as it is, and tracked",
-                    path, found[:12], file.sha256[:12],
+                    "%s: checksum %s is not the official %s; used as it is, its SHA-256 %s tracked",
+                    path, _short(checksum), _short(file.official), found[:12],
                 )  # fmt: skip
         self._hashes[file.name] = found
         return data

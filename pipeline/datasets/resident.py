@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -31,6 +32,7 @@ class Dataset(ABC):
 
     A `source` is a set of base samples (`train`, `val`, `test`); a split is a source seen plainly
     or, where `views` has it, at fixed group elements.
+    outputs: classes, or channels of a field. metrics: of evaluations, besides the loss.
     draws: independent draws of artefacts per element (1 where the action is exact).
     """
 
@@ -38,6 +40,7 @@ class Dataset(ABC):
     task: str
     input_shape: tuple[int, ...]
     outputs: int
+    metrics: tuple[str, ...] = ("accuracy",)
     draws: int
     sources: Mapping[str, str]
     views: Mapping[str, FixedViews]
@@ -57,6 +60,15 @@ class Dataset(ABC):
     @abstractmethod
     def size(self, source: str) -> int:
         """Samples of a source."""
+
+    def moved_targets(self, source: str, rows: Tensor, elements: Tensor) -> Tensor:
+        """[b] sample numbers and elements → targets e·y; of a classification the targets alone."""
+        return self.targets(source, rows)
+
+    @property
+    def composition(self) -> NDArray[np.int64]:
+        """[n, n]: the element that moves an input as h first, then g do; gh of a left action."""
+        return self.group.table
 
     def pictures(self, inputs: Tensor) -> Tensor | None:
         """Inputs [b, *input_shape] → greys [b, rows, columns] or colours [..., 3], from 0 to 1.

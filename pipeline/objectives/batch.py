@@ -14,7 +14,7 @@ from pipeline.datasets.resident import Dataset
 class Batch:
     """rows: [b] sample numbers. a, g: [b] elements, x1 = a·x and x2 = g·x1 = (ga)·x.
 
-    first_draw, second_draw: [b] draws of artefacts. table: [n, n] multiplication of the group.
+    first_draw, second_draw: [b] draws of artefacts. table: [n, n] the dataset's composition.
     """
 
     dataset: Dataset
@@ -33,6 +33,15 @@ class Batch:
     @cached_property
     def x(self) -> Tensor:
         return self.dataset.plain(self.source, self.rows)
+
+    @cached_property
+    def gx(self) -> Tensor:
+        """g·x: the pair of an objective that takes no augmentation a."""
+        return self.dataset.view(self.source, self.rows, self.g, self.second_draw)
+
+    @cached_property
+    def gy(self) -> Tensor:
+        return self.dataset.moved_targets(self.source, self.rows, self.g)
 
     @cached_property
     def x1(self) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -10,18 +10,33 @@ from torch import Tensor
 
 from pipeline.objectives.batch import Batch
 from pipeline.objectives.task import Loss, Task
-from pipeline.symmetry import FiniteGroup, regular_representation
+from pipeline.symmetry import FiniteGroup, grid_action, regular_representation
 
 
 class LatentAction:
-    """ρ_Z as an index gather on latents [b, d]; raises ValueError where d < |G|."""
+    """ρ_Z as an index gather on latents of one shape.
 
-    def __init__(self, group: FiniteGroup, dimension: int, device: torch.device | str) -> None:
-        self.indices = torch.from_numpy(regular_representation(group, dimension)).to(device)
+    shape: [d], copies of the regular representation; or [channels, rows, columns], where the group
+    moves the grid of every channel (the regular representation on each orbit of its points, C.3).
+    Raises ValueError where d < |G|, or the group does not act exactly on the grid.
+    """
+
+    def __init__(
+        self, group: FiniteGroup, shape: Sequence[int], device: torch.device | str
+    ) -> None:
+        if len(shape) == 1:
+            indices = regular_representation(group, shape[0])
+        else:
+            indices = grid_action(group, tuple(shape[1:]))
+        self.indices = torch.from_numpy(indices).to(device)
 
     def __call__(self, elements: Tensor, latents: Tensor) -> Tensor:
-        """[b] elements g and [b, d] latents z → [b, d] ρ_Z(g) z."""
-        return latents.gather(1, self.indices[elements])
+        """[b] elements g and [b, *shape] latents z → [b, *shape] ρ_Z(g) z."""
+        if latents.ndim == 2:
+            return latents.gather(1, self.indices[elements])
+        points = latents.flatten(2)
+        moved = points.gather(2, self.indices[elements][:, None].expand_as(points))
+        return moved.reshape(latents.shape)
 
 
 class RegularRepresentation:
@@ -49,7 +64,7 @@ class RegularRepresentation:
     def __call__(self, model: Any, batch: Batch, task: Task) -> Loss:
         z1, z2 = model.encode(batch.x1), model.encode(batch.x2)
         if self._action is None:
-            self._action = LatentAction(batch.dataset.group, z1.shape[1], z1.device)
+            self._action = LatentAction(batch.dataset.group, z1.shape[1:], z1.device)
         outputs = model.head(z1)
         loss = self.weights[0] * task.loss(outputs, batch.y)
         if self.weights[1]:

@@ -2,39 +2,130 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from statistics import fmean
+from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.objectives.batch import Batch
+from pipeline.registry import AUTOREGRESSION, CLASSIFICATION
+
+Kept = tuple[Tensor, ...]
 
 
 class Task(Protocol):
-    """loss: the mean over a batch. metrics: of all outputs of a split, plain numbers."""
+    """What targets are and how outputs are scored.
 
-    names: ClassVar[tuple[str, ...]]
+    loss: mean over a batch. keep: what scoring needs of a batch.
+    predict: outputs for inputs x, as many as there are targets; z: the latent of x, where known.
+    mean_loss, metrics: of all batches kept, plain numbers; the metrics are those named.
+    """
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor: ...
 
-    def metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, float]: ...
+    def predict(self, model: Any, x: Tensor, targets: Tensor, z: Tensor | None) -> Tensor: ...
+
+    def keep(self, outputs: Tensor, targets: Tensor) -> Kept: ...
+
+    def mean_loss(self, kept: Sequence[Kept]) -> float: ...
+
+    def metrics(self, kept: Sequence[Kept], names: Collection[str]) -> dict[str, float]: ...
 
 
 class Classification:
     """outputs: [b, classes] scores; targets: [b] int64."""
 
-    names: ClassVar[tuple[str, ...]] = ("accuracy",)
+    def predict(self, model: Any, x: Tensor, targets: Tensor, z: Tensor | None) -> Tensor:
+        found: Tensor = model(x) if z is None else model.head(z)
+        return found
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The cross entropy, mean over a batch."""
         return torch.nn.functional.cross_entropy(outputs, targets)
 
-    def metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
-        return {"accuracy": int((outputs.argmax(1) == targets).sum()) / len(targets)}
+    def keep(self, outputs: Tensor, targets: Tensor) -> Kept:
+        return outputs, targets
+
+    def mean_loss(self, kept: Sequence[Kept]) -> float:
+        return float(self.loss(*_together(kept)))
+
+    def metrics(self, kept: Sequence[Kept], names: Collection[str]) -> dict[str, float]:
+        """accuracy; auc: area under the ROC curve of a class against the rest, mean over classes.
+
+        Of softmax scores. A class without targets has no curve and is left out.
+        """
+        outputs, targets = _together(kept)
+        scores = {"accuracy": int((outputs.argmax(1) == targets).sum()) / len(targets)}
+        if "auc" in names:
+            scores["auc"] = _auc(outputs.softmax(1).cpu().numpy(), targets.cpu().numpy())
+        return scores
 
 
-TASKS: dict[str, Task] = {"classification": Classification()}
+class Autoregression:
+    """outputs, targets: [b, frames, channels, rows, columns], each frame made from those before.
+
+    The model gives one frame for the last ones; the frame joins its input, the oldest leaves.
+    """
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The mean squared error of each frame, summed over the frames."""
+        return (outputs - targets).square().mean((0, 2, 3, 4)).sum()
+
+    def predict(self, model: Any, x: Tensor, targets: Tensor, z: Tensor | None) -> Tensor:
+        """Roll out as many frames as the targets have."""
+        frames = []
+        for n in range(targets.shape[1]):
+            frame = model.head(z) if n == 0 and z is not None else model(x)
+            frames.append(frame)
+            x = torch.cat([x[:, frame.shape[1] :], frame], 1)
+        return torch.stack(frames, 1)
+
+    def keep(self, outputs: Tensor, targets: Tensor) -> Kept:
+        """Mean squared errors [b, frames]."""
+        return ((outputs - targets).square().flatten(2).mean(2, dtype=torch.float64),)
+
+    def mean_loss(self, kept: Sequence[Kept]) -> float:
+        return float(_together(kept)[0].mean(0).sum())
+
+    def metrics(self, kept: Sequence[Kept], names: Collection[str]) -> dict[str, float]:
+        """rmse_N: √ of the mean over samples, the first N frames, channels and pixels.
+
+        Those that the roll-out is too short for are left out; where none is, each frame's own
+        RMSE comes with them (rmse_frame_01, …).
+        """
+        errors = _together(kept)[0].mean(0)
+        counts = {name: int(name.removeprefix("rmse_")) for name in names}
+        scores = {
+            name: float(errors[:count].mean().sqrt())
+            for name, count in counts.items()
+            if count <= len(errors)
+        }
+        if len(scores) == len(counts):
+            scores |= {f"rmse_frame_{n:02}": float(e.sqrt()) for n, e in enumerate(errors, 1)}
+        return scores
+
+
+def _together(kept: Sequence[Kept]) -> Kept:
+    return tuple(map(torch.cat, zip(*kept, strict=True)))
+
+
+def _auc(scores: NDArray[np.float32], targets: NDArray[np.int64]) -> float:
+    """scores: [n, classes]; targets: [n], of two classes or more. Of two, the second one's."""
+    from sklearn.metrics import roc_auc_score
+
+    classes = [1] if scores.shape[1] == 2 else sorted(set(targets.tolist()))
+    return fmean(float(roc_auc_score(targets == c, scores[:, c])) for c in classes)
+
+
+TASKS: dict[str, Task] = {
+    CLASSIFICATION: Classification(),
+    AUTOREGRESSION: Autoregression(),
+}
 
 
 @dataclass(frozen=True)

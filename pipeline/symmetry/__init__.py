@@ -1,6 +1,6 @@
 """Finite groups, their regular representation and their actions on grids."""
 
-from pipeline.symmetry.actions import grid_action, is_exact_on_grids
+from pipeline.symmetry.actions import grid_action, is_exact_on_grids, vector_action
 from pipeline.symmetry.groups import (
     GROUP_NAMES,
     FiniteGroup,
@@ -8,6 +8,7 @@ from pipeline.symmetry.groups import (
     dihedral,
     direct_product,
     group_by_name,
+    octahedral,
 )
 from pipeline.symmetry.representations import permutation_matrices, regular_representation
 
@@ -20,6 +21,8 @@ __all__ = [
     "grid_action",
     "group_by_name",
     "is_exact_on_grids",
+    "octahedral",
     "permutation_matrices",
     "regular_representation",
+    "vector_action",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.symmetry.groups import FiniteGroup, Indices
 
@@ -33,6 +34,20 @@ def grid_action(group: FiniteGroup, shape: tuple[int, ...]) -> Indices:
         raise ValueError(f"group {group.name} does not act exactly on a grid of shape {shape}")
     flat = [np.ravel_multi_index(tuple(points), shape) for points in rounded]
     return np.stack(flat).astype(np.int64)
+
+
+def vector_action(group: FiniteGroup) -> NDArray[np.float64]:
+    """How the vectors of a plane field turn when its grid moves by `grid_action`: [n, 2, 2].
+
+    For components (x, y) on a grid whose rows go up with y, as simulations store fields. There
+    `grid_action`, which takes rows to go down, turns the other way round: element 1 of C4 is
+    clockwise, and takes (u_x, u_y) to (u_y, −u_x).
+    Raises ValueError where the group does not act on the plane.
+    """
+    if group.matrices is None or group.matrices.shape[1] != 2:
+        raise ValueError(f"group {group.name} does not act on the plane")
+    flip = np.diag([1.0, -1.0])
+    return flip @ group.matrices @ flip + 0.0
 
 
 def is_exact_on_grids(group: FiniteGroup) -> bool:

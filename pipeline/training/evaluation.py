@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -11,28 +12,29 @@ from pipeline.datasets.resident import Dataset
 from pipeline.objectives.regular import LatentAction
 from pipeline.objectives.task import TASKS
 
-EVALUATION_BATCH = 500
+#: Samples, and numbers of their inputs, that an evaluation takes at once: memory, not results.
+EVALUATION_BATCH, EVALUATION_NUMBERS = 500, 2**21
 
 
-def _chunks(size: int, device: torch.device | str) -> tuple[Tensor, ...]:
-    return torch.split(torch.arange(size, device=device), EVALUATION_BATCH)
+def _chunks(dataset: Dataset, source: str, device: torch.device | str) -> tuple[Tensor, ...]:
+    length = min(EVALUATION_BATCH, max(1, EVALUATION_NUMBERS // math.prod(dataset.input_shape)))
+    return torch.split(torch.arange(dataset.size(source), device=device), length)
 
 
 def evaluate(model: Any, dataset: Dataset, split: str, device: str) -> dict[str, float]:
     """The loss and the task's metrics of a split, at its fixed elements where it has them."""
     task, source = TASKS[dataset.task], dataset.sources[split]
     views = dataset.views.get(split)
-    outputs, targets = [], []
+    kept = []
     with torch.inference_mode():
-        for rows in _chunks(dataset.size(source), device):
+        for rows in _chunks(dataset, source, device):
+            targets = dataset.targets(source, rows)
             if views is None:
                 x = dataset.plain(source, rows)
             else:
                 x = dataset.view(source, rows, views.elements[rows], views.draws[rows])
-            outputs.append(model(x))
-            targets.append(dataset.targets(source, rows))
-        everything, truth = torch.cat(outputs), torch.cat(targets)
-        return {"loss": float(task.loss(everything, truth)), **task.metrics(everything, truth)}
+            kept.append(task.keep(task.predict(model, x, targets, None), targets))
+        return {"loss": task.mean_loss(kept), **task.metrics(kept, dataset.metrics)}
 
 
 def validate(
@@ -46,23 +48,51 @@ def validate(
     if action is None:
         return evaluate(model, dataset, "val", device)
     task, source, views = TASKS[dataset.task], dataset.sources["val"], dataset.views["val"]
-    outputs, targets, first, second = [], [], [], []
+    kept, gap = [], LatentGap()
     with torch.inference_mode():
-        for rows in _chunks(dataset.size(source), device):
+        for rows in _chunks(dataset, source, device):
+            targets = dataset.targets(source, rows)
             a, g = views.elements[rows], views.pair_elements[rows]
-            z1 = model.encode(dataset.view(source, rows, a, views.draws[rows]))
+            x1 = dataset.view(source, rows, a, views.draws[rows])
             x2 = dataset.view(source, rows, table[g, a], views.pair_draws[rows])
-            outputs.append(model.head(z1))
-            targets.append(dataset.targets(source, rows))
-            first.append(action(g, z1))
-            second.append(model.encode(x2))
-        everything, truth = torch.cat(outputs), torch.cat(targets)
-        moved, z2 = torch.cat(first).double(), torch.cat(second).double()
-        mismatch = (moved - z2).square().sum()
-        spread = (z2 - z2.mean(0)).square().sum()
+            z1 = model.encode(x1)
+            kept.append(task.keep(task.predict(model, x1, targets, z1), targets))
+            gap.add(action(g, z1), model.encode(x2))
         return {
-            "loss": float(task.loss(everything, truth)),
-            **task.metrics(everything, truth),
-            "equivariance_loss": float(mismatch / z2.numel()),
-            "equivariance_error": float(mismatch / spread),
+            "loss": task.mean_loss(kept),
+            **task.metrics(kept, dataset.metrics),
+            "equivariance_loss": gap.mean_square,
+            "equivariance_error": gap.relative,
         }
+
+
+class LatentGap:
+    """Σ‖z1 − z2‖² and Σ‖z2 − mean z2‖² over batches, in double precision (Chan's update).
+
+    Latents may be maps that do not all fit into memory at once.
+    """
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._numbers = 0
+        self._mismatch = self._spread = self._mean = torch.zeros((), dtype=torch.float64)
+
+    def add(self, z1: Tensor, z2: Tensor) -> None:
+        """[b, …] latents that should be equal."""
+        first, second = z1.double(), z2.double()
+        mean = second.mean(0)
+        total = self._count + len(second)
+        moved = mean - self._mean.to(mean.device)
+        between = moved.square().sum() * (self._count * len(second) / total)
+        self._mismatch = self._mismatch.to(mean.device) + (first - second).square().sum()
+        self._spread = self._spread.to(mean.device) + (second - mean).square().sum() + between
+        self._mean = mean if not self._count else self._mean + moved * (len(second) / total)
+        self._count, self._numbers = total, self._numbers + second.numel()
+
+    @property
+    def mean_square(self) -> float:
+        return float(self._mismatch / self._numbers)
+
+    @property
+    def relative(self) -> float:
+        return float(self._mismatch / self._spread)

@@ -22,7 +22,7 @@ class Volumes(ImageClassification):
     """Coloured volumes of 3×4×4 voxels, reflected along their last axis."""
 
     outputs = 2
-    image_shape = (3, 3, 4, 4)
+    input_shape = (3, 3, 4, 4)
     train_size = 5
 
     def build(self, raw: RawStore, progress: Progress) -> Arrays:

@@ -1,0 +1,85 @@
+"""Objectives of autoregression (C.3): six frames, each made from the model's own before it.
+
+The pair is x and g·x itself, without an augmentation a; only the first step sees g·x.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from pipeline.objectives.batch import Batch
+from pipeline.objectives.regular import LatentAction
+from pipeline.objectives.task import Loss, Task
+
+
+class Autoregressive:
+    """Σ over the frames of MSE(f(x), y): the baseline on the samples as they are."""
+
+    task: ClassVar[str] = "autoregression"
+    passes: ClassVar[int] = 6
+
+    def __init__(self, hyperparameters: Mapping[str, float]) -> None:
+        """Its only hyperparameter, the learning rate, is the optimiser's."""
+
+    def __call__(self, model: Any, batch: Batch, task: Task) -> Loss:
+        outputs = task.predict(model, batch.x, batch.y, None)
+        return Loss(task.loss(outputs, batch.y), outputs, {})
+
+
+class _Paired:
+    """½ MSE of the first frame on x, ½ on g·x, and the MSE of the further frames on x."""
+
+    task: ClassVar[str] = "autoregression"
+    passes: ClassVar[int] = 7
+
+    def _loss(self, model: Any, batch: Batch, task: Task) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The loss, the roll-out on x, and the latents of x and of g·x."""
+        z, moved_z = model.encode(batch.x), model.encode(batch.gx)
+        outputs = task.predict(model, batch.x, batch.y, z)
+        first = task.loss(outputs[:, :1], batch.y[:, :1])
+        moved = task.loss(model.head(moved_z)[:, None], batch.gy[:, :1])
+        loss = 0.5 * first + 0.5 * moved + task.loss(outputs[:, 1:], batch.y[:, 1:])
+        return loss, outputs, z, moved_z
+
+
+class AutoregressiveAugmented(_Paired):
+    """The augmented baseline: the method with λ = 0."""
+
+    def __init__(self, hyperparameters: Mapping[str, float]) -> None:
+        """Its only hyperparameter, the learning rate, is the optimiser's."""
+
+    def __call__(self, model: Any, batch: Batch, task: Task) -> Loss:
+        loss, outputs, _, _ = self._loss(model, batch, task)
+        return Loss(loss, outputs, {})
+
+
+class AutoregressiveRegularRepresentation(_Paired):
+    """The augmented loss + λ·MSE(ρ_Z(g) E(x), E(g·x)), the mean over the batch and all entries.
+
+    latents: `paper` compares each sample's latents; `released`, as the authors' code does, all of
+    E(g·x) with the first sample's ρ_Z(g) E(x).
+    """
+
+    searched: ClassVar[tuple[str, ...]] = ("lambda",)
+    needs_latent: ClassVar[bool] = True
+
+    def __init__(self, hyperparameters: Mapping[str, float], *, latents: str = "paper") -> None:
+        self.strength = hyperparameters["lambda"]
+        self.first_only = latents == "released"
+        self._action: LatentAction | None = None
+
+    def __call__(self, model: Any, batch: Batch, task: Task) -> Loss:
+        loss, outputs, z, moved_z = self._loss(model, batch, task)
+        if self._action is None:
+            self._action = LatentAction(batch.dataset.group, z.shape[1:], z.device)
+        expected = self._action(batch.g, z)
+        if self.first_only:
+            expected = expected[:1].expand_as(expected)
+        mismatch = torch.nn.functional.mse_loss(expected, moved_z)
+        return Loss(
+            loss + self.strength * mismatch, outputs, {"equivariance_loss": mismatch.detach()}
+        )
