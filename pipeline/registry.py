@@ -111,7 +111,11 @@ MODELS = {
         cpu_seconds=lambda settings, shape: 4e-9 * shape[1] * shape[2] * settings["width"] ** 2,
     ),
     "field_mlp": Model(
-        "pipeline.models.field_mlp:FieldMLP", {"latent": 92}, task=AUTOREGRESSION, axes=2
+        "pipeline.models.field_mlp:FieldMLP",
+        {"latent": 92},
+        task=AUTOREGRESSION,
+        axes=2,
+        cpu_seconds=lambda settings, shape: 1.2e-8 * shape[1] * shape[2] * settings["latent"],
     ),
     "majority": Model("pipeline.models.trivial:MajorityClass", trivial=True),
     "persistence": Model("pipeline.models.trivial:Persistence", trivial=True, task=AUTOREGRESSION),

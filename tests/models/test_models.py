@@ -9,8 +9,11 @@ import torch
 from torch import nn
 
 from pipeline.models.ddmnist_cnn import DDMNISTCNN
+from pipeline.models.field_cnn import FieldCNN
+from pipeline.models.field_mlp import FieldMLP
+from pipeline.models.resnet3d import ResNet3D
 from pipeline.models.small_cnn import SmallCNN
-from pipeline.models.trivial import MajorityClass
+from pipeline.models.trivial import MajorityClass, Persistence
 from pipeline.registry import MODELS, OBJECTIVES, load
 
 
@@ -53,12 +56,12 @@ def _line(layer):
     match layer:
         case nn.Upsample():
             return f"upsample {one(layer.size)} {layer.mode}"
-        case nn.Conv2d():
+        case nn.Conv2d() | nn.Conv3d():
             sizes = map(one, (layer.kernel_size, layer.stride, layer.padding))
             return " ".join(map(str, ("conv", layer.in_channels, layer.out_channels, *sizes)))
-        case nn.BatchNorm2d() | nn.BatchNorm1d():
+        case nn.BatchNorm1d() | nn.BatchNorm2d() | nn.BatchNorm3d():
             return f"norm {layer.num_features}"
-        case nn.AvgPool2d():
+        case nn.AvgPool2d() | nn.AvgPool3d():
             return " ".join(
                 map(str, ("pool", *map(one, (layer.kernel_size, layer.stride, layer.padding))))
             )
@@ -72,6 +75,80 @@ def test_the_double_digit_network_follows_the_listing():
     layers = [layer for layer in model.modules() if not list(layer.children())]
     lines = [_line(layer) for layer in layers]
     assert [line for line in lines if line != "flatten"] == LISTING
+
+
+@pytest.mark.parametrize(
+    ("outputs", "settings", "parameters"),
+    [(2, {}, 141998), (11, {}, 142439), (2, {"width": 7, "latent": 56}, 191942)],
+)
+@pytest.mark.parametrize("side", [28, 14])
+def test_the_network_for_volumes_is_the_published_one(outputs, settings, parameters, side):
+    """The listing of C.2; pooled volumes take the same parameters. Width 7: the 0.19 M printed."""
+    model = ResNet3D((1, side, side, side), outputs, **settings).eval()
+    assert _parameters(model) == parameters
+    with torch.inference_mode():
+        latent = model.encode(torch.zeros(2, 1, side, side, side))
+        assert latent.shape == (2, settings.get("latent", 48))
+        assert model.head(latent).shape == (2, outputs)
+
+
+def test_the_network_for_volumes_has_the_sides_of_the_listing():
+    """Upsampled to 29, then 27, 13 after pooling, 3, 1; of 14 without the pooling also 13."""
+    for side, expected in ((28, [29, 27, 13, 3, 1]), (14, [15, 13, 3, 1])):
+        x, sides = torch.zeros(1, 1, side, side, side), []
+        for layer in ResNet3D((1, side, side, side), 2).encoder[:-1]:
+            x = layer(x)
+            sides.append(x.shape[-1])
+        assert sides == expected
+
+
+@pytest.mark.parametrize("shape", [(1, 20, 20, 20), (1, 28, 28, 14)])
+def test_volumes_of_another_side_are_refused(shape):
+    with pytest.raises(ValueError, match="takes sides of 28 or 14"):
+        ResNet3D(shape, 2)
+
+
+#: The listing of C.2 with c = 6 and 2 classes, block before skip.
+VOLUME_LISTING = [
+    "upsample 29 nearest",
+    "conv 1 6 7 1 2", "norm 6", "elu", "conv 6 12 5 1 2", "norm 12", "elu",
+    "conv 1 12 7 1 2",
+    "pool 5 2 1",
+    "conv 12 24 3 2 1", "norm 24", "elu", "pool 5 2 1", "conv 24 36 3 2 2", "norm 36", "elu",
+    "pool 5 2 0", "conv 12 36 3 1 0",
+    "conv 36 36 3 1 1", "norm 36", "elu", "pool 3 1 0", "conv 36 48 1 1 0",
+    "conv 36 48 3 1 0",
+    "norm 48", "elu", "linear 48 2",
+]  # fmt: skip
+
+
+def test_the_network_for_volumes_follows_the_listing():
+    model = ResNet3D((1, 28, 28, 28), 2)
+    layers = [layer for layer in model.modules() if not list(layer.children())]
+    lines = [_line(layer) for layer in layers]
+    assert [line for line in lines if line != "flatten"] == VOLUME_LISTING
+
+
+def test_the_networks_for_fields_are_the_published_ones():
+    """247 850 and 8 324 992 parameters (C.3, table 6); one frame out, of the input's grid."""
+    shape = (20, 64, 64)
+    cnn, mlp = FieldCNN(shape, 2).eval(), FieldMLP(shape, 2).eval()
+    assert (_parameters(cnn), _parameters(mlp)) == (247850, 8324992)
+    x = torch.randn(2, *shape)
+    with torch.inference_mode():
+        assert cnn.encode(x).shape == (2, 92, 64, 64)
+        assert (cnn.encode(x) >= 0).all()  # after its ReLU
+        assert mlp.encode(x).shape == (2, 92)
+        for model in (cnn, mlp):
+            assert model(x).shape == (2, 2, 64, 64)
+            torch.testing.assert_close(model(x), model.head(model.encode(x)), rtol=0, atol=0)
+
+
+def test_persistence_repeats_the_last_frame():
+    model = Persistence(Labels(torch.zeros(1), 2))
+    x = torch.randn(3, 20, 4, 4)
+    assert torch.equal(model(x), x[:, 18:])
+    assert _parameters(model) == 0
 
 
 def test_the_latent_comes_before_its_normalisation():
@@ -107,8 +184,21 @@ def test_the_small_network_starts_with_fresh_statistics():
         assert (norm.running_mean == 0).all()
 
 
+class Labels:
+    """What a trivial predictor may know of a dataset."""
+
+    def __init__(self, labels, outputs):
+        self.labels, self.outputs = labels, outputs
+
+    def size(self, source):
+        return len(self.labels)
+
+    def targets(self, source, rows):
+        return self.labels[rows]
+
+
 def test_the_majority_class_is_the_lowest_among_the_most_frequent():
-    model = MajorityClass(torch.tensor([3, 1, 1, 3, 2]), 5)
+    model = MajorityClass(Labels(torch.tensor([3, 1, 1, 3, 2]), 5))
     assert model(torch.zeros(4, 1, 2, 2)).argmax(1).tolist() == [1] * 4
     assert model(torch.zeros(4, 1)).shape == (4, 5)
     assert _parameters(model) == 0
@@ -128,6 +218,8 @@ def test_the_registry_tells_of_a_model_what_its_signature_says(name):
     target = load(entry.target)
     assert entry.defaults == _settable(target)
     assert entry.trivial == getattr(target, "trivial", False)
+    assert entry.task == getattr(target, "task", "classification")
+    assert entry.latent_maps == getattr(target, "latent_maps", False)
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
@@ -137,6 +229,7 @@ def test_the_registry_tells_of_an_objective_what_it_says_itself(name):
     assert entry.defaults == _settable(target)
     assert entry.searched == ("lr", *getattr(target, "searched", ()))
     assert entry.passes == getattr(target, "passes", 1)
+    assert entry.task == getattr(target, "task", "classification")
     assert entry.needs_latent == getattr(target, "needs_latent", False)
     assert set(entry.choices) <= set(entry.defaults)
     for key, allowed in entry.choices.items():

@@ -191,7 +191,7 @@ def test_baselines_encode_their_own_view_once(objective, view):
 def test_the_latent_action_gathers_what_the_matrices_multiply(name, dimension):
     group = group_by_name(name)
     z = torch.from_numpy(np.random.default_rng(0).normal(size=(group.order, dimension)))
-    moved = LatentAction(group, dimension, "cpu")(torch.arange(group.order), z)
+    moved = LatentAction(group, [dimension], "cpu")(torch.arange(group.order), z)
     dense = _latent_matrices(group, dimension) @ z.numpy()[:, :, None]
     np.testing.assert_array_equal(moved.numpy(), dense[:, :, 0])
 
@@ -258,7 +258,7 @@ def test_an_exactly_equivariant_encoder_has_no_equivariance_loss(elements, equiv
     none = torch.zeros_like(everything)
     batch = Batch(dataset, everything, a, g, none, none, table)
     training = RegularRepresentation({"lambda": 1.0})(model, batch, TASK)
-    action = LatentAction(group, group.order, "cpu")
+    action = LatentAction(group, [group.order], "cpu")
     scores = validate(model, dataset, action, table, "cpu")
     errors = [
         float(training.terms["equivariance_loss"]),

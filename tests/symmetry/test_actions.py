@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from pipeline.symmetry import (
     FiniteGroup,
@@ -14,6 +15,7 @@ from pipeline.symmetry import (
     grid_action,
     group_by_name,
     is_exact_on_grids,
+    vector_action,
 )
 
 EXACT = ["C1", "C2", "C4", "D1", "D2", "D4"]
@@ -64,6 +66,55 @@ def test_a_group_of_three_dimensional_matrices_acts_on_volumes():
         np.testing.assert_array_equal(x.ravel()[indices[k]].reshape(x.shape), turned)
 
 
+@pytest.mark.parametrize("side", [3, 4])
+def test_the_rotations_of_the_cube_permute_voxels_and_compose(side):
+    """(AB)·x = A·(B·x) for all 576 pairs; each element moves voxels as SciPy rotates them."""
+    group = group_by_name("octahedral")
+    indices = grid_action(group, (side,) * 3)
+    assert (np.sort(indices, axis=1) == np.arange(side**3)).all()
+    x = np.random.default_rng(0).normal(size=side**3)
+    moved = x[indices]  # [B, voxels]
+    for a in range(24):
+        np.testing.assert_array_equal(moved[:, indices[a]], moved[group.table[a]])
+    centre = np.full(3, (side - 1) / 2)
+    for element, matrix in enumerate(group.matrices):
+        back = matrix.T
+        expected = ndimage.affine_transform(
+            x.reshape((side,) * 3), back, centre - back @ centre, order=0, mode="nearest"
+        )
+        np.testing.assert_array_equal(moved[element].reshape((side,) * 3), expected)
+
+
+def test_vectors_turn_with_their_grid():
+    """With rows going up with y, rot90 takes (u_x, u_y) to (u_y, −u_x): experiments, SMOKE."""
+    vectors = vector_action(cyclic(4))
+    np.testing.assert_array_equal(vectors[1] @ [2, 3], [3, -2])
+    np.testing.assert_array_equal(vectors[2] @ [2, 3], [-2, -3])
+    np.testing.assert_array_equal(vectors[3] @ [2, 3], [-3, 2])
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_vectors_point_where_their_grid_moves_them(name):
+    """An arrow from a cell to another points, once moved, from the moved cell to the other."""
+    group, side = group_by_name(name), 4
+    indices, vectors = grid_action(group, (side, side)), vector_action(group)
+    places = np.stack(np.unravel_index(np.arange(side**2), (side, side)))[::-1]  # (x, y) = (c, r)
+    for element in range(group.order):
+        arrived = np.argsort(indices[element])  # cell → where it is moved to
+        arrows = places[:, :, None] - places[:, None, :]
+        after = places[:, arrived]
+        expected = after[:, :, None] - after[:, None, :]
+        np.testing.assert_allclose(
+            np.einsum("ij,jpq->ipq", vectors[element], arrows), expected, atol=1e-12
+        )
+
+
+def test_a_group_without_a_plane_turns_no_vectors():
+    for name in ("octahedral", "C4xC4"):
+        with pytest.raises(ValueError, match="does not act on the plane"):
+            vector_action(group_by_name(name))
+
+
 @pytest.mark.parametrize(
     ("name", "shape", "reason"),
     [
@@ -72,6 +123,8 @@ def test_a_group_of_three_dimensional_matrices_acts_on_volumes():
         ("D3", (4, 4), "does not act exactly"),
         ("C4", (3, 4), "does not act exactly"),
         ("C4", (4, 4, 4), "no action"),
+        ("octahedral", (4, 4), "no action"),
+        ("octahedral", (4, 4, 3), "does not act exactly"),
         ("C4xC4", (4, 4), "no action"),
     ],
 )
@@ -80,6 +133,6 @@ def test_a_grid_that_is_not_mapped_to_itself_is_refused(name, shape, reason):
         grid_action(group_by_name(name), shape)
 
 
-@pytest.mark.parametrize("name", [*EXACT, "C3", "C5", "C8", "D3", "D5", "C4xC4"])
+@pytest.mark.parametrize("name", [*EXACT, "octahedral", "C3", "C5", "C8", "D3", "D5", "C4xC4"])
 def test_which_groups_are_exact_on_grids(name):
-    assert is_exact_on_grids(group_by_name(name)) == (name in EXACT)
+    assert is_exact_on_grids(group_by_name(name)) == (name in [*EXACT, "octahedral"])

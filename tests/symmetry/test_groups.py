@@ -11,7 +11,8 @@ from pipeline.symmetry import FiniteGroup, cyclic, dihedral, direct_product, gro
 
 FACTORS = [f"C{n}" for n in range(1, 9)] + [f"D{n}" for n in range(1, 7)]
 factors = st.sampled_from(FACTORS).map(group_by_name)
-groups = factors | st.builds(direct_product, factors, factors)
+octahedral = st.just(group_by_name("octahedral"))
+groups = factors | octahedral | st.builds(direct_product, factors, factors)
 
 #: A Latin square with an identity where every element is its own inverse: a loop, no group.
 LOOP = [[0, 1, 2, 3, 4], [1, 0, 3, 4, 2], [2, 4, 0, 1, 3], [3, 2, 4, 0, 1], [4, 3, 1, 2, 0]]
@@ -46,10 +47,10 @@ def test_generators_reach_every_element(group):
     assert reached == set(range(group.order))
 
 
-@given(factors)
+@given(factors | octahedral)
 def test_matrices_are_a_faithful_orthogonal_action(group):
     matrices = group.matrices
-    identity = np.broadcast_to(np.eye(2), matrices.shape)
+    identity = np.broadcast_to(np.eye(matrices.shape[1]), matrices.shape)
     np.testing.assert_allclose(matrices @ matrices.swapaxes(1, 2), identity, atol=1e-12)
     products = matrices[:, None] @ matrices
     np.testing.assert_allclose(products, matrices[group.table], atol=1e-12)
@@ -78,6 +79,24 @@ def test_dihedral_elements_flip_first_then_rotate(n, data):
     flip, k = data.draw(st.integers(0, 1)), data.draw(st.integers(0, n - 1))
     expected = cyclic(n).matrices[k] @ np.diag([(-1.0) ** flip, 1.0])
     np.testing.assert_allclose(group.matrices[flip * n + k], expected, atol=1e-12)
+
+
+def test_the_octahedral_group_is_the_rotations_of_the_cube():
+    """The identity, 9 rotations about faces, 6 about edges, 8 about diagonals; ≅ S₄."""
+    group = group_by_name("octahedral")
+    matrices = group.matrices
+    assert group.order == 24
+    np.testing.assert_allclose(np.linalg.det(matrices), 1)
+    cosines = (np.trace(matrices, axis1=1, axis2=2) - 1) / 2
+    angles, counts = np.unique(np.degrees(np.arccos(cosines)).round(6), return_counts=True)
+    assert dict(zip(angles, counts, strict=True)) == {0: 1, 90: 6, 120: 8, 180: 9}
+    half_turns = np.diagonal(matrices[np.isclose(cosines, -1)], axis1=1, axis2=2)
+    assert np.isclose(half_turns, 0).any(1).sum() == 6  # about edges: no axis is kept up to sign
+    # S₄: it permutes the four diagonals, each permutation once.
+    diagonals = np.array([[1, 1, 1], [1, 1, -1], [1, -1, 1], [-1, 1, 1]])
+    moved = np.einsum("gij,dj->gdi", matrices, diagonals)
+    permuted = np.abs(np.einsum("gdi,ei->gde", moved, diagonals)).argmax(2)
+    assert len({tuple(row) for row in permuted.tolist()}) == 24
 
 
 @given(factors, factors, st.data())

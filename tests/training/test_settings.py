@@ -1,0 +1,134 @@
+"""Training settings: stopping by trend, learning rates that decay, weight decay, last weights."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pipeline.datasets.smoke import Smoke, SmokeParameters
+from pipeline.record import Record
+from pipeline.symmetry import cyclic
+from pipeline.training.checkpoint import load_tensors
+from pipeline.training.run import TrialRun
+
+STARTS = {"train": [0, 4], "val": [4, 7], "future": [7, 9], "domain": [0, 2]}
+
+
+@pytest.fixture
+def start(tiny, trial_files):
+    return lambda trial, name="trial": TrialRun(trial, tiny, "d" * 64, trial_files(name), "cpu")
+
+
+def _with(trial_settings, **changes):
+    """Training settings where a trend replaces the patience."""
+    return {name: it for name, it in trial_settings.items() if name != "patience"} | changes
+
+
+def _stopped_after(run, scores):
+    """How many epochs of these validation losses a run takes."""
+    run.history = []
+    for count, score in enumerate(scores, 1):
+        run.history.append({"val_loss": score})
+        if run.done:
+            return count
+    return None
+
+
+@pytest.mark.parametrize(
+    ("scores", "after"),
+    [
+        pytest.param([5, 4, 3, 2, 1, 1, 1, 1, 1], 8, id="flat"),
+        pytest.param([1, 2, 3, 4, 5, 6, 7, 8, 9], 6, id="worse, but never before epoch 6"),
+        pytest.param([9, 8, 7, 6, 5, 4, 3, 2, 1], None, id="better all along"),
+        pytest.param([9, 8, 7, 6, 4, 6.5, 3, 2, 3], None, id="better on the whole"),
+    ],
+)
+def test_a_trend_stops_when_a_window_is_no_better_than_the_one_before(
+    start, make_trial, scores, after
+):
+    trial = make_trial(epochs=100, select="val_loss")
+    training = _with(trial.training, trend={"after": 5, "window": 2})
+    run = start(make_trial(**{"training": training}))
+    assert _stopped_after(run, [float(score) for score in scores]) == after
+
+
+def _first_steps(start, make_trial, name, **settings):
+    """The learning rates of three epochs, and the weights after them."""
+    trial = make_trial(lr=0.01)
+    run = start(make_trial(lr=0.01, training={**trial.training, **settings}), name)
+    rates = []
+    for _ in range(3):
+        run.run_epoch()
+        rates.append(run.optimizer.param_groups[0]["lr"])
+    return rates, torch.cat([value.flatten() for value in run.model.parameters()]).detach()
+
+
+def test_the_learning_rate_decays_from_epoch_to_epoch(start, make_trial):
+    rates, weights = _first_steps(start, make_trial, "decaying", lr_decay=0.5)
+    assert rates == pytest.approx([0.01, 0.005, 0.0025])
+    constant, others = _first_steps(start, make_trial, "constant")
+    assert constant == [0.01] * 3
+    assert not torch.equal(weights, others)
+
+
+def test_the_learning_rate_goes_on_decaying_after_an_interruption(start, make_trial):
+    trial = make_trial(lr=0.01)
+    trial = make_trial(lr=0.01, training={**trial.training, "lr_decay": 0.5})
+    start(trial).run_epoch()
+    run = start(trial)
+    run.run_epoch()
+    assert run.optimizer.param_groups[0]["lr"] == pytest.approx(0.005)
+
+
+def test_weight_decay_is_adams(start, make_trial):
+    """An L2 penalty on the weights: they end smaller."""
+    _, plain = _first_steps(start, make_trial, "plain")
+    _, decayed = _first_steps(start, make_trial, "decayed", weight_decay=1.0)
+    assert decayed.norm() < 0.9 * plain.norm()
+
+
+def test_the_last_weights_are_tested_where_asked_for(start, make_trial, trial_files):
+    """The best epoch is still the one selected by; only the weights differ."""
+    # Without patience the last epoch of a training is never its best.
+    settings = make_trial(epochs=100, patience=1, select="val_loss").training
+    records: dict[str, Record] = {}
+    for name, changes in (("best", {}), ("last", {"tested": "last"})):
+        trial = make_trial(lr=0.03, role="final", training=settings | changes)
+        run = start(trial, name)
+        while not run.done:
+            run.run_epoch()
+        last = run._weights()
+        records[name] = run.finish()
+        weights, _ = load_tensors(trial_files(name).weights)
+        same = all(torch.equal(value, last[key]) for key, value in weights.items())
+        assert same == (name == "last")
+    assert records["best"].history == records["last"].history
+    assert records["best"].best_epoch == records["last"].best_epoch
+    assert records["best"].key != records["last"].key
+
+
+def test_a_field_is_trained_and_tested_from_its_windows(make_trial, trial_files, quiet):
+    """Validation over 6 frames, tests over 20; the equivariance of maps is measured."""
+    parameters = SmokeParameters(
+        grid=8, steps=42, simulations=3, train=[1, 2], domain=[3], starts=STARTS
+    )
+    builder = Smoke(parameters, cyclic(4))
+    base = builder.build(None, quiet)
+    dataset = builder.resident({**base, **builder.augment(base, quiet)}, "cpu")
+    training = {"epochs": 2, "batch_size": 4, "select": "val_rmse_6"}
+    trial = make_trial(
+        model={"name": "field_cnn", "width": 4},
+        objective={"name": "autoregressive_regular_representation", "latents": "paper"},
+        training=training | {"patience": 2},
+        role="final",
+    )
+    run = TrialRun(trial, dataset, "d" * 64, trial_files(), "cpu")
+    while not run.done:
+        run.run_epoch()
+    record = run.finish()
+    assert record.test is not None
+    assert record.test.keys() == {"future", "domain"}
+    frames = {f"rmse_frame_{n:02}" for n in range(1, 21)}
+    assert record.test["future"].keys() == {"loss", "rmse_6", "rmse_20"} | frames
+    assert {"val_rmse_6", "val_equivariance_error"} <= record.validation.keys()
+    assert "val_rmse_20" not in record.validation
