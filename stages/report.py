@@ -38,6 +38,7 @@ def report(plan: Plan, table: Table, workspace: Workspace, folder: Path) -> list
         curves=figures.curves(),
         equivariance=figures.score_by_error(),
         parameters=figures.score_by_parameters(),
+        rollouts=figures.rollouts(),
         samples=figures.orbits(),
         facts=tuple(_facts(plan, table)),
         environments=_environments(records),
@@ -158,7 +159,10 @@ def _facts(plan: Plan, table: Table) -> Iterator[tuple[str, str]]:
     experiment, space = plan.experiment, plan.experiment.space
     profile = f", profile {experiment.profile}" if experiment.profile else ", no profile"
     yield "Search space", f"{experiment.name}{profile}"
-    yield "Training", ", ".join(f"{name} {it}" for name, it in space.training.model_dump().items())
+    settings = {name: it for name, it in space.training.settings().items() if name != "trend"}
+    if trend := space.training.trend:
+        settings["trend"] = f"over {trend.window} epochs, after epoch {trend.after}"
+    yield "Training", ", ".join(f"{name} {it}" for name, it in settings.items())
     for role, seeds in (("grid", space.seeds.grid), ("finals", space.seeds.final)):
         yield f"Seeds of the {role}", ", ".join(map(str, seeds))
     yield (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from statistics import fmean
+from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 
@@ -14,7 +15,7 @@ from pipeline.files import InputError
 from pipeline.orchestration.plan import Group, Plan
 from pipeline.orchestration.workspace import Workspace
 from pipeline.record import Record, Result
-from pipeline.registry import higher_is_better
+from pipeline.registry import AUTOREGRESSION, higher_is_better
 from pipeline.reporting import captions, charts
 from pipeline.reporting.charts import GridPoint, State
 from pipeline.reporting.report import Chart, Section
@@ -22,7 +23,12 @@ from pipeline.reporting.table import Table
 from pipeline.trial import Trial
 from stages.data_build import identity
 
+if TYPE_CHECKING:
+    from pipeline.datasets.resident import Dataset
+
 ERROR = "val_equivariance_error"
+#: Of an autoregression's test scores: each frame's own.
+FRAME = "rmse_frame_"
 
 
 class Figures:
@@ -38,6 +44,7 @@ class Figures:
         self.select = plan.experiment.space.training.select
         self.trained = [row for row in table.rows if row not in table.trivial_rows]
         self.pdfs: dict[str, bytes] = {}
+        self._datasets: dict[str, Dataset | str] = {}
 
     def heat_map(self, group: Group) -> Chart | None:
         """None where there is nothing to compare: no grid, or one of a single point."""
@@ -65,6 +72,75 @@ class Figures:
     def orbits(self) -> Section:
         """A dataset each: a few training inputs under a few group elements."""
         return _section(self.plan.experiment.datasets, self._orbits)
+
+    def rollouts(self) -> Section:
+        """Of autoregressions: errors by frame and a window continued, a test split each."""
+        splits: dict[str, tuple[str, str]] = {}
+        for name, column in self.plan.experiment.space.columns.items():
+            builder = self.plan.experiment.datasets[column.dataset].builder
+            if builder.task == AUTOREGRESSION and (column.dataset, column.split) not in (
+                splits.values()
+            ):
+                splits[name] = (column.dataset, column.split)
+        errors = _section(splits, lambda name: self._frame_errors(name, *splits[name]))
+        windows = _section(splits, lambda name: self._continued(name, *splits[name]))
+        return Section(errors.charts + windows.charts, errors.missing + windows.missing)
+
+    def _frame_errors(self, name: str, dataset: str, split: str) -> Chart | str:
+        histories: dict[str, list[list[float]]] = {}
+        for row in self.table.rows:
+            for trial in self.plan.finals.get((row, dataset), ()):
+                result = self.plan.results.get(trial.key)
+                scores = (result.test or {}).get(split, {}) if result else {}
+                frames = sorted(it for it in scores if it.startswith(FRAME))
+                if frames:
+                    histories.setdefault(row, []).append([scores[frame] for frame in frames])
+        if not histories:
+            return "no finished final was tested frame by frame"
+        figure = charts.curves(self.table.rows, histories, "test RMSE", "frame")
+        caption = "Each frame's own error over the roll-out: mean over the seeds, and the extremes."
+        description = captions.curves(histories, "test RMSE", "frame")
+        heading = f"{name}: error by frame"
+        return self._chart(figure, heading, caption, description, "frames", name)
+
+    def _continued(self, name: str, dataset: str, split: str) -> Chart | str:
+        """The middle window of a split as it went on, and as each row's first seed predicts."""
+        # torch takes a second to import, and is needed for pictures alone.
+        import torch
+
+        from pipeline.training.continuation import continuation
+
+        opened = self._opened(dataset)
+        if isinstance(opened, str):
+            return opened
+        shown: dict[str, Any] = {}
+        for row in self.table.rows:
+            trials = self.plan.finals.get((row, dataset), ())
+            trial = next((it for it in trials if self.plan.is_finished(it)), None)
+            if trial is None:
+                continue
+            files, middle = self.workspace.trial_files(trial.key), opened.size(split) // 2
+            try:
+                truth, found = continuation(trial, files.weights, opened, split, middle)
+            except (OSError, ValueError):
+                continue  # a record from elsewhere, without its weights
+            shown |= {"truth": truth, row: found}
+        if not shown:
+            return "no weights of a final are in this workspace"
+        last = len(shown["truth"])
+        frames = sorted({1, *(round(n * last / 5) for n in range(1, 6))} - {0})
+        at = torch.tensor(frames) - 1
+        pictures = [opened.pictures(fields[at], like=shown["truth"]) for fields in shown.values()]
+        if any(picture is None for picture in pictures):
+            return "its fields have no picture"
+        images = torch.stack([picture for picture in pictures if picture is not None]).numpy()
+        figure = charts.pictures(images, list(shown), list(map(str, frames)))
+        caption = (
+            f"Frames of the middle window of {split}, as it went on and as each method's first "
+            "seed continues it; white is the truth's fastest."
+        )
+        description = captions.rollout(list(shown), frames)
+        return self._chart(figure, f"{name}: a window", caption, description, "rollout", name)
 
     def _curves(self, dataset: str) -> Chart | str:
         histories: dict[str, list[list[float]]] = {}
@@ -126,6 +202,30 @@ class Figures:
         # torch takes a second to import, and is needed here alone.
         from pipeline.datasets.pictures import orbits
 
+        opened = self._opened(dataset)
+        if isinstance(opened, str):
+            return opened
+        shown = orbits(opened)
+        if shown is None:
+            return "its inputs have no picture"
+        order = opened.group.order
+        count = len(shown.elements)
+        of = f"all {order}" if count == order else f"{count} of the {order}"
+        caption = (
+            f"Training inputs under {of} elements of {opened.group.name}, written in its "
+            "generators a, b, …; e leaves an input where it is."
+        )
+        figure = charts.pictures(shown.images, shown.labels, shown.elements)
+        description = captions.orbits(shown.labels, shown.elements)
+        return self._chart(figure, dataset, caption, description, "orbits", dataset)
+
+    def _opened(self, dataset: str) -> Dataset | str:
+        """The data of the runs, or why they cannot be shown."""
+        if dataset not in self._datasets:
+            self._datasets[dataset] = self._open(dataset)
+        return self._datasets[dataset]
+
+    def _open(self, dataset: str) -> Dataset | str:
         trial = next((it for it in self.plan.all_trials() if it.dataset == dataset), None)
         if trial is None:
             return self.plan.gaps.get(dataset, "no trial is planned")
@@ -144,19 +244,7 @@ class Figures:
             )
         except (DamagedFileError, InputError) as error:
             return f"the data are not shown: {error}"
-        shown = orbits(builder.resident({**base, **arrays}, "cpu"))
-        if shown is None:
-            return "its inputs have no picture"
-        order = builder.group.order
-        count = len(shown.elements)
-        of = f"all {order}" if count == order else f"{count} of the {order}"
-        caption = (
-            f"Training inputs under {of} elements of {builder.group.name}, written in its "
-            "generators a, b, …; e leaves an input where it is."
-        )
-        figure = charts.orbits(shown.images, shown.labels, shown.elements)
-        description = captions.orbits(shown.labels, shown.elements)
-        return self._chart(figure, dataset, caption, description, "orbits", dataset)
+        return builder.resident({**base, **arrays}, "cpu")
 
     def _results(self, dataset: str) -> Iterator[Result]:
         for trial in self.plan.all_trials():

@@ -61,7 +61,7 @@ class ResidentDDMNIST(Dataset):
         position = position * self._artefacts + _unravel(draws, self._artefacts)
         return self._canvas(self._orbits[source][position])
 
-    def pictures(self, inputs: Tensor) -> Tensor:
+    def pictures(self, inputs: Tensor, like: Tensor | None = None) -> Tensor:
         return (inputs[:, 0] * self._std + self._mean).clamp(0, 1)
 
     def label(self, target: Tensor) -> str:

@@ -49,7 +49,7 @@ class ResidentImages(Dataset):
         moved = self._action[elements][:, None].expand_as(pixels)
         return self._normalised(pixels.gather(2, moved))
 
-    def pictures(self, inputs: Tensor) -> Tensor:
+    def pictures(self, inputs: Tensor, like: Tensor | None = None) -> Tensor:
         """Of a volume the middle slice along its first axis."""
         pixels = (inputs * self._std + self._mean).clamp(0, 1)
         if pixels.ndim > 4:

@@ -116,5 +116,5 @@ class RawStore:
         except (OSError, ValueError) as error:
             raise MissingRawDataError(
                 f"{file.name} is missing: put it at {path} (its source {file.url} "
-                f"could not be reached: {type(error).__name__})"
+                f"could not be fetched: {type(error).__name__})"
             ) from error

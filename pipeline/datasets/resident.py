@@ -70,10 +70,11 @@ class Dataset(ABC):
         """[n, n]: the element that moves an input as h first, then g do; gh of a left action."""
         return self.group.table
 
-    def pictures(self, inputs: Tensor) -> Tensor | None:
+    def pictures(self, inputs: Tensor, like: Tensor | None = None) -> Tensor | None:
         """Inputs [b, *input_shape] → greys [b, rows, columns] or colours [..., 3], from 0 to 1.
 
-        For a report's reader: a volume gives a slice, a field its speed. None shows nothing.
+        For a report's reader: a volume gives a slice, a field the speed of its last frame. None
+        shows nothing. like: inputs whose brightest is white, where brightness has no bound.
         """
         return None
 

@@ -47,10 +47,10 @@ class ResidentSmoke(Dataset):
         frames = self._frames(source, rows, SKIPPED, INPUT_FRAMES)
         return self._moved(frames, elements).flatten(1, 2)
 
-    def pictures(self, inputs: Tensor) -> Tensor:
-        """The speed in the last frame, y upwards; white is the fastest of all that is shown."""
-        speed = inputs[:, -COMPONENTS:].square().sum(1).sqrt().flip(1)
-        return speed / speed.max().clamp(min=1e-12)
+    def pictures(self, inputs: Tensor, like: Tensor | None = None) -> Tensor:
+        """The speed in the last frame, y upwards; white is the fastest."""
+        fastest = _speed(inputs if like is None else like).max().clamp(min=1e-12)
+        return (_speed(inputs) / fastest).nan_to_num(1).clamp(max=1).flip(1)
 
     def _frames(self, source: str, rows: Tensor, first: int, count: int) -> Tensor:
         """[b, count, 2, rows, columns] from frame `first` of each window on."""
@@ -64,3 +64,8 @@ class ResidentSmoke(Dataset):
         moved = points.gather(3, self._action[elements][:, None, None].expand_as(points))
         turned = torch.einsum("bij,bfjp->bfip", self._vectors[elements], moved)
         return turned.reshape(frames.shape)
+
+
+def _speed(fields: Tensor) -> Tensor:
+    """[b, …, rows, columns] with components last among channels → [b, rows, columns]."""
+    return fields[:, -COMPONENTS:].square().sum(1).sqrt()

@@ -24,15 +24,17 @@ def heat_map(points: Sequence[GridPoint], score: str) -> str:
     return "; ".join(parts) + "."
 
 
-def curves(histories: Mapping[str, Sequence[Sequence[float]]], score: str) -> str:
-    parts = [f"{spoken(score)} by epoch".capitalize()]
+def curves(
+    histories: Mapping[str, Sequence[Sequence[float]]], score: str, along: str = "epoch"
+) -> str:
+    parts = [f"{spoken(score)} by {along}".capitalize()]
     for row, seeds in histories.items():
         first, last = fmean(seed[0] for seed in seeds), fmean(seed[-1] for seed in seeds)
         lengths = sorted(map(len, seeds))
-        epochs = f"{lengths[0]}" if lengths[0] == lengths[-1] else f"{lengths[0]} to {lengths[-1]}"
+        count = f"{lengths[0]}" if lengths[0] == lengths[-1] else f"{lengths[0]} to {lengths[-1]}"
         parts.append(
-            f"{row}: {_seeds(len(seeds))}, mean from {first:.3f} in epoch 1 to {last:.3f} at the "
-            f"end, after {epochs} epochs"
+            f"{row}: {_seeds(len(seeds))}, mean from {first:.3f} in {along} 1 to {last:.3f} at the "
+            f"end, after {count} {along}s"
         )
     return "; ".join(parts) + "."
 
@@ -60,6 +62,13 @@ def orbits(labels: Sequence[str], elements: Sequence[str]) -> str:
     return (
         f"{len(labels)} training inputs{f' ({shown})' if shown else ''}, each under the group "
         f"elements {', '.join(elements)}."
+    )
+
+
+def rollout(shown: Sequence[str], frames: Sequence[int]) -> str:
+    return (
+        f"A roll-out of {frames[-1]} frames, of which {', '.join(map(str, frames))} are shown: "
+        f"{', '.join(shown)}."
     )
 
 

@@ -178,12 +178,15 @@ def spoken(score: str) -> str:
 
 
 def curves(
-    rows: Sequence[str], histories: Mapping[str, Sequence[Sequence[float]]], score: str
+    rows: Sequence[str],
+    histories: Mapping[str, Sequence[Sequence[float]]],
+    score: str,
+    along: str = "epoch",
 ) -> Figure:
     """`score` by epoch: a line a row (mean over its seeds), a band from its lowest to its highest.
 
     rows: of the whole table, they fix the looks. histories: by row, one list of scores a seed;
-    after a seed's early stop the mean is that of the others.
+    after a seed's early stop the mean is that of the others. along: what is counted from 1.
     """
     with _style():
         figure = _figure(WIDTH, HEIGHT)
@@ -201,7 +204,7 @@ def curves(
             axes.fill_between(
                 epochs, lowest, highest, color=COLOURS[n % len(COLOURS)], alpha=0.2, linewidth=0
             )
-        axes.set_xlabel("epoch")
+        axes.set_xlabel(along)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_ylabel(spoken(score))
         axes.grid()
@@ -279,10 +282,10 @@ def score_by_parameters(
     return figure
 
 
-def orbits(images: NDArray[Any], labels: Sequence[str], elements: Sequence[str]) -> Figure:
-    """A line a sample, a column a group element.
+def pictures(images: NDArray[Any], labels: Sequence[str], elements: Sequence[str]) -> Figure:
+    """A line a label, a column an element: inputs and their orbits, roll-outs frame by frame.
 
-    images: [samples, elements, rows, columns] greys or [..., 3] colours, in [0, 1].
+    images: [labels, elements, rows, columns] greys or [..., 3] colours, in [0, 1].
     """
     samples, shown, height, width = images.shape[:4]
     side, apart = 0.56, 1.08

@@ -92,6 +92,7 @@ class Content:
     curves: Section
     equivariance: Section
     parameters: Section
+    rollouts: Section
     samples: Section
     facts: tuple[tuple[str, str], ...]
     environments: tuple[tuple[Mapping[str, str], int], ...]

@@ -59,7 +59,7 @@ def all_figures() -> dict[str, Figure]:
         "curves": charts.curves(rows, histories, "val_accuracy"),
         "error": charts.score_by_error(rows, errors, "test accuracy"),
         "parameters": charts.score_by_parameters(rows, parameters, "test accuracy"),
-        "orbits": charts.orbits(images, ["one", ODD], ["e", "a", "b²"]),
+        "orbits": charts.pictures(images, ["one", ODD], ["e", "a", "b²"]),
     }
 
 
