@@ -54,7 +54,7 @@ def bare_epochs(trial: Trial, dataset: Dataset) -> Callable[[], None]:
     """A function that trains one epoch of the paper's method and passes over validation."""
     model = build_model(trial, dataset, "cpu")
     optimizer = torch.optim.Adam(model.parameters(), lr=trial.hyperparameters["lr"])
-    table = torch.from_numpy(dataset.group.table.copy())
+    table = torch.from_numpy(dataset.composition.copy())
     action = LatentAction(dataset.group, [int(trial.model["latent"])], "cpu")
     loss_of = torch.nn.functional.cross_entropy
     size, order = dataset.size("train"), dataset.group.order

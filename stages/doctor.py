@@ -85,7 +85,8 @@ def _raw(name: str | None) -> Iterator[Finding]:
             except InputError as error:
                 yield "problem", f"{dataset}: {error}", "remove the file, so that it is fetched"
                 continue
-            yield "ok", f"{dataset}: raw data is here", ""
+            needs = "raw data is here" if resolved.builder.raw_files else "needs no raw data"
+            yield "ok", f"{dataset}: {needs}", ""
         for file in absent:
             remedy = f"fetched from {file.url} by a run; without a network put it there by hand"
             yield "warning", f"{store.folder / file.name} is not here yet", remedy

@@ -25,7 +25,9 @@ from stages.data_build import data_build
 #: How far a score may move on another stack (torch, processor, device) and count as the same.
 TOLERANCE = 0.01
 #: Of an environment: nothing that a sum of floats depends on.
-HARMLESS = ("host", "cores", "git_commit", "ray", "mlflow", "h5py", "scikit-learn", "equigrid")
+HARMLESS = (
+    "host", "cores", "git_commit", "ray", "mlflow", "h5py", "scikit-learn", "phiflow", "equigrid",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import spaces
 
+from pipeline.config import load_experiment
+
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")])
 
@@ -26,7 +28,7 @@ def test_the_example_of_extending_goes_through_all_five_stages(tmp_path):
     folder.mkdir()
     elsewhere.mkdir()
     (folder / "shapes.py").write_text(re.findall(r"```python\n(.*?)```", text, re.S)[0])
-    (folder / "shapes.yaml").write_text(re.findall(r"```yaml\n(.*?)```", text, re.S)[0])
+    (folder / "shapes.yaml").write_text(re.findall(r"```yaml\n(.*?)```", text, re.S)[1])
     command = [spaces.EXECUTABLE, "run", str(folder / "shapes.yaml")]
     ended = subprocess.run(
         [*command, "--in-process"],
@@ -43,3 +45,22 @@ def test_the_example_of_extending_goes_through_all_five_stages(tmp_path):
         }
     assert means["Ours", "rotated"] > 0.7 > means["Chance", "rotated"]
     assert means["Ours", "upright"] > 0.7
+
+
+def test_another_set_of_medmnist_is_a_change_to_a_search_space_only(tmp_path):
+    """The example is planned as it stands, and read as medmnist describes the set."""
+    text = (ROOT / "docs" / "extending.md").read_text()
+    path = tmp_path / "vessel.yaml"
+    path.write_text(re.findall(r"```yaml\n(.*?)```", text, re.S)[0])
+    experiment = load_experiment(str(path))
+    builder = experiment.datasets["vessel"].builder
+    assert (builder.outputs, builder.train_size) == (2, 1335)
+    planned = spaces.equigrid("plan", path, folder=tmp_path)
+    assert "6 cells, 2 grid and 7 final trials" in planned.stdout
+    # In table 5 it is one more line, and one more column.
+    table5 = (ROOT / "search_spaces" / "medmnist3d.yaml").read_text()
+    (line,) = re.findall(r"^  vessel: .builder.*$", path.read_text(), re.M)
+    (column,) = re.findall(r"^  vessel: .dataset.*$", path.read_text(), re.M)
+    table5 = table5.replace("datasets:\n", f"datasets:\n{line}\n", 1)
+    path.write_text(table5.replace("columns:\n", f"columns:\n{column}\n", 1))
+    assert "vessel" in load_experiment(str(path)).space.columns

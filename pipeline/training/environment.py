@@ -13,7 +13,7 @@ import torch
 
 import pipeline
 
-PACKAGES = ("torch", "numpy", "h5py", "scikit-learn", "ray", "mlflow")
+PACKAGES = ("torch", "numpy", "h5py", "scikit-learn", "phiflow", "ray", "mlflow")
 
 
 def _processor() -> str:
