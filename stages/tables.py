@@ -157,9 +157,13 @@ def _title(plan: Plan) -> str:
 
 def _notes(plan: Plan) -> list[str]:
     experiment, space = plan.experiment, plan.experiment.space
-    metrics = ", ".join(dict.fromkeys(column.metric for column in space.columns.values()))
+    metrics = ", ".join(
+        metric if higher_is_better(metric) else f"{metric} (lower is better)"
+        for metric in dict.fromkeys(column.metric for column in space.columns.values())
+    )
     notes = [
-        f"Test {metrics}: mean (population standard deviation), n seeds; the best-validation "
+        f"Test {metrics}: mean (population standard deviation), n seeds; the "
+        f"{'last' if space.training.tested == 'last' else 'best-validation'} "
         f"weights of at most {space.training.epochs} epochs of batches of "
         f"{space.training.batch_size} are tested."
     ]

@@ -196,19 +196,18 @@ def test_the_latent_action_gathers_what_the_matrices_multiply(name, dimension):
     np.testing.assert_array_equal(moved.numpy(), dense[:, :, 0])
 
 
-class TurnedImages(TableOfViews):
-    """Random images under the exact action of D4."""
+class TurnedGrids(TableOfViews):
+    """Random images or volumes under the exact action of their group."""
 
-    side = 6
     draws = 1
-    input_shape = (side**2,)
     sources = {"val": "val"}  # noqa: RUF012
 
-    def __init__(self, group):
+    def __init__(self, group, shape):
         super().__init__(group)
         random = np.random.default_rng(6)
-        self.images = torch.from_numpy(random.normal(size=(SAMPLES, self.side**2)))
-        self.action = torch.from_numpy(grid_action(group, (self.side, self.side)))
+        self.input_shape = (int(np.prod(shape)),)
+        self.images = torch.from_numpy(random.normal(size=(SAMPLES, *self.input_shape)))
+        self.action = torch.from_numpy(grid_action(group, shape))
         elements, pairs = (
             torch.from_numpy(random.integers(group.order, size=SAMPLES)) for _ in range(2)
         )
@@ -234,6 +233,7 @@ class OrbitEncoder(nn.Module):
         return z[:, :CLASSES]
 
 
+@pytest.mark.parametrize(("name", "shape"), [("D4", (6, 6)), ("octahedral", (3, 3, 3))])
 @pytest.mark.parametrize(
     ("elements", "equivariant"),
     [
@@ -242,10 +242,12 @@ class OrbitEncoder(nn.Module):
         pytest.param("shuffled", False, id="coordinates in another order"),
     ],
 )
-def test_an_exactly_equivariant_encoder_has_no_equivariance_loss(elements, equivariant):
+def test_an_exactly_equivariant_encoder_has_no_equivariance_loss(
+    elements, equivariant, name, shape
+):
     """In training (the objective's term) and in validation (loss and relative error)."""
-    group = group_by_name("D4")
-    dataset = TurnedImages(group)
+    group = group_by_name(name)
+    dataset = TurnedGrids(group, shape)
     order = {
         "inverse": group.inverse,
         "itself": np.arange(group.order),
