@@ -135,7 +135,7 @@ def test_the_method_is_the_augmented_baseline_and_its_latent_term(batch, latents
     assert baseline.total.item() == pytest.approx(augmented, rel=1e-12)
     if latents == "released":
         expected = np.broadcast_to(expected[:1], expected.shape)
-    mismatch = float((found - torch.from_numpy(expected.copy())).square().mean())
+    mismatch = (found - torch.from_numpy(expected.copy())).square().mean().item()
     loss = AutoregressiveRegularRepresentation({"lambda": 0.3}, latents=latents)(model, batch, TASK)
     assert float(loss.terms["equivariance_loss"]) == pytest.approx(mismatch, rel=1e-12)
     assert loss.total.item() == pytest.approx(augmented + 0.3 * mismatch, rel=1e-12)
