@@ -70,6 +70,46 @@ def run(
 
 
 @app.command()
+def submit(
+    name: Name,
+    address: Annotated[
+        str, typer.Option(help="The cluster's job server, such as http://head:8265.")
+    ],
+    profile: Profile = None,
+    workspace: Annotated[
+        str | None,
+        typer.Option(help="A folder on the cluster's head; default: its EQUIGRID_WORKSPACE."),
+    ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Run trials again that were given up.")
+    ] = False,
+    detach: Annotated[bool, typer.Option("--detach", help="Do not wait for its end.")] = False,
+) -> None:
+    """Run on a Ray cluster, as a job: it goes on when this terminal is closed.
+
+    The same command again shows the run under way. Credentials are the cluster's: RAY_AUTH_TOKEN.
+
+    Example: equigrid submit ddmnist --address http://127.0.0.1:8265
+    """
+    from pipeline.config import load_experiment
+    from stages.submit import connect, follow
+    from stages.submit import submit as submit_run
+
+    experiment = load_experiment(name, profile)
+    arguments = ["--profile", profile] if profile else []
+    arguments += ["--retry-failed"] if retry_failed else []
+    client = connect(address)
+    job, new = submit_run(client, name, experiment, workspace, arguments)
+    console.print(
+        f"{'submitted' if new else 'under way'}: job {job}; this terminal may be closed",
+        highlight=False, soft_wrap=True,
+    )  # fmt: skip
+    if not detach:
+        code = follow(client, job, lambda text: print(text, end="", flush=True))
+        raise typer.Exit(code)
+
+
+@app.command()
 def train(
     name: Annotated[str | None, typer.Argument(help="A search space, unless --trial.")] = None,
     row: Annotated[str | None, typer.Option(help="A row of the search space.")] = None,

@@ -37,6 +37,9 @@ if "RAY_ADDRESS" not in os.environ:
 import ray
 from ray import tune
 from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, TuneConfig, Tuner
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from pipeline.orchestration.courier import Courier, DistantWorker
 
 log = logging.getLogger("equigrid")
 
@@ -48,9 +51,11 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
 
     def setup(self, config: dict[str, Any], context: dict[str, Any] | None = None) -> None:
         assert context is not None
-        self.worker = Worker(
-            context["root"], context["prepared"], context["retries"], context["device"]
-        )
+        settings = context["prepared"], context["retries"], context["device"]
+        if context["courier"] is None or context["marker"].exists():
+            self.worker = Worker(context["root"], *settings)
+        else:
+            self.worker = DistantWorker(context["courier"], *settings)
         self.trials: Mapping[str, Trial] = context["trials"]
         self.reset_config(config)
 
@@ -114,13 +119,17 @@ class _Reporter(Callback):  # type: ignore[misc]
 
 
 class RayTune:
-    """Dispatches through Ray Tune: on this machine, or on the cluster `RAY_ADDRESS` names."""
+    """Dispatches through Ray Tune: on this machine, or on the cluster `RAY_ADDRESS` names.
+
+    There a node that does not see the workspace is served by a courier.
+    """
 
     def __init__(
         self, workspace: Workspace, retries: int, resources: ResourcesSpec, module_folder: Path
     ) -> None:
         self.workspace, self.retries, self.resources = workspace, retries, resources
         address = os.environ.get("RAY_ADDRESS")
+        self.is_cluster = address is not None
         options: dict[str, Any] = {}
         if address is None:
             options = {"include_dashboard": False, "object_store_memory": LOCAL_OBJECT_STORE}
@@ -148,6 +157,8 @@ class RayTune:
             need["gpu"] = self.resources.gpu
         context = {
             "root": self.workspace.root,
+            "marker": self._marker(scratch),
+            "courier": self._courier(prepared) if self.is_cluster else None,
             "trials": by_key,
             "prepared": dict(prepared),
             "retries": self.retries,
@@ -177,6 +188,18 @@ class RayTune:
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
         self._account_for([t for t in trials if t.key not in reporter.ended], report)
+
+    def _marker(self, scratch: Path) -> Path:
+        """A file that exactly the nodes see which share the workspace."""
+        marker = scratch / "seen"
+        marker.touch()
+        return marker
+
+    def _courier(self, prepared: Mapping[str, PreparedData]) -> Any:
+        """An actor on the driver's own node, which has the workspace."""
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        options = {"num_cpus": 0, "scheduling_strategy": here, "max_concurrency": 1}
+        return ray.remote(Courier).options(**options).remote(self.workspace.root, dict(prepared))
 
     def _account_for(self, trials: Sequence[Trial], report: Report) -> None:
         """Tune's status is no evidence: what it never told of is looked up in the workspace."""

@@ -9,13 +9,12 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from pipeline.datasets.recipe import builder_of
 from pipeline.datasets.resident import Dataset
-from pipeline.datasets.store import read_arrays
+from pipeline.datasets.store import Arrays, read_arrays
 from pipeline.files import LockedError
 from pipeline.orchestration.dispatch import PreparedData, Slice
 from pipeline.orchestration.workspace import Failure, Workspace
@@ -115,13 +114,16 @@ class Worker:
     def _dataset(self, trial: Trial) -> Dataset:
         key = data_key(trial.data)
         if key not in self._datasets:
-            hashes = self.prepared[key]
-            base, _ = read_arrays(
-                self.workspace.data_file(trial.data), expected_hash=hashes.base_sha256
-            )
-            cache, _ = read_arrays(
-                self.workspace.cache_file(trial.data), expected_hash=hashes.cache_sha256
-            )
-            arrays: dict[str, Any] = {**base, **cache}
+            arrays = self._arrays(trial)
             self._datasets[key] = builder_of(trial.data).resident(arrays, self.device)
         return self._datasets[key]
+
+    def _arrays(self, trial: Trial) -> Arrays:
+        return open_arrays(self.workspace, trial, self.prepared[data_key(trial.data)])
+
+
+def open_arrays(workspace: Workspace, trial: Trial, hashes: PreparedData) -> Arrays:
+    """The base arrays and the cache of a trial's dataset, mapped."""
+    base, _ = read_arrays(workspace.data_file(trial.data), expected_hash=hashes.base_sha256)
+    cache, _ = read_arrays(workspace.cache_file(trial.data), expected_hash=hashes.cache_sha256)
+    return {**base, **cache}

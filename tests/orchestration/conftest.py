@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from lots import Lot, MakeDispatcher, make_lot
@@ -36,12 +37,35 @@ def ray_tune(lot: Lot) -> Iterator[MakeDispatcher]:
     first.close()
 
 
+@pytest.fixture(scope="module")
+def apart(ray_tune: MakeDispatcher) -> MakeDispatcher:
+    """The same on a node that does not see the workspace: everything goes through a courier."""
+    from pipeline.orchestration.ray_tune import RayTune
+
+    class Apart(RayTune):
+        def _marker(self, scratch: Path) -> Path:
+            return scratch / "not there"
+
+    def make(workspace: Workspace) -> Dispatcher:
+        dispatcher = ray_tune(workspace)
+        dispatcher.__class__ = Apart
+        dispatcher.is_cluster = True  # type: ignore[attr-defined]
+        return dispatcher
+
+    return make
+
+
 @pytest.fixture(
-    scope="module", params=["in process", pytest.param("Ray Tune", marks=pytest.mark.cluster)]
+    scope="module",
+    params=[
+        "in process",
+        pytest.param("ray_tune", marks=pytest.mark.cluster),
+        pytest.param("apart", marks=pytest.mark.cluster),
+    ],
 )
 def dispatcher(request: pytest.FixtureRequest) -> MakeDispatcher:
-    """`dispatcher(workspace)`: the same tests for both."""
+    """`dispatcher(workspace)`: the same tests for all."""
     if request.param == "in process":
         return lambda workspace: InProcess(workspace, RETRIES)
-    make: MakeDispatcher = request.getfixturevalue("ray_tune")
+    make: MakeDispatcher = request.getfixturevalue(request.param)
     return make

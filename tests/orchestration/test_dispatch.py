@@ -181,6 +181,9 @@ def test_a_process_killed_mid_trial_goes_on_from_its_checkpoint(
     assert timeless(workspace, trial) == timeless(expected, trial)
 
 
+@pytest.mark.parametrize(
+    "dispatcher", ["in process", pytest.param("ray_tune", marks=pytest.mark.cluster)], indirect=True
+)  # a worker apart has a folder of its own, which nobody else holds
 def test_a_trial_that_another_process_holds_is_waited_for(
     dispatcher: MakeDispatcher, lot: Lot, expected: Workspace, tmp_path: Path
 ) -> None:

@@ -1,0 +1,38 @@
+"""Gives MLflow's two accounts the passwords of the secrets, before the server starts.
+
+MLflow by itself takes the administrator's password on the very first start only. Here the secret is
+the truth on every start, so that a password is changed by changing its file. The jobs' account is
+no administrator: it may write what it made, and read the rest.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from mlflow.exceptions import MlflowException
+from mlflow.server.auth import bootstrap_admin_user, store
+
+
+def main() -> None:
+    admin = os.environ["MLFLOW_AUTH_ADMIN_USERNAME"]
+    jobs = os.environ["MLFLOW_TRACKING_USERNAME"]
+    if admin == jobs:
+        sys.exit("MLFLOW_TRACKING_USERNAME is the administrator: jobs need an account of their own")
+    try:
+        bootstrap_admin_user()
+        for name, variable in (
+            (admin, "MLFLOW_AUTH_ADMIN_PASSWORD"),
+            (jobs, "MLFLOW_TRACKING_PASSWORD"),
+        ):
+            password = os.environ[variable]
+            if not store.has_user(name):
+                store.create_user(name, password)
+            elif not store.authenticate_user(name, password):
+                store.update_user(name, password=password)
+    except MlflowException as error:
+        sys.exit(str(error.message))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""Trials on nodes that do not see the workspace: what they need and make travels through Ray.
+
+A `Courier` lives beside the driver and alone touches the workspace. A `DistantWorker` trains in a
+folder of its own node; data comes once a node through the object store, checkpoints and results go
+back, so that a trial whose node is lost goes on elsewhere from its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from pipeline.datasets.store import Arrays
+from pipeline.files import write_atomically
+from pipeline.orchestration.dispatch import PreparedData, Slice
+from pipeline.orchestration.worker import Worker, open_arrays
+from pipeline.orchestration.workspace import Failure, Workspace
+from pipeline.training.checkpoint import TrialFiles
+from pipeline.trial import Trial, data_key
+
+#: Seconds between two checkpoints that are carried; training more often than this is lost at most.
+CARRY_SECONDS = 30.0
+
+#: Of a trial's files, in the order they are written: a record is complete only with its weights.
+CHECKPOINT, RESULTS = ("checkpoint",), ("weights", "record")
+
+
+class Courier:
+    """Reads and writes the workspace for workers elsewhere; an actor beside the driver."""
+
+    def __init__(self, root: Path, prepared: Mapping[str, PreparedData]) -> None:
+        self.workspace, self.prepared = Workspace(root), prepared
+        self._arrays: dict[str, Any] = {}
+
+    def arrays(self, trial: Trial) -> list[Any]:
+        """A reference to the dataset's arrays: read once, fetched once by each node."""
+        key = data_key(trial.data)
+        if key not in self._arrays:
+            found = open_arrays(self.workspace, trial, self.prepared[key])
+            # Ray shares what an array's own memory holds; a map of a file it would copy as such.
+            self._arrays[key] = ray.put(dict(found))
+        return [self._arrays[key]]
+
+    def files(self, key: str) -> dict[str, bytes]:
+        """What the workspace has of a trial: to go on with, or only to be tested."""
+        files = self.workspace.trial_files(key)
+        names = (*CHECKPOINT, *RESULTS)
+        return {
+            name: _path(files, name).read_bytes() for name in names if _path(files, name).exists()
+        }
+
+    def keep(self, key: str, contents: Mapping[str, bytes]) -> None:
+        """Make a trial's files durable here."""
+        files = self.workspace.trial_files(key)
+        for name, content in contents.items():
+            write_atomically(_path(files, name), content, durable=name in RESULTS)
+        if "record" in contents:
+            files.checkpoint.unlink(missing_ok=True)
+
+    def quarantine(self, failure: Failure) -> None:
+        self.workspace.quarantine(failure)
+
+
+class DistantWorker(Worker):
+    """A worker whose workspace is a temporary folder, filled and emptied by a courier."""
+
+    def __init__(
+        self, courier: Any, prepared: Mapping[str, PreparedData], retries: int, device: str
+    ) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="equigrid-")
+        super().__init__(Path(self._folder.name), prepared, retries, device)
+        self._courier = courier
+        self._fetched, self._carried = False, 0.0
+
+    def assign(self, trial: Trial) -> None:
+        super().assign(trial)
+        self._fetched = False
+
+    def advance(self, seconds: float) -> Slice:
+        assert self._trial is not None
+        trial = self._trial
+        files = self.workspace.trial_files(trial.key)
+        if not self._fetched:
+            for name, content in ray.get(self._courier.files.remote(trial.key)).items():
+                write_atomically(_path(files, name), content, durable=False)
+            self._fetched, self._carried = True, time.monotonic()
+        piece = super().advance(seconds)
+        if piece.state == "finished":
+            self._carry(trial.key, files, RESULTS)
+            for name in RESULTS:
+                _path(files, name).unlink(missing_ok=True)
+        elif piece.state == "failed":
+            failure = self.workspace.failure(trial.key)
+            if failure is not None:
+                ray.get(self._courier.quarantine.remote(failure))
+                self.workspace.release(trial.key)
+        elif time.monotonic() - self._carried >= CARRY_SECONDS:
+            self._carry(trial.key, files, CHECKPOINT)
+            self._carried = time.monotonic()
+        return piece
+
+    def _carry(self, key: str, files: TrialFiles, names: tuple[str, ...]) -> None:
+        there = [name for name in names if _path(files, name).exists()]
+        contents = {name: _path(files, name).read_bytes() for name in there}
+        ray.get(self._courier.keep.remote(key, contents))
+
+    def _arrays(self, trial: Trial) -> Arrays:
+        (reference,) = ray.get(self._courier.arrays.remote(trial))
+        arrays: Arrays = ray.get(reference)
+        return arrays
+
+
+def _path(files: TrialFiles, name: str) -> Path:
+    path: Path = getattr(files, name)
+    return path

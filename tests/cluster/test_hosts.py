@@ -1,0 +1,207 @@
+"""A cluster of several hosts without a shared disk, of which one is cut off and one dies."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import secrets
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import hosts
+import pytest
+import spaces
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+
+ROOT = Path(__file__).parents[2]
+SCRIPTS = ROOT / "docker" / "scripts"
+POSTGRES = Path("/usr/lib/postgresql/15/bin")
+PATIENCE = 240.0
+MODEL = {"paced:Paced": {"width": 4, "latent": 8}}
+ROWS = {
+    "Chance": {"model": "majority"},
+    "CNN": {"model": MODEL, "objective": "augmented", "grid": {"lr": [0.003, 0.01, 0.03]}},
+    "Ours": {
+        "model": MODEL,
+        "objective": "regular_representation",
+        "grid": {"lr": [0.003, 0.01], "lambda": [0.5, 2]},
+    },
+}
+SEEDS = {"grid": [0], "final": [0, 1, 2]}
+TRAINING = {"epochs": 6, "batch_size": 12, "patience": 6}
+
+
+def wait_until(ready: Callable[[], object], what: str, log: Path) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not ready():
+        assert time.monotonic() < deadline, f"{what} is not there:\n{log.read_text()[-4000:]}"
+        time.sleep(0.5)
+
+
+def answers(url: str) -> bool:
+    try:
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        return bool(opener.open(url, timeout=5).status == 200)
+    except OSError:
+        return False
+
+
+def trained_on(workspace: Path) -> Counter[str]:
+    """How many finished trainings each host has."""
+    found: Counter[str] = Counter()
+    for path in (workspace / "records").glob("*.json"):
+        record = json.loads(path.read_text())
+        if record["history"]:
+            found[record["environment"]["host"]] += 1
+    return found
+
+
+def tracked_runs(uri: str) -> list[tuple[str, ...]]:
+    """Every finished trial that MLflow has, by row, role and run key."""
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name("hosts")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id], max_results=1000)
+    tags = [run.data.tags for run in runs if run.info.status == "FINISHED"]
+    return [(it["row"], it["role"], it["run_key"]) for it in tags if "run_key" in it]
+
+
+def database(host: hosts.Host, environment: dict[str, str]) -> None:
+    """A PostgreSQL server on a host, with the password that the environment holds."""
+    user = pwd.getpwnam("postgres")
+    drop = ["setpriv", "--clear-groups", f"--regid={user.pw_gid}", f"--reuid={user.pw_uid}", "--"]
+    folder = host.base / "postgres"
+    folder.mkdir()
+    (folder / "password").write_text(environment["POSTGRES_PASSWORD"] + "\n")
+    for path in (folder, folder / "password"):
+        os.chown(path, user.pw_uid, user.pw_gid)
+    data = folder / "data"
+    command = [POSTGRES / "initdb", "-D", data, "-U", "mlflow", "--auth=scram-sha-256", "-N"]
+    subprocess.run(
+        [*drop, *command, f"--pwfile={folder / 'password'}"],
+        check=True, capture_output=True, cwd=folder,
+    )  # fmt: skip
+    with (data / "pg_hba.conf").open("a") as rules:
+        rules.write(f"host all all {hosts.SUBNET}.0/24 scram-sha-256\n")
+    settings = [f"-cunix_socket_directories={folder}", f"-clisten_addresses={host.address}"]
+    host.start([*drop, str(POSTGRES / "postgres"), "-D", str(data), *settings], environment)
+    wait_until(
+        lambda: "ready to accept connections" in host.log.read_text(), "PostgreSQL", host.log
+    )
+
+
+def test_what_two_lost_hosts_trained_is_finished_by_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if reason := hosts.why_not():
+        pytest.skip(reason)
+    if not (POSTGRES / "initdb").exists():
+        pytest.skip(f"no PostgreSQL in {POSTGRES}")
+    for module in ("psycopg2", "flask_wtf"):
+        pytest.importorskip(module, reason="the cluster extra is not installed")
+    shutil.copy(Path(__file__).with_name("paced.py"), tmp_path)
+    space = spaces.write(tmp_path / "hosts.yaml", rows=ROWS, seeds=SEEDS, training=TRAINING)
+    spaces.equigrid("run", space, "--in-process", folder=tmp_path)
+    expected = spaces.tables(tmp_path / "workspace", "hosts")
+
+    names = {"store": False, "head": False, "one": True, "two": True, "three": True}
+    with hosts.network(names) as found:
+        store, head = found["store"], found["head"]
+        workspace = head.base / "workspace"
+        common = {
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+            "HOME": str(head.base),
+            "no_proxy": "*",
+            "OMP_NUM_THREADS": "1",
+            "RAY_AUTH_TOKEN": secrets.token_hex(16),
+            # A host that is silent for some seconds is lost, not after Ray's half a minute.
+            "RAY_health_check_period_ms": "1000",
+            "RAY_health_check_timeout_ms": "3000",
+            "RAY_health_check_failure_threshold": "4",
+            "RAY_gcs_rpc_server_reconnect_timeout_s": "10",
+        }
+        tracking = {
+            "MLFLOW_TRACKING_URI": f"http://{store.address}:5000",
+            "MLFLOW_TRACKING_USERNAME": "jobs",
+            "MLFLOW_TRACKING_PASSWORD": secrets.token_hex(12),
+        }
+        server = {
+            "POSTGRES_HOST": store.address,
+            "POSTGRES_DB": "postgres",
+            "POSTGRES_PASSWORD": secrets.token_hex(12),
+            "MLFLOW_AUTH_ADMIN_USERNAME": "admin",
+            "MLFLOW_AUTH_ADMIN_PASSWORD": secrets.token_hex(12),
+            "MLFLOW_FLASK_SERVER_SECRET_KEY": secrets.token_hex(12),
+            "MLFLOW_ARTIFACTS_DESTINATION": str(head.base / "artifacts"),
+            "MLFLOW_HOST": store.address,
+            "MLFLOW_WORKERS": "1",
+            "MLFLOW_SERVER_ALLOWED_HOSTS": f"{store.address}:5000",
+        }
+        database(store, common | server)
+        store.start([str(SCRIPTS / "mlflow-server.sh")], common | tracking | server)
+        ours = {
+            "RAY_NODE_IP": head.address,
+            "RAY_DASHBOARD_HOST": head.address,
+            "RAY_NUM_CPUS": "0",
+            "RAY_OBJECT_STORE_MEMORY": "100000000",
+            "RAY_TEMP_DIR": str(head.base / "ray"),
+            "EQUIGRID_WORKSPACE": str(workspace),
+        }
+        head.start([str(SCRIPTS / "ray-head.sh")], common | tracking | ours)
+        joined = {
+            "RAY_HEAD_ADDRESS": f"{head.address}:6379",
+            "RAY_NUM_CPUS": "1",
+            "RAY_OBJECT_STORE_MEMORY": "100000000",
+            "PACE": "0.05",
+        }
+        worker = [str(SCRIPTS / "ray-worker.sh")]
+        for name in ("one", "two"):
+            found[name].start(worker, common | joined)
+        jobs = f"http://{head.address}:8265"
+        wait_until(lambda: answers(f"{jobs}/api/gcs_healthz"), "Ray's job server", head.log)
+        wait_until(
+            lambda: answers(f"{tracking['MLFLOW_TRACKING_URI']}/health"), "MLflow", store.log
+        )
+
+        laptop = {name: common[name] for name in ("RAY_AUTH_TOKEN", "no_proxy")} | tracking
+        job = spaces.start(
+            "submit", space, "--address", jobs, folder=tmp_path, environ=laptop,
+            stdout=(tmp_path / "job.log").open("w"), stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        wait_until(
+            lambda: {"one", "two"} <= trained_on(workspace).keys(),
+            "a training on each worker", tmp_path / "job.log",
+        )  # fmt: skip
+        before = trained_on(workspace)
+        found["one"].cut()
+        found["two"].kill()
+        found["three"].start(worker, common | joined)
+        assert job.wait(PATIENCE * 2) == 0, (tmp_path / "job.log").read_text()
+        after = trained_on(workspace)
+
+        # The workers on the host that was cut off do not train on for nobody.
+        wait_until(lambda: not found["one"].pids(), "the end of what was cut off", head.log)
+        assert spaces.tables(workspace, "hosts") == expected
+        assert after["three"] > 0
+        assert sum(before.values()) < sum(after.values()) == 7 + 2 * 2
+        print(f"trainings before the faults {dict(before)}, at the end {dict(after)}")
+
+        # From the laptop, against the server alone: whole, and every trial tracked once.
+        (elsewhere := tmp_path / "elsewhere").mkdir()
+        status = spaces.equigrid("status", space, folder=elsewhere, environ=laptop)
+        assert "complete" in status.stdout
+        for name, value in laptop.items():
+            monkeypatch.setenv(name, value)
+        runs = tracked_runs(tracking["MLFLOW_TRACKING_URI"])
+        assert Counter(runs).most_common(1)[0][1] == 1
+        assert len(runs) == 7 + 2 * 3 + 1
