@@ -37,7 +37,7 @@ def connect(address: str) -> JobSubmissionClient:
         logging.getLogger(f"ray.dashboard.modules.{chatty}").setLevel(logging.WARNING)
     try:
         return JobSubmissionClient(address)
-    except (RayError, ConnectionError, RuntimeError, ValueError) as error:
+    except (RayError, OSError, RuntimeError, ValueError) as error:
         raise InputError(
             f"--address: {address}: {_first_line(error)} (the cluster's token: RAY_AUTH_TOKEN)"
         ) from error

@@ -42,7 +42,6 @@ class Courier:
         key = data_key(trial.data)
         if key not in self._arrays:
             found = open_arrays(self.workspace, trial, self.prepared[key])
-            # Ray shares what an array's own memory holds; a map of a file it would copy as such.
             self._arrays[key] = ray.put(dict(found))
         return [self._arrays[key]]
 
