@@ -9,11 +9,10 @@ from pathlib import Path
 from pipeline import __version__
 from pipeline.bundle import TABLES, TRIALS, is_bundle, write_bundle
 from pipeline.config import Experiment, load_experiment
-from pipeline.datasets.raw import RawStore
 from pipeline.files import InputError
 from pipeline.orchestration.plan import plan_from_workspace
 from pipeline.orchestration.workspace import Workspace
-from stages.known import recipes_of
+from stages.known import known_data
 
 log = logging.getLogger("equigrid")
 
@@ -27,7 +26,7 @@ def export(experiment: Experiment, workspace: Workspace, path: Path) -> int:
     """
     if path.exists() and not is_bundle(path):
         raise InputError(f"{path}: is there already and no bundle; give another name")
-    plan = plan_from_workspace(experiment, workspace, recipes_of(experiment, RawStore()), {})
+    plan = plan_from_workspace(experiment, workspace, *known_data(experiment, workspace))
     finished = [trial for trial in plan.all_trials() if plan.is_finished(trial)]
     records = {key: workspace.record(key) for key in sorted({trial.key for trial in finished})}
     contents = {
@@ -48,7 +47,8 @@ def export(experiment: Experiment, workspace: Workspace, path: Path) -> int:
         if (folder / name).is_file()
     }
     wanted = sum(
-        len(plan.grid[row, dataset]) + len(experiment.seeds(row, "final"))
+        len(experiment.rows[row].grids[dataset]) * len(experiment.seeds(row, "grid"))
+        + len(experiment.seeds(row, "final"))
         for row, dataset in experiment.groups()
     )
     missing = wanted - sum(records[trial.key] is not None for trial in finished)

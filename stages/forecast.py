@@ -10,12 +10,13 @@ from rich.console import RenderableType
 from rich.table import Table as RichTable
 
 from pipeline.config import Experiment
-from pipeline.orchestration.plan import Group, Plan
+from pipeline.datasets.raw import RawStore
+from pipeline.orchestration.plan import Group, Plan, plan_from_workspace
 from pipeline.orchestration.workspace import Workspace
 from pipeline.registry import model_entry
 from pipeline.trial import Trial
 from stages.display import duration
-from stages.known import known_plan
+from stages.known import recipes_of, tracked_runs
 
 #: Evaluation and the optimiser on top of forward and backward passes, measured on double digits.
 OVERHEAD = 1.25
@@ -23,7 +24,9 @@ OVERHEAD = 1.25
 
 def forecast(experiment: Experiment, workspace: Workspace) -> Iterator[RenderableType]:
     """The plan as a table, its totals, and an estimate of the time."""
-    plan = known_plan(experiment, workspace)
+    # What a run could not have it may have now: the plan is of everything.
+    recipes, tracked = recipes_of(experiment, RawStore()), tracked_runs(experiment, workspace)
+    plan = plan_from_workspace(experiment, workspace, recipes, {}, tracked)
     shown = RichTable(title=f"Plan of {experiment.full_name}", title_justify="left")
     for heading in ("row / dataset", "grid", "finished", "failed", "finals", "finished", "failed"):
         shown.add_column(heading, justify="left" if "/" in heading else "right")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping
 from typing import Any
 
 from pipeline.config import Experiment
 from pipeline.datasets.raw import RawStore
-from pipeline.files import InputError
+from pipeline.files import InputError, write_atomically
 from pipeline.orchestration.plan import Plan, make_plan, plan_from_workspace
 from pipeline.orchestration.workspace import Workspace
 from pipeline.tracking.tracked import StoreError, Tracked, last_known, load_tracked, refresh
@@ -38,11 +39,41 @@ def tracked_runs(experiment: Experiment, workspace: Workspace) -> Tracked | None
         return kept
 
 
+def keep_gaps(experiment: Experiment, workspace: Workspace, gaps: Mapping[str, str]) -> None:
+    """Write down which datasets a run cannot have: the tables after it say the same."""
+    path = workspace.gaps_file(experiment.full_name)
+    if gaps:
+        write_atomically(path, json.dumps(gaps, indent=1), durable=False)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def known_data(
+    experiment: Experiment, workspace: Workspace
+) -> tuple[dict[str, Mapping[str, Any]], dict[str, str]]:
+    """Recipes by dataset; and why the last run could not have those whose raw data is not here."""
+    raw = RawStore()
+    recipes, gaps = recipes_of(experiment, raw), {}
+    path = workspace.gaps_file(experiment.full_name)
+    try:
+        said = json.loads(path.read_text()) if path.exists() else {}
+    except ValueError as error:
+        log.warning("%s: damaged (%s); not used", path, error)
+        said = {}
+    for name in said.keys() & recipes.keys():
+        files = experiment.datasets[name].builder.raw_files
+        absent = any(not (raw.folder / file.name).exists() for file in files)
+        if absent and not workspace.data_file(recipes[name]).exists():
+            gaps[name] = str(said[name])
+            del recipes[name]
+    return recipes, gaps
+
+
 def known_plan(experiment: Experiment, workspace: Workspace) -> Plan:
     """The plan as records and tracked runs have it; the data is not looked at."""
-    recipes = recipes_of(experiment, RawStore())
+    recipes, gaps = known_data(experiment, workspace)
     tracked = tracked_runs(experiment, workspace)
-    return plan_from_workspace(experiment, workspace, recipes, {}, tracked)
+    return plan_from_workspace(experiment, workspace, recipes, gaps, tracked)
 
 
 def plan_from_mlflow(experiment: Experiment, workspace: Workspace) -> Plan:
@@ -52,8 +83,8 @@ def plan_from_mlflow(experiment: Experiment, workspace: Workspace) -> Plan:
         tracked = refresh(store_of(workspace, experiment), cache)
     except StoreError as error:
         raise InputError(f"MLflow cannot be read: {error}") from error
-    recipes = recipes_of(experiment, RawStore())
-    return make_plan(experiment, recipes, tracked.results, tracked.failures, {})
+    recipes, gaps = known_data(experiment, workspace)
+    return make_plan(experiment, recipes, tracked.results, tracked.failures, gaps)
 
 
 def cell_named(experiment: Experiment, text: str) -> tuple[str, str]:

@@ -92,7 +92,7 @@ def _groups(
             row=row,
             dataset=dataset,
             columns=tuple(cells),
-            gap=next(iter(cells.values())).gap,
+            gap=plan.gaps.get(dataset) or next(iter(cells.values())).gap,
             selection=_selection(plan, group),
             heat_map=figures.heat_map(group),
             grid=tuple(grid),

@@ -26,7 +26,7 @@ from stages.data_build import data_build
 from stages.display import Display
 from stages.final_runs import final_runs
 from stages.grid import grid
-from stages.known import store_of, tracked_runs
+from stages.known import keep_gaps, store_of, tracked_runs
 from stages.publishing import publish
 from stages.report import current_report
 from stages.tables import tables
@@ -104,6 +104,7 @@ def run(
 
     with workspace.driver():
         data = prepare_data(experiment, workspace, RawStore(), display)
+        keep_gaps(experiment, workspace, data.gaps)
         plan = current_plan(experiment, workspace, data)
         if retry_failed:
             for key in plan.failures:

@@ -128,7 +128,7 @@ def _gap(plan: Plan, group: tuple[str, str]) -> str:
     """Why a cell is not whole; empty where it is."""
     row, dataset = group
     if dataset in plan.gaps:
-        return plan.gaps[dataset]
+        return "raw data missing"  # which, and where to put it, is said once below
     trials = plan.grid[group]
     done = sum(map(plan.is_finished, trials))
     failed = [trial for trial in trials if plan.is_failed(trial)]
@@ -195,6 +195,7 @@ def _notes(plan: Plan) -> list[str]:
         devices = {plan.results[t.key].device for t in trials if plan.is_finished(t)}
         if len(devices) > 1:
             notes.append(f"{row} / {dataset} mixes devices: {', '.join(sorted(devices))}.")
+    notes += [f"No raw data of {dataset}: {reason}" for dataset, reason in plan.gaps.items()]
     failed = {t.key: t for t in plan.all_trials() if plan.is_failed(t)}
     notes += [f"Failed: {t.describe()}: {plan.failures[k]}" for k, t in failed.items()]
     return notes

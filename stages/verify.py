@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.config import Experiment
-from pipeline.datasets.raw import RawStore
 from pipeline.datasets.store import DamagedFileError, read_arrays
 from pipeline.files import InputError
 from pipeline.orchestration.plan import Plan, plan_from_workspace
@@ -21,7 +20,7 @@ from pipeline.record import Record
 from pipeline.tracking.tracked import Identity, StoreError, identity_of, renew, stamp
 from pipeline.tracking.writer import Store, Writer
 from pipeline.trial import Trial
-from stages.known import recipes_of, store_of
+from stages.known import known_data, store_of
 from stages.tables import assemble
 
 if TYPE_CHECKING:
@@ -63,8 +62,8 @@ def verify(experiment: Experiment, workspace: Workspace) -> Verification:
         renew(tracked, store, before, workspace.tracked_cache(experiment.full_name))
     except StoreError as error:
         raise InputError(f"MLflow cannot be read: {error}") from error
-    recipes = recipes_of(experiment, RawStore())
-    plan = plan_from_workspace(experiment, workspace, recipes, {}, tracked)
+    recipes, gaps = known_data(experiment, workspace)
+    plan = plan_from_workspace(experiment, workspace, recipes, gaps, tracked)
     findings = [
         *_runs(plan, workspace, store, runs),
         *_data(plan, workspace),

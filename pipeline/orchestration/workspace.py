@@ -67,6 +67,10 @@ class Workspace:
     def report(self, name: str) -> Path:
         return self.root / "reports" / name
 
+    def gaps_file(self, name: str) -> Path:
+        """Datasets that an experiment's last run could not have, and why."""
+        return self.root / "results" / f"{name}.gaps.json"
+
     @property
     def record_index(self) -> Path:
         """Derived from the records, see pipeline.orchestration.index."""

@@ -91,16 +91,33 @@ def test_volumes_end_with_a_table_and_a_set_that_is_missing_is_a_labelled_gap(
     assert f"put it at {place}" in done.stdout
     cells = _cells(tmp_path / "workspace", "v")
     for row in ("Majority", "Ours"):
-        assert place in cells[row, "synapse"]["gap"]
+        assert cells[row, "synapse"]["gap"] == "raw data missing"
         assert cells[row, "synapse"]["mean"] == ""
         for column in ("nodule", "nodule AUC"):
             assert cells[row, column]["gap"] == ""
+    table = (tmp_path / "workspace" / "tables" / "v" / "table.md").read_text()
+    (note,) = [line for line in table.splitlines() if "No raw data of synapse" in line]
+    assert place in note
     assert float(cells["Majority", "nodule AUC"]["mean"]) == 0.5
     # Boxes of a side by class: one epoch tells them apart.
     assert float(cells["Ours", "nodule AUC"]["mean"]) > 0.6
     # Accuracy and AUC come from one training.
     records = list((tmp_path / "workspace" / "records").iterdir())
     assert len(records) == 2
+    # What only looks, or only writes the table, says the same; a plan is of everything.
+    written = spaces.tables(tmp_path / "workspace", "v")
+    for command in ("tables", "status", "verify", "report"):
+        looked = spaces.equigrid(
+            command, "v.yaml", folder=tmp_path, environ=environ,
+            expect=0 if command in ("report", "verify") else 3,
+        )  # fmt: skip
+        if command == "status":
+            assert f"gap: synapse: medmnist3d/synapsemnist3d.npz is missing: put it at {place}" in (
+                looked.stdout
+            )
+    assert spaces.tables(tmp_path / "workspace", "v") == written
+    planned = spaces.equigrid("plan", "v.yaml", folder=tmp_path, environ=environ)
+    assert "Ours / synapse" in planned.stdout
     # Again: nothing runs, and the gap is still said.
     again = spaces.equigrid(*run, folder=tmp_path, environ=environ, expect=3)
     assert "0 run now" in again.stdout
