@@ -215,6 +215,8 @@ class Figures:
             f"Training inputs under {of} elements of {opened.group.name}, written in its "
             "generators a, b, …; e leaves an input where it is."
         )
+        if len(opened.input_shape) > 3:
+            caption += " Of each volume the middle slice along its first axis."
         figure = charts.pictures(shown.images, shown.labels, shown.elements)
         description = captions.orbits(shown.labels, shown.elements)
         return self._chart(figure, dataset, caption, description, "orbits", dataset)
