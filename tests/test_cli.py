@@ -32,7 +32,7 @@ COMMANDS = sorted(typer.main.get_command(app).commands)  # type: ignore[attr-def
 def test_these_are_the_commands() -> None:
     assert COMMANDS == [
         "doctor", "export", "import", "plan", "replay", "report", "run", "show", "status",
-        "tables", "train", "ui", "verify",
+        "submit", "tables", "train", "ui", "verify",
     ]  # fmt: skip
 
 
