@@ -248,7 +248,7 @@ def test_a_dataset_that_cannot_be_had_is_said(tmp_path: Path) -> None:
     wanted, workspace = experiment(tmp_path), Workspace(tmp_path / "workspace")
     plan = make_plan(wanted, {}, {}, {}, {"D1": "train.gz is missing"})
     text = report(plan, assemble(plan), workspace, tmp_path / "out")[0].read_text()
-    assert {score for _, score in check(text).scores()} == {"– train.gz is missing"}
+    assert {score for _, score in check(text).scores()} == {"– raw data missing"}
     assert "Nothing selected: its data cannot be had." in text
     assert "D1: train.gz is missing." in text
 
