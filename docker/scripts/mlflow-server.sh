@@ -40,7 +40,13 @@ store=postgresql+psycopg2://$user@$address/$database
 # READ: who has an account sees every experiment and can build its table; changing one takes its
 # maker or the administrator. Only the administrator makes accounts.
 # A password once checked holds for a minute: the check costs 0.15 s of a core at every request.
-folder=$(mktemp -d "${TMPDIR:-/tmp}/mlflow-auth.XXXXXX")
+# The server reads this file as long as it runs, so no start can remove its own: each one writes the
+# same again, in a folder that only we may enter.
+port=${MLFLOW_PORT:-5000}
+folder=${TMPDIR:-/tmp}/mlflow-auth.$(id -u).$port
+mkdir -m 700 "$folder" 2>/dev/null ||
+    { [ -d "$folder" ] && [ ! -h "$folder" ] && [ -O "$folder" ] && chmod 700 "$folder"; } ||
+    die "$folder: cannot be made, or is not ours alone"
 (
     umask 077
     cat >"$folder/basic_auth.ini" <<INI
@@ -50,7 +56,7 @@ database_uri = $store
 authorization_function = mlflow.server.auth:authenticate_request_basic_auth
 auth_cache_ttl_seconds = ${MLFLOW_AUTH_CACHE_SECONDS:-60}
 INI
-)
+) || die "$folder/basic_auth.ini: cannot be written"
 export MLFLOW_AUTH_CONFIG_PATH="$folder/basic_auth.ini"
 export MLFLOW_DISABLE_TELEMETRY=true
 # Scheduled jobs judge language models; nothing here does.
@@ -60,7 +66,6 @@ python3 "$here/mlflow_accounts.py" || die "the accounts could not be set, see ab
 # The server itself needs neither password.
 unset MLFLOW_AUTH_ADMIN_PASSWORD MLFLOW_TRACKING_USERNAME MLFLOW_TRACKING_PASSWORD
 
-port=${MLFLOW_PORT:-5000}
 hosts=${MLFLOW_SERVER_ALLOWED_HOSTS:-localhost:$port,127.0.0.1:$port}
 exec mlflow server \
     --app-name basic-auth \
