@@ -1,32 +1,42 @@
-"""Kill the driver of a run at random times with training in flight, and compare the tables.
+"""Kill what a run consists of, at random times with training in flight, and compare the tables.
 
-    python tests/faults/chaos.py --kills 10 --seed 1 [--space quickstart]
+    python tests/faults/chaos.py --kills 20 --seed 1 [--space quickstart]
 
-One line a kill, then a summary; exit code 1 where anything was lost, doubled or different. Not
-collected by pytest: with the quickstart it takes a quarter of an hour. Runs on this machine only.
+A kill is SIGKILL to the driver, to a worker in the midst of a trial, to the raylet or to the MLflow
+server (which comes back after some seconds). What ended is started again by the same command until
+it ends with a whole table. One line a kill, then a summary; exit code 1 where anything was lost,
+doubled or different. Not collected by pytest: with the quickstart it takes a quarter of an hour.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import random
+import signal
 import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import spaces
 from driving import Driver, Drivers, finished_runs, in_flight, trained
+from tracking_server import TrackingServer
 
 from pipeline.config import load_experiment
 from pipeline.orchestration.workspace import Workspace
 from stages.known import known_plan
 
-#: Seconds after which what is left of a killed driver is taken to stay.
-WORKERS, EVERYTHING = 60.0, 120.0
+VICTIMS = ("driver", "worker", "raylet", "mlflow")
+#: Seconds after which what is left of a killed driver is taken to stay, and a driver whose raylet
+#: was killed to hang.
+WORKERS, EVERYTHING, HANGS = 60.0, 120.0, 180.0
+#: How often one workspace is started before it is given up.
+STARTS = 60
 
 
 def stage(space: str, workspace: Path) -> str:
@@ -39,15 +49,12 @@ def stage(space: str, workspace: Path) -> str:
     return f"final runs, {tested} finished"
 
 
-def kill_sometime(driver: Driver, workspace: Path, delay: float) -> bool:
-    """Kill the driver `delay` seconds into training, when something is in flight; did it hit?"""
+def training(driver: Driver, workspace: Path, delay: float) -> bool:
+    """Wait for `delay` seconds of training and for a trial in flight; False where it ended."""
     if not driver.until(lambda: in_flight(workspace), patience=600):
         return False
     due = time.monotonic() + delay
-    if not driver.until(lambda: time.monotonic() >= due and in_flight(workspace), patience=3600):
-        return False
-    driver.kill()
-    return True
+    return driver.until(lambda: time.monotonic() >= due and in_flight(workspace), patience=3600)
 
 
 def wait_for_workers(driver: Driver) -> float:
@@ -67,23 +74,35 @@ class Chaos:
         self.name = load_experiment(space).full_name
         self.undisturbed = folder / "undisturbed"
         self.drivers = Drivers()
-        self.kills = self.lost = self.doubled = self.again = self.different = 0
+        self.kills: Counter[str] = Counter()
+        self.lost = self.doubled = self.again = self.different = self.hanging = 0
 
-    def start(self, workspace: Path) -> Driver:
-        return self.drivers.start(self.space, self.folder, workspace)
+    def start(self, workspace: Path, server: TrackingServer | None = None) -> Driver:
+        environ = {"MLFLOW_TRACKING_URI": server.uri} if server else {}
+        # A trial whose worker was killed too often is given up: by the next run no more.
+        options = ["--retry-failed"] if (workspace / "quarantine").exists() else []
+        return self.drivers.start(self.space, self.folder, workspace, *options, environ=environ)
 
     def go(self) -> bool:
         seconds, number = self.run_undisturbed(), 0
-        while self.kills < self.wanted:
+        while self.kills.total() < self.wanted:
             number += 1
-            self.one_workspace(self.folder / f"killed{number}", seconds)
+            workspace = self.folder / f"killed{number}"
+            with ExitStack() as stack:
+                server = stack.enter_context(TrackingServer(self.folder / f"mlflow{number}"))
+                self.one_workspace(workspace, server, seconds)
         orphans = self.drivers.orphans(EVERYTHING)
+        of = ", ".join(f"{name} {self.kills[name]}" for name in VICTIMS)
         print(
-            f"kills survived {self.kills}, runs lost {self.lost}, doubled {self.doubled} "
-            f"(tables that differ {self.different}, trained again {self.again}, "
-            f"orphans {len(orphans)}, workspaces {number})"
+            f"kills survived {self.kills.total()} ({of}), runs lost {self.lost}, "
+            f"doubled {self.doubled} (tables that differ {self.different}, "
+            f"trained again {self.again}, hanging {self.hanging}, orphans {len(orphans)}, "
+            f"workspaces {number})"
         )
-        return not (self.lost or self.doubled or self.different or self.again or orphans)
+        for orphan in orphans:
+            print(f"  orphan: {orphan[:200]}")
+        wrong = self.lost, self.doubled, self.different, self.again, self.hanging, len(orphans)
+        return not any(wrong)
 
     def run_undisturbed(self) -> float:
         """How long trainings are in flight when nothing happens."""
@@ -96,37 +115,73 @@ class Chaos:
         print(f"undisturbed: {end - begun:.0f} s, training {end - training:.0f} s", flush=True)
         return end - training
 
-    def one_workspace(self, workspace: Path, seconds: float) -> None:
-        """Kill until the kills are used up or the run ends by itself; then look at the outcome."""
+    def one_workspace(self, workspace: Path, server: TrackingServer, seconds: float) -> None:
+        """Kill until the kills are used up or a run ends by itself; then look at the outcome."""
         recorded: dict[str, object] = {}
-        while self.kills < self.wanted:
-            # About as many kills as wanted fit into one run: a killed one goes on where it was.
-            delay = self.random.uniform(0, 2 * seconds / self.wanted)
-            driver = self.start(workspace)
-            if not kill_sometime(driver, workspace, delay):
+        driver = self.start(workspace, server)
+        for _ in range(STARTS):
+            while self.kills.total() < self.wanted and driver.is_running:
+                # About as many kills as wanted fit into one run: a killed one goes on where it was.
+                delay = self.random.uniform(0, 2 * seconds / self.wanted)
+                if not training(driver, workspace, delay):
+                    break
+                self.strike(driver, workspace, server, delay)
+                self.check_again(workspace, recorded)
+                recorded = dict(trained(workspace))
+            # Killed, at its end, or left alone from here on.
+            if driver.process.wait(timeout=4 * spaces.PATIENCE) == 0:
                 break
-            self.kills += 1
-            held = len(in_flight(workspace))
-            gone = wait_for_workers(driver)
-            self.check_again(workspace, recorded)
-            recorded = dict(trained(workspace))
-            print(
-                f"kill {self.kills}: {delay:.2f} s into training, {held} in flight, "
-                f"{stage(self.space, workspace)}; workers gone after {gone:.1f} s",
-                flush=True,
-            )
-        self.start(workspace).finish()
+            if driver.process.returncode > 0:
+                last = driver.output.read_text().strip().splitlines()[-1:]
+                print(f"  exit code {driver.process.returncode}: {''.join(last)[:160]}", flush=True)
+            driver = self.start(workspace, server)
+        server.wait()
+        # Once more: what MLflow missed while it was down is sent.
+        self.start(workspace, server).finish()
         self.check_again(workspace, recorded)
-        self.compare(workspace)
+        self.compare(workspace, server)
+
+    def strike(self, driver: Driver, workspace: Path, server: TrackingServer, delay: float) -> None:
+        """One kill; a server that is down already cannot be killed, something else is."""
+        running = VICTIMS if server.answers else VICTIMS[:-1]
+        victim, held = self.random.choice(running), in_flight(workspace)
+        told = f"{delay:.2f} s into training, {len(held)} in flight, {stage(self.space, workspace)}"
+        if victim == "mlflow":
+            server.kill()
+            down = self.random.uniform(2, 15)
+            server.start_after(down)
+            told += f"; down for {down:.0f} s"
+        elif victim == "worker":
+            # Looked up again: telling where we are took a moment.
+            pids = [pid for pid in in_flight(workspace).values() if pid in driver.processes()]
+            if not pids:
+                return
+            os.kill(self.random.choice(pids), signal.SIGKILL)
+        elif victim == "raylet":
+            raylets = [pid for pid, it in driver.processes().items() if "/raylet/raylet" in it]
+            if not raylets or not in_flight(workspace):
+                return
+            os.kill(raylets[0], signal.SIGKILL)
+            ended = driver.ends(HANGS)
+            self.hanging += not ended
+            if not ended:
+                driver.kill()
+            told += f"; driver ended by itself: {ended}"
+        else:
+            driver.kill()
+        if not driver.is_running:
+            told += f"; workers gone after {wait_for_workers(driver):.1f} s"
+        self.kills[victim] += 1
+        print(f"kill {self.kills.total()}, {victim}: {told}", flush=True)
 
     def check_again(self, workspace: Path, recorded: dict[str, object]) -> None:
         """What had a record before must have the same training in its record now."""
         now = trained(workspace)
         self.again += sum(now.get(key) != training for key, training in recorded.items())
 
-    def compare(self, workspace: Path) -> None:
+    def compare(self, workspace: Path, server: TrackingServer) -> None:
         wanted = finished_runs(self.undisturbed, self.name)
-        found: Counter[tuple[str, ...]] = Counter(finished_runs(workspace, self.name))
+        found: Counter[tuple[str, ...]] = Counter(finished_runs(workspace, self.name, server.uri))
         lost = [identity for identity in wanted if not found[identity]]
         doubled = [identity for identity, count in found.items() if count > 1]
         self.lost += len(lost)
@@ -143,7 +198,7 @@ class Chaos:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--space", default="quickstart", help="a search space's name or path")
     arguments = parser.parse_args()

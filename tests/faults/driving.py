@@ -8,7 +8,7 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +32,7 @@ class Driver:
     folder: Path
     workspace: Path
     options: tuple[str, ...] = ()
+    environ: Mapping[str, str] = field(default_factory=dict)
     mark: str = field(default_factory=lambda: uuid4().hex)
 
     def __post_init__(self) -> None:
@@ -39,7 +40,7 @@ class Driver:
         with self.output.open("w") as output:
             self.process = spaces.start(
                 "run", self.space, "--workspace", self.workspace, *self.options,
-                folder=self.folder, environ={MARK: self.mark},
+                folder=self.folder, environ={**self.environ, MARK: self.mark},
                 stdout=output, stderr=subprocess.STDOUT,
             )  # fmt: skip
 
@@ -61,6 +62,13 @@ class Driver:
         """SIGKILL to the driver alone: its workers have to see to themselves."""
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
+
+    def ends(self, patience: float) -> bool:
+        """Whether it ends by itself within `patience` seconds."""
+        deadline = time.monotonic() + patience
+        while self.is_running and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return not self.is_running
 
     def finish(self) -> None:
         """Wait for its end, which must be a complete table."""
@@ -106,8 +114,15 @@ class Drivers(list[Driver]):
         for driver in self:
             driver.end()
 
-    def start(self, space: str, folder: Path, workspace: Path, *options: str) -> Driver:
-        self.append(Driver(space, folder, workspace, options))
+    def start(
+        self,
+        space: str,
+        folder: Path,
+        workspace: Path,
+        *options: str,
+        environ: Mapping[str, str] | None = None,
+    ) -> Driver:
+        self.append(Driver(space, folder, workspace, options, environ or {}))
         return self[-1]
 
     def orphans(self, patience: float) -> list[str]:
@@ -169,11 +184,16 @@ def store_locked(workspace: Path) -> Iterator[None]:
         database.execute("rollback")
 
 
-def finished_runs(workspace: Path, experiment: str) -> Counter[tuple[str, str, str, str]]:
-    """How many finished MLflow runs there are of each (row, dataset, role, key)."""
+def finished_runs(
+    workspace: Path, experiment: str, uri: str = ""
+) -> Counter[tuple[str, str, str, str]]:
+    """How many finished MLflow runs there are of each (row, dataset, role, key).
+
+    In the workspace's own store, or in that of `uri`.
+    """
     from mlflow.tracking import MlflowClient
 
-    client = MlflowClient(f"sqlite:///{workspace / 'mlflow.db'}")
+    client = MlflowClient(uri or f"sqlite:///{workspace / 'mlflow.db'}")
     found = client.get_experiment_by_name(experiment)
     if found is None:
         return Counter()
