@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ Progress = Callable[[int, int], None]
 
 FORMAT = 1
 _BLOCK = 1 << 24
+#: Bytes that an HDF5 file of ours has besides its arrays, generously.
+_METADATA = 1 << 16
 
 
 class DamagedFileError(Exception):
@@ -46,6 +49,7 @@ def write_arrays(path: Path, arrays: Arrays, identity: Mapping[str, Any]) -> str
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     digest = content_hash(arrays, identity)
     with replacing(path) as temporary:
+        _try_room(temporary, sum(array.nbytes for array in arrays.values()) + _METADATA)
         try:
             with h5py.File(temporary, "w") as file:
                 file.attrs["format"] = FORMAT
@@ -59,6 +63,13 @@ def write_arrays(path: Path, arrays: Arrays, identity: Mapping[str, Any]) -> str
             raise OSError(number, str(error)) from error
         read_arrays(temporary, identity)
     return digest
+
+
+def _try_room(path: Path, size: int) -> None:
+    """Raise OSError where the disk has no room for a file: HDF5 may crash when it meets its end."""
+    with path.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, size)
+        file.truncate(0)
 
 
 def read_arrays(

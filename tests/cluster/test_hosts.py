@@ -109,7 +109,7 @@ def test_what_two_lost_hosts_trained_is_finished_by_others(
         pytest.skip(f"no PostgreSQL in {POSTGRES}")
     for module in ("psycopg2", "flask_wtf"):
         pytest.importorskip(module, reason="the cluster extra is not installed")
-    shutil.copy(Path(__file__).with_name("paced.py"), tmp_path)
+    shutil.copy(Path(spaces.__file__).with_name("paced.py"), tmp_path)
     space = spaces.write(tmp_path / "hosts.yaml", rows=ROWS, seeds=SEEDS, training=TRAINING)
     spaces.equigrid("run", space, "--in-process", folder=tmp_path)
     expected = spaces.tables(tmp_path / "workspace", "hosts")
