@@ -37,6 +37,7 @@ if "RAY_ADDRESS" not in os.environ:
 import ray
 from ray import tune
 from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, TuneConfig, Tuner
+from ray.tune.execution import class_cache
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline.orchestration.courier import Courier, DistantWorker
@@ -44,6 +45,12 @@ from pipeline.orchestration.courier import Courier, DistantWorker
 log = logging.getLogger("equigrid")
 
 LOCAL_OBJECT_STORE = 128 * 2**20
+
+# Tune hands the driver's storage keys on to its workers, in a setting that Ray logs word for word.
+# Ours use no storage.
+class_cache.ENV_VARS_TO_PROPAGATE = {
+    name for name in class_cache.ENV_VARS_TO_PROPAGATE if not name.startswith("AWS_")
+}
 
 
 class TrialActor(tune.Trainable):  # type: ignore[misc]

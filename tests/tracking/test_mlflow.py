@@ -225,13 +225,13 @@ def test_what_is_read_back_is_what_was_recorded(store: Store, records: list[Reco
     assert fetched == records[2]
 
 
-KILLED_WRITER = """
+WRITER = """
 import sys
 from pathlib import Path
 from pipeline.record import Record
 from pipeline.tracking.writer import Store, Writer
-uri, artifacts, *files = sys.argv[1:]
-writer = Writer(Store(uri, Path(artifacts), "tiny"))
+uri, artifacts, experiment, *files = sys.argv[1:]
+writer = Writer(Store(uri, Path(artifacts), experiment))
 for file in map(Path, files):
     record = Record.load(file)
     writer.record(record.trial, record)
@@ -254,8 +254,8 @@ def test_runs_left_by_a_killed_writer_are_used_again(
             question = f"select count(*) from runs where {condition}"
             return int(database.execute(question).fetchone()[0])
 
-    where = (store.uri, str(store.artifact_folder))
-    process = subprocess.Popen([sys.executable, "-c", KILLED_WRITER, *where, *map(str, files)])
+    where = (store.uri, str(store.artifact_folder), "tiny")
+    process = subprocess.Popen([sys.executable, "-c", WRITER, *where, *map(str, files)])
     try:
         # The parent is the first finished one.
         while not (count("status = 'RUNNING'") and count("status = 'FINISHED'") >= 3):
@@ -287,7 +287,7 @@ def test_a_store_that_was_left_half_made_is_no_obstacle(
     file = tmp_path / "record.json"
     records[0].save(file)
     process = subprocess.Popen(
-        [sys.executable, "-c", KILLED_WRITER, store.uri, str(store.artifact_folder), str(file)],
+        [sys.executable, "-c", WRITER, store.uri, str(store.artifact_folder), "tiny", str(file)],
         stderr=subprocess.DEVNULL,
     )
     steps: set[str] = set()
@@ -304,6 +304,34 @@ def test_a_store_that_was_left_half_made_is_no_obstacle(
     log(store, records)
     assert set(identities(store).values()) == {1}
     assert len(runs(store)) == 5
+
+
+def test_eight_writers_share_a_store_that_none_of_them_has_made(
+    records: list[Record], tmp_path: Path
+) -> None:
+    """Eight runs begin at once, each its own experiment, on one SQLite file that is not there."""
+    uri, artifacts = f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path / "artifacts"
+    files = [tmp_path / "records" / f"{n}.json" for n, _ in enumerate(records)]
+    for record, file in zip(records, files, strict=True):
+        record.save(file)
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WRITER, uri, str(artifacts), f"writer{n}", *map(str, files)],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for n in range(8)
+    ]  # fmt: skip
+    ended = [(it.communicate(timeout=spaces.PATIENCE), it.returncode) for it in writers]
+    assert [code for _, code in ended] == [0] * 8, ended
+    assert [errors for (_, errors), _ in ended if "not in MLflow yet" in errors] == []
+    once = None
+    for n in range(8):
+        store = Store(uri, artifacts, f"writer{n}")
+        assert set(identities(store).values()) == {1}
+        found = sorted(identities(store))
+        assert found == (once := once or found)
+        assert len(found) == len(records) + 1  # their parent
+        assert {run.info.status for run in runs(store)} == {"FINISHED"}
 
 
 def test_records_wait_while_the_store_is_down(store: Store, records: list[Record]) -> None:
