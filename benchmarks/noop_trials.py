@@ -9,10 +9,12 @@ opens the data once, counts labels and writes a record (fsync) for each trial. T
 - the dispatcher of `equigrid run`: Ray Tune, actors used again.
 
 Fixed start-up is shown beside: ray.init, and until the first trial is back. Goal: at most 0.05 s a
-trial of 200, from handing them to Tune to having them all, the actors' start included. Tracking is
-not part of this (epoch.py measures it).
+trial of 200, from handing them to Tune to having them all, the actors' start included. Whether the
+number of trials matters shows in the first and the last tenth of them, and in the driver's memory.
+Tracking is not part of this (epoch.py measures it).
 
     python benchmarks/noop_trials.py [--trials 200] [--rounds 3] [--json FILE]
+    python benchmarks/noop_trials.py --trials 10000 --rounds 1
 """
 
 from __future__ import annotations
@@ -59,6 +61,12 @@ class Stopwatch:
         self._begun = time.perf_counter()
         self.times: list[float] = []
 
+    def rate(self, begin: float, end: float) -> float:
+        """Trials a second, between two shares of all of them."""
+        times = sorted(self.times)
+        first, last = int(begin * len(times)), int(end * len(times)) - 1
+        return (last - first) / (times[last] - times[first])
+
     def back(self, state: str) -> None:
         if state != "finished":
             raise RuntimeError(f"a trial ended as {state}")
@@ -87,6 +95,12 @@ def pooled(make: Callable[[], Any], trials: Sequence[Trial]) -> Stopwatch:
     for actor in actors:
         ray.kill(actor)
     return watch
+
+
+def resident() -> float:
+    """Bytes of memory that this process has."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return float(pages * os.sysconf("SC_PAGE_SIZE"))
 
 
 def main() -> None:
@@ -120,12 +134,15 @@ def main() -> None:
             "Ray Tune, our worker": lambda trials: dispatched(tuned, trials, prepared),
         }
         watches: dict[str, list[Stopwatch]] = {name: [] for name in ways}
+        memory = dict.fromkeys(ways, 0.0)
         seed = 0
         for _ in range(n):
             for name, run in ways.items():
                 trials = [replace(majority, seed=seed + k) for k in range(count)]
                 seed += count
+                before = resident()
                 watches[name].append(run(trials))
+                memory[name] = max(memory[name], resident() - before)
         tuned.close()
     for name, rounds in watches.items():
         first = median(min(w.times) for w in rounds)
@@ -135,6 +152,10 @@ def main() -> None:
         report.show(f"{name}: until the first trial is back", first, "s", n)
         report.show(f"{name}: each further trial", 1000 * marginal, "ms", n)
         report.show(f"{name}: a trial of {count}, all in", everything, "s", n, goal)
+        for share, since, until in (("first", 0, 0.1), ("last", 0.9, 1)):
+            rate = median(w.rate(since, until) for w in rounds)
+            report.show(f"{name}: rate over the {share} tenth", rate, "trials/s", n)
+        report.show(f"{name}: the driver's memory grew by", memory[name] / 1e6, "MB", n)
     report.close()
 
 

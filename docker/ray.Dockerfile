@@ -2,6 +2,7 @@
 #
 #   docker build -f docker/ray.Dockerfile -t equigrid-ray:0.1.0 .
 #   … --build-arg TORCH_INDEX_URL=…    the package index with the build of torch that is wanted
+#   … --build-arg GIT_COMMIT=$(git describe --always --abbrev=40 --dirty=+changes)
 #
 # Without an index pip takes torch's usual build, on Linux the one for CUDA. It brings CUDA's
 # libraries with it and needs of the machine only the driver, so that both kinds share this base.
@@ -31,6 +32,9 @@ COPY search_spaces /opt/equigrid/source/search_spaces
 RUN pip install "/opt/equigrid/source[cluster]"
 COPY docker/scripts /opt/equigrid/scripts
 
+# What is installed here has no checkout to ask: each record says what was built.
+ARG GIT_COMMIT=
+ENV EQUIGRID_COMMIT=${GIT_COMMIT}
 ENV EQUIGRID_WORKSPACE=/workspace RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0 \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 USER equigrid

@@ -27,10 +27,13 @@ def _processor() -> str:
 
 
 def _commit() -> str:
-    """The commit of the checkout this package runs from; `+changes` where it is not clean."""
+    """The commit of the checkout this package runs from; `+changes` where it is not clean.
+
+    Where there is no checkout, as in an image, EQUIGRID_COMMIT says what it was built from.
+    """
     folder = Path(pipeline.__file__).parents[1]
     if not (folder / ".git").exists():
-        return "not a checkout"
+        return os.environ.get("EQUIGRID_COMMIT") or "not a checkout"
     command = ["git", "-C", str(folder), "describe", "--always", "--abbrev=40", "--dirty=+changes"]
     try:
         return subprocess.run(
