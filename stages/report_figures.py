@@ -97,7 +97,9 @@ class Figures:
                     histories.setdefault(row, []).append([scores[frame] for frame in frames])
         if not histories:
             return "no finished final was tested frame by frame"
-        figure = charts.curves(self.table.rows, histories, "test RMSE", "frame")
+        # The trained ones first, as in every other figure: the same row looks the same.
+        rows = [*self.trained, *(row for row in self.table.rows if row not in self.trained)]
+        figure = charts.curves(rows, histories, "test RMSE", "frame")
         caption = "Each frame's own error over the roll-out: mean over the seeds, and the extremes."
         description = captions.curves(histories, "test RMSE", "frame")
         heading = f"{name}: error by frame"

@@ -178,6 +178,15 @@ def test_what_two_lost_hosts_trained_is_finished_by_others(
             lambda: answers(f"{tracking['MLFLOW_TRACKING_URI']}/health"), "MLflow", store.log
         )
 
+        for token in ({}, {"RAY_AUTH_TOKEN": "0" * 32}):
+            refused = spaces.equigrid(
+                "submit", space, "--address", jobs, folder=tmp_path, expect=2,
+                environ={"no_proxy": "*", **token},
+            )  # fmt: skip
+            assert len(refused.stderr.splitlines()) == 1
+            assert "the cluster's token: RAY_AUTH_TOKEN" in refused.stderr
+        assert not answers(f"{jobs}/api/jobs/")
+
         laptop = {it: common[it] for it in ("RAY_AUTH_TOKEN", "no_proxy")} | tracking
         job = spaces.start(
             "submit", space, "--address", jobs, folder=tmp_path, environ=laptop,
