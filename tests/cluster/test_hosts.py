@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pwd
 import secrets
 import shutil
 import subprocess
@@ -16,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import hosts
+import postgres
 import pytest
 import spaces
 
@@ -23,7 +23,6 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "docker" / "scripts"
-POSTGRES = Path("/usr/lib/postgresql/15/bin")
 PATIENCE = 240.0
 MODEL = {"paced:Paced": {"width": 4, "latent": 8}}
 ROWS = {
@@ -79,23 +78,11 @@ def tracked_runs(uri: str, name: str) -> Counter[tuple[str, ...]]:
 
 def database(host: hosts.Host, environment: dict[str, str]) -> None:
     """A PostgreSQL server on a host, with the password that the environment holds."""
-    user = pwd.getpwnam("postgres")
-    drop = ["setpriv", "--clear-groups", f"--regid={user.pw_gid}", f"--reuid={user.pw_uid}", "--"]
     folder = host.base / "postgres"
-    folder.mkdir()
-    (folder / "password").write_text(environment["POSTGRES_PASSWORD"] + "\n")
-    for path in (folder, folder / "password"):
-        os.chown(path, user.pw_uid, user.pw_gid)
-    data = folder / "data"
-    command = [POSTGRES / "initdb", "-D", data, "-U", "mlflow", "--auth=scram-sha-256", "-N"]
-    subprocess.run(
-        [*drop, *command, f"--pwfile={folder / 'password'}"],
-        check=True, capture_output=True, cwd=folder,
-    )  # fmt: skip
-    with (data / "pg_hba.conf").open("a") as rules:
+    run = postgres.make(folder, environment["POSTGRES_PASSWORD"])
+    with (folder / "data" / "pg_hba.conf").open("a") as rules:
         rules.write(f"host all all {hosts.SUBNET}.0/24 scram-sha-256\n")
-    settings = [f"-cunix_socket_directories={folder}", f"-clisten_addresses={host.address}"]
-    host.start([*drop, str(POSTGRES / "postgres"), "-D", str(data), *settings], environment)
+    host.start([*run, f"-clisten_addresses={host.address}"], environment)
     wait_until(
         lambda: "ready to accept connections" in host.log.read_text(), "PostgreSQL", host.log
     )
@@ -107,8 +94,8 @@ def test_what_two_lost_hosts_trained_is_finished_by_others(
 ) -> None:
     if reason := hosts.why_not():
         pytest.skip(reason)
-    if not (POSTGRES / "initdb").exists():
-        pytest.skip(f"no PostgreSQL in {POSTGRES}")
+    if reason := postgres.is_missing():
+        pytest.skip(reason)
     for module in ("psycopg2", "flask_wtf"):
         pytest.importorskip(module, reason="the cluster extra is not installed")
     shutil.copy(Path(spaces.__file__).with_name("paced.py"), tmp_path)

@@ -8,7 +8,6 @@ import http.client
 import importlib.util
 import json
 import os
-import pwd
 import shutil
 import signal
 import socket
@@ -21,13 +20,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import postgres
 import pytest
 
 pytestmark = pytest.mark.cluster
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "docker" / "scripts"
-POSTGRES = Path("/usr/lib/postgresql/15/bin")
 #: Longer than any wait that goes well; a machine may be busy.
 PATIENCE = 120.0
 #: Whatever a generator or a person may put into a secret: it must work, and be seen nowhere.
@@ -67,36 +66,16 @@ def end(process: subprocess.Popen[str], how: signal.Signals) -> None:
 @pytest.fixture(scope="module")
 def database() -> Iterator[int]:
     """The port of an empty PostgreSQL server; it does not run as root."""
-    if not (POSTGRES / "initdb").exists():
-        pytest.skip(f"no PostgreSQL in {POSTGRES}")
-    as_user: list[str] = []
+    if reason := postgres.is_missing():
+        pytest.skip(reason)
     # Not below pytest's own folder, which only its owner may enter.
     folder = Path(tempfile.mkdtemp(prefix="equigrid-postgres-"))
-    password = folder / "password"
-    password.write_text(SECRETS["POSTGRES_PASSWORD"] + "\n")
-    if os.geteuid() == 0:
-        try:
-            user = pwd.getpwnam("postgres")
-        except KeyError:
-            user = pwd.getpwnam("nobody")
-        groups = ["--clear-groups", f"--regid={user.pw_gid}", f"--reuid={user.pw_uid}"]
-        as_user = ["setpriv", *groups, "--"]
-        for path in (folder, password):
-            os.chown(path, user.pw_uid, user.pw_gid)
-    data, port, log = folder / "data", free_port(), folder / "log"
-    initdb = [POSTGRES / "initdb", "-D", data, "-U", "mlflow", "--auth=scram-sha-256", "-N"]
-    made = subprocess.run(
-        [*as_user, *initdb, f"--pwfile={password}"], capture_output=True, text=True, cwd=folder
-    )
-    assert made.returncode == 0, made.stderr
-    settings = [
-        f"-cunix_socket_directories={folder}",
-        "-clisten_addresses=127.0.0.1",
-        "-cfsync=off",
-    ]
+    port, log = free_port(), folder / "log"
+    run = postgres.make(folder, SECRETS["POSTGRES_PASSWORD"])
+    settings = ["-clisten_addresses=127.0.0.1", "-cfsync=off"]
     with log.open("w") as output:
         server = subprocess.Popen(
-            [*as_user, POSTGRES / "postgres", "-D", data, "-p", str(port), *settings],
+            [*run, "-p", str(port), *settings],
             stdout=output, stderr=subprocess.STDOUT, cwd=folder, start_new_session=True, text=True,
         )  # fmt: skip
     try:
