@@ -7,6 +7,7 @@ import os
 import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -28,8 +29,6 @@ os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 if "RAY_ADDRESS" not in os.environ:
-    # Tune prepares 200 trials before it looks at the first result: 2 s in which no core works.
-    os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "16")
     # A local Ray: token authentication with a token of this run's own, nothing written to home.
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(16))
@@ -38,6 +37,7 @@ import ray
 from ray import tune
 from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, TuneConfig, Tuner
 from ray.tune.execution import class_cache
+from ray.tune.search import Searcher
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline.orchestration.courier import Courier, DistantWorker
@@ -45,6 +45,8 @@ from pipeline.orchestration.courier import Courier, DistantWorker
 log = logging.getLogger("equigrid")
 
 LOCAL_OBJECT_STORE = 128 * 2**20
+#: Trials that wait for room at least: nodes that join later find them.
+PENDING = 16
 
 # Tune hands the driver's storage keys on to its workers, in a setting that Ray logs word for word.
 # Ours use no storage.
@@ -53,8 +55,36 @@ class_cache.ENV_VARS_TO_PROPAGATE = {
 }
 
 
+#: Seconds of the longest slice.
+LONGEST_SLICE = 60.0
+
+
+class Pace:
+    """How long a worker's slices are: longer, the longer the driver lets it wait between them.
+
+    A slice costs the driver some 3 ms, so that it falls behind hundreds of workers' one a second.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = SLICE_SECONDS
+        self._ended: float | None = None
+
+    def begin(self, now: float) -> float:
+        """The length of a slice that begins now: waiting shall take less than a tenth of it."""
+        if self._ended is not None and now - self._ended > self.seconds / 10:
+            self.seconds = min(2 * self.seconds, LONGEST_SLICE)
+        return self.seconds
+
+    def end(self, now: float) -> None:
+        self._ended = now
+
+    def rest(self) -> None:
+        """Waiting between two trials is none between slices."""
+        self._ended = None
+
+
 class TrialActor(tune.Trainable):  # type: ignore[misc]
-    """A Worker behind Tune's interface: a step is a slice of about a second."""
+    """A Worker behind Tune's interface: a step is a slice of a second or more."""
 
     def setup(self, config: dict[str, Any], context: dict[str, Any] | None = None) -> None:
         assert context is not None
@@ -64,15 +94,18 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
         else:
             self.worker = DistantWorker(context["courier"], *settings)
         self.trials: Mapping[str, Trial] = context["trials"]
+        self.pace = Pace()
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         # An error here is not retried by Tune: only store the trial.
         self.worker.assign(self.trials[new_config["key"]])
+        self.pace.rest()
         return True
 
     def step(self) -> dict[str, Any]:
-        piece = self.worker.advance(SLICE_SECONDS)
+        piece = self.worker.advance(self.pace.begin(time.monotonic()))
+        self.pace.end(time.monotonic())
         return {"slice": asdict(piece), "done": piece.state in ("finished", "failed")}
 
     def cleanup(self) -> None:
@@ -80,11 +113,26 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
             self.worker.drop()
 
 
-class _Grid(list[str]):
-    """The keys to run. Tune copies the whole grid for every trial in it, were it not for this."""
+class _Queue(Searcher):  # type: ignore[misc]
+    """Hands out the keys in order.
 
-    def __deepcopy__(self, memo: object) -> _Grid:
-        return self
+    A grid of Tune's own is copied whole for every trial in it: 56 s before the first of 10 000.
+    """
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        super().__init__()
+        self._left = list(reversed(keys))
+
+    def suggest(self, trial_id: str) -> Any:
+        return {"key": self._left.pop()} if self._left else Searcher.FINISHED
+
+    def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
+        """Nothing is learnt from a trial: the grid is the user's."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing is ever restored."""
+
+    restore = save
 
 
 class _Reporter(Callback):  # type: ignore[misc]
@@ -162,6 +210,8 @@ class RayTune:
         need = {"cpu": self.resources.cpu}
         if self.resources.gpu and ray.cluster_resources().get("GPU"):
             need["gpu"] = self.resources.gpu
+        # As many at once as there is room for: of itself Tune starts one after the other.
+        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(max(PENDING, self._slots(need)))
         context = {
             "root": self.workspace.root,
             "marker": self._marker(scratch),
@@ -174,8 +224,9 @@ class RayTune:
         actor = tune.with_resources(tune.with_parameters(TrialActor, context=context), need)
         tuner = Tuner(
             actor,
-            param_space={"key": tune.grid_search(_Grid(by_key))},
             tune_config=TuneConfig(
+                search_alg=_Queue(list(by_key)),
+                num_samples=len(by_key),
                 reuse_actors=True,
                 trial_dirname_creator=lambda trial: str(trial.trial_id),
                 trial_name_creator=lambda trial: str(trial.trial_id),
@@ -195,6 +246,11 @@ class RayTune:
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
         self._account_for([t for t in trials if t.key not in reporter.ended], report)
+
+    def _slots(self, need: Mapping[str, float]) -> int:
+        """How many trials the cluster, as it is now, has room for."""
+        there = ray.cluster_resources()
+        return int(min(there.get(name.upper(), 0.0) / amount for name, amount in need.items()))
 
     def _marker(self, scratch: Path) -> Path:
         """A file that exactly the nodes see which share the workspace."""

@@ -95,6 +95,26 @@ def test_failing_trials_are_retried_and_quarantined_and_leave_the_others_alone(
 
 
 @pytest.mark.cluster
+def test_slices_grow_where_the_driver_is_behind_and_only_there() -> None:
+    from pipeline.orchestration.ray_tune import LONGEST_SLICE, Pace
+
+    pace, now = Pace(), 100.0
+    for waited, expected in ((0.0, 1), (0.09, 1), (0.11, 2), (0.19, 2), (0.5, 4), (0.3, 4)):
+        now += waited
+        assert pace.begin(now) == expected
+        now += expected
+        pace.end(now)
+    # From one trial to the next there is more to do: that counts for nothing.
+    pace.rest()
+    assert pace.begin(now + 1000) == 4
+    for _ in range(10):
+        pace.end(now)
+        now += 1000
+        longest = pace.begin(now)
+    assert longest == LONGEST_SLICE
+
+
+@pytest.mark.cluster
 def test_a_trial_that_kills_its_process_is_quarantined_and_leaves_the_others_alone(
     ray_tune: MakeDispatcher, lot: Lot, expected: Workspace, tmp_path: Path
 ) -> None:
