@@ -11,7 +11,8 @@ opens the data once, counts labels and writes a record (fsync) for each trial. T
 Fixed start-up is shown beside: ray.init, and until the first trial is back. Goal: at most 0.05 s a
 trial of 200, from handing them to Tune to having them all, the actors' start included. Whether the
 number of trials matters shows in the first and the last tenth of them, and in the driver's memory.
-Tracking is not part of this (epoch.py measures it).
+Tracking is not part of this (epoch.py and server.py measure it). Last, what a slice of training
+costs the driver: trials of hundreds of epochs of milliseconds that report every one of them.
 
     python benchmarks/noop_trials.py [--trials 200] [--rounds 3] [--json FILE]
     python benchmarks/noop_trials.py --trials 10000 --rounds 1
@@ -28,8 +29,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from common import begin, prepare, quickstart_trial
+import yaml
+from common import Report, begin, prepare, quickstart_trial
 
+from pipeline.config import find, load_experiment
+from pipeline.datasets.raw import RawStore
 from pipeline.orchestration.dispatch import SLICE_SECONDS, PreparedData, Slice
 from pipeline.orchestration.in_process import InProcess
 from pipeline.orchestration.worker import Worker
@@ -103,6 +107,33 @@ def resident() -> float:
     return float(pages * os.sysconf("SC_PAGE_SIZE"))
 
 
+def slices(report: Report, folder: Path, epochs: int = 300) -> None:
+    """Processor time of the driver for a result; the first slices include the actors' start."""
+    from pipeline.orchestration.ray_tune import RayTune
+
+    content = yaml.safe_load(find("quickstart").read_text())
+    content["datasets"]["C4"] |= {"digits": 2, "per_label": {"train": 8, "val": 4, "test": 4}}
+    content["training"] |= {"epochs": epochs, "patience": epochs}
+    (folder / "slices.yaml").write_text(yaml.safe_dump(content))
+    experiment = load_experiment(str(folder / "slices.yaml"))
+    workspace, recipe = Workspace(folder), experiment.datasets["C4"].recipe(RawStore())
+    prepared = {data_key(recipe): prepare(workspace, recipe)}
+    point = {"lr": 1e-3, "lambda": 1.0}
+    trials = [experiment.trial("Ours", "C4", point, seed, "grid", recipe) for seed in range(8)]
+    count = 0
+
+    def told(trial: Trial, piece: Slice) -> None:
+        nonlocal count
+        count += 1
+
+    tuned = RayTune(workspace, 0, ResourcesSpec(cpu=1), folder, slice_seconds=0.0)
+    begun = time.process_time()
+    tuned.run(trials, prepared, told)
+    spent = time.process_time() - begun
+    tuned.close()
+    report.show("Ray Tune: a slice, CPU time of the driver", 1000 * spent / count, "ms", count)
+
+
 def main() -> None:
     report, options = begin(__doc__, trials=200, rounds=3)
     count, n = options.trials, options.rounds
@@ -156,6 +187,8 @@ def main() -> None:
             rate = median(w.rate(since, until) for w in rounds)
             report.show(f"{name}: rate over the {share} tenth", rate, "trials/s", n)
         report.show(f"{name}: the driver's memory grew by", memory[name] / 1e6, "MB", n)
+    with tempfile.TemporaryDirectory() as folder:
+        slices(report, Path(folder))
     report.close()
 
 

@@ -65,8 +65,8 @@ class Pace:
     A slice costs the driver some 3 ms, so that it falls behind hundreds of workers' one a second.
     """
 
-    def __init__(self) -> None:
-        self.seconds = SLICE_SECONDS
+    def __init__(self, seconds: float = SLICE_SECONDS) -> None:
+        self.seconds = seconds
         self._ended: float | None = None
 
     def begin(self, now: float) -> float:
@@ -94,7 +94,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
         else:
             self.worker = DistantWorker(context["courier"], *settings)
         self.trials: Mapping[str, Trial] = context["trials"]
-        self.pace = Pace()
+        self.pace = Pace(context["slice_seconds"])
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -180,9 +180,15 @@ class RayTune:
     """
 
     def __init__(
-        self, workspace: Workspace, retries: int, resources: ResourcesSpec, module_folder: Path
+        self,
+        workspace: Workspace,
+        retries: int,
+        resources: ResourcesSpec,
+        module_folder: Path,
+        slice_seconds: float = SLICE_SECONDS,
     ) -> None:
         self.workspace, self.retries, self.resources = workspace, retries, resources
+        self.slice_seconds = slice_seconds
         address = os.environ.get("RAY_ADDRESS")
         self.is_cluster = address is not None
         options: dict[str, Any] = {}
@@ -216,6 +222,7 @@ class RayTune:
             "root": self.workspace.root,
             "marker": self._marker(scratch),
             "courier": self._courier(prepared) if self.is_cluster else None,
+            "slice_seconds": self.slice_seconds,
             "trials": by_key,
             "prepared": dict(prepared),
             "retries": self.retries,
