@@ -7,7 +7,7 @@ The voxels are random: nothing that is timed depends on what they show.
 - a batch of 32 volumes at random rotations (gathers), against the same batch without a rotation;
 - an epoch of a trial at 14³ against the loop one would write by hand (see epoch.py).
 
-    python benchmarks/volumes.py [--rounds 5] [--epochs 2] [--json FILE]
+    python benchmarks/volumes.py [--rounds 5] [--epochs 5] [--json FILE]
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def files(report: Report, workspace: Workspace, recipe: dict[str, object], n: in
 
 
 def main() -> None:
-    report, options = begin(__doc__, rounds=5, epochs=2)
+    report, options = begin(__doc__, rounds=5, epochs=5)
     experiments = {profile: load_experiment("medmnist3d", profile) for profile in (None, "small")}
     with tempfile.TemporaryDirectory() as folder:
         raw = RawStore(Path(folder))
