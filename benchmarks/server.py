@@ -13,7 +13,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -31,6 +30,7 @@ from pipeline.tracking.writer import Store, Writer
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
 import postgres
+import spaces
 
 ROOT = Path(__file__).parents[1]
 TICK = os.sysconf("SC_CLK_TCK")
@@ -73,12 +73,6 @@ def wait_for(text: str, log: Path) -> None:
         if time.monotonic() > deadline:
             raise RuntimeError(f"not started: {log.read_text()[-2000:]}")
         time.sleep(0.2)
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def records(count: int, epochs: int) -> list[Record]:
@@ -131,7 +125,7 @@ def measure(report: Report, folder: Path, sent: list[Record]) -> None:
     import psycopg2
 
     n, password = len(sent) - 1, secrets.token_hex(12)
-    database, port = free_port(), free_port()
+    database, port = spaces.free_port(), spaces.free_port()
     run = postgres.make(folder / "postgres", password)
     where = ["-clisten_addresses=127.0.0.1", "-p", str(database)]
     environment = {

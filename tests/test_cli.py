@@ -8,7 +8,6 @@ import os
 import platform
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -240,9 +239,7 @@ def test_the_ui_answers_on_localhost_only(
     store = tmp_path / "workspace" / "mlflow.db"
     store.parent.mkdir()
     store.write_bytes((done / "workspace" / "mlflow.db").read_bytes())
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = spaces.free_port()
     process = spaces.start("ui", "--port", port, folder=tmp_path, stderr=subprocess.DEVNULL)
     try:
         assert process.stdout is not None

@@ -10,7 +10,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import stat
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from pathlib import Path
 
 import postgres
 import pytest
+import spaces
 
 pytestmark = pytest.mark.cluster
 
@@ -36,12 +36,6 @@ SECRETS = {
     "MLFLOW_TRACKING_PASSWORD": "canary-jobs-%%$HOME`id`",
     "MLFLOW_FLASK_SERVER_SECRET_KEY": "canary-form-key",
 }
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def wait_until(ready: Callable[[], bool], process: subprocess.Popen[str], log: Path) -> None:
@@ -70,7 +64,7 @@ def database() -> Iterator[int]:
         pytest.skip(reason)
     # Not below pytest's own folder, which only its owner may enter.
     folder = Path(tempfile.mkdtemp(prefix="equigrid-postgres-"))
-    port, log = free_port(), folder / "log"
+    port, log = spaces.free_port(), folder / "log"
     run = postgres.make(folder, SECRETS["POSTGRES_PASSWORD"])
     settings = ["-clisten_addresses=127.0.0.1", "-cfsync=off"]
     with log.open("w") as output:
@@ -141,7 +135,7 @@ def server(database: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         "MLFLOW_AUTH_ADMIN_USERNAME": "admin",
         "MLFLOW_TRACKING_USERNAME": "jobs",
         "MLFLOW_ARTIFACTS_DESTINATION": str(folder / "artifacts"),
-        "MLFLOW_PORT": str(port := free_port()),
+        "MLFLOW_PORT": str(port := spaces.free_port()),
         "MLFLOW_WORKERS": "1",
         "MLFLOW_AUTH_CACHE_SECONDS": "1",
     }

@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import requests
 import spaces
+from tracking_server import TrackingServer
 
 pytestmark = pytest.mark.cluster
 
@@ -61,32 +59,8 @@ def test_what_only_looks_imports_nothing_heavy(
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[str]:
     """A real MLflow server on localhost."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [
-        sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port),
-        "--backend-store-uri", f"sqlite:///{tmp_path / 'server.db'}",
-        "--artifacts-destination", str(tmp_path / "served"), "--workers", "1",
-    ]  # fmt: skip
-    process = subprocess.Popen(
-        command, env=spaces.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )  # fmt: skip
-    uri = f"http://127.0.0.1:{port}"
-    try:
-        deadline = time.monotonic() + spaces.PATIENCE
-        while True:
-            assert process.poll() is None, "the server ended"
-            assert time.monotonic() < deadline, "the server does not answer"
-            try:
-                if requests.get(f"{uri}/health", timeout=1).ok:
-                    break
-            except requests.RequestException:
-                time.sleep(0.2)
-        yield uri
-    finally:
-        spaces.end_session(process)
+    with TrackingServer(tmp_path / "server") as server:
+        yield server.uri
 
 
 def test_a_server_is_asked_one_question_until_a_writer_has_written(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -32,9 +31,7 @@ class TrackingServer:
 
     def __enter__(self) -> TrackingServer:
         self.folder.mkdir(parents=True, exist_ok=True)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = spaces.free_port()
         self.start()
         self.wait()
         return self
