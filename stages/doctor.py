@@ -135,8 +135,8 @@ def _mlflow(workspace: Workspace) -> Iterator[Finding]:
 def _ray() -> Iterator[Finding]:
     # In a process of its own: importing Ray takes seconds and sets up its logging.
     code = (
-        "import ray; "
-        "ray.init(include_dashboard=False, log_to_driver=False, logging_level='ERROR'); "
+        "import os, ray; ray.init(address=os.environ.get('RAY_ADDRESS', 'local'), "
+        "include_dashboard=False, log_to_driver=False, logging_level='ERROR'); "
         "print(ray.cluster_resources())"
     )
     environment = dict(os.environ)

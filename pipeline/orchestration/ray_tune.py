@@ -197,7 +197,8 @@ class RayTune:
         paths = [str(module_folder), *filter(None, [os.environ.get("PYTHONPATH")])]
         environment = {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
         ray.init(
-            address=address,
+            # Without an address Ray would join whatever cluster was started last on this machine.
+            address=address or "local",
             log_to_driver=False,
             logging_level=logging.ERROR,
             runtime_env={"env_vars": environment},

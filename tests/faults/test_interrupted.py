@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,6 +26,18 @@ ROWS = {
     }
 }
 TRAINING = {"epochs": 400, "batch_size": 8, "patience": 400}
+
+
+@pytest.fixture
+def rays_folder() -> Iterator[Path]:
+    """Where Ray keeps its sockets (hence the short name); it still names a cluster that is gone."""
+    folder = Path(tempfile.mkdtemp(prefix="eqg"))
+    (folder / "ray").mkdir()
+    (folder / "ray" / "ray_current_cluster").write_text("127.0.0.1:9")
+    yield folder
+    shutil.rmtree(folder)
+
+
 #: Seconds after which what is left of a driver is taken to stay.
 EVERYTHING = 120.0
 
@@ -33,7 +48,9 @@ def interrupt(driver: Driver) -> None:
     assert driver.until(lambda: "equigrid: ending" in driver.output.read_text())
 
 
-def test_it_ends_leaves_nothing_running_and_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_it_ends_leaves_nothing_running_and_goes_on_where_it_was(
+    tmp_path: Path, rays_folder: Path
+) -> None:
     workspace = tmp_path / "workspace"
     file = spaces.write(
         tmp_path / "tiny.yaml", rows=ROWS, training=TRAINING, seeds={"grid": [0], "final": [0]}
@@ -42,7 +59,8 @@ def test_it_ends_leaves_nothing_running_and_goes_on_where_it_was(tmp_path: Path)
     with Drivers() as drivers:
 
         def start() -> Driver:
-            driver = drivers.start(file.name, tmp_path, workspace)
+            environ = {"RAY_TMPDIR": str(rays_folder)}
+            driver = drivers.start(file.name, tmp_path, workspace, environ=environ)
             assert driver.until(lambda: begun(workspace))
             return driver
 
