@@ -35,6 +35,7 @@ from mlflow.entities import (
 )
 from mlflow.tracking import MlflowClient
 
+from pipeline.files import locked
 from pipeline.record import Record
 from pipeline.tracking.tracked import Identity, identity_of
 from pipeline.trial import Trial, data_key
@@ -56,7 +57,27 @@ class Known:
 
 
 def connect(uri: str) -> MlflowClient:
+    if uri.startswith("sqlite:///"):
+        _make_store(Path(uri.removeprefix("sqlite:///")))
     return MlflowClient(tracking_uri=uri)
+
+
+def _make_store(path: Path) -> None:
+    """Make MLflow's tables beside, and move them to their place when they are whole.
+
+    It makes them in some fifty steps, takes no lock for it, and where it was killed in between or
+    another process made them as well, nobody can use the file any more.
+    """
+    if path.exists():
+        return
+    with locked(path.with_name(f".{path.name}.lock"), wait=True):
+        if path.exists():
+            return
+        beside = path.with_name(f".{path.name}.new")
+        for left in (beside, path.with_name(f"{beside.name}-journal")):
+            left.unlink(missing_ok=True)
+        MlflowClient(tracking_uri=f"sqlite:///{beside}").search_experiments(max_results=1)
+        os.replace(beside, path)
 
 
 def experiment_id(client: MlflowClient, name: str, artifact_folder: Path, uri: str) -> str:
