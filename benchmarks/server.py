@@ -174,7 +174,6 @@ def measure(report: Report, folder: Path, sent: list[Record]) -> None:
     artifacts = sum(it.stat().st_size for it in (folder / "artifacts").rglob("*") if it.is_file())
     report.show("a run's record among the artifacts", artifacts / (n + 1) / 1e3, "kB", n)
     local = folder / "local.db"
-    ours = time.process_time()
     seconds = send(Store(f"sqlite:///{local}", folder / "local", "benchmark"), sent)
     report.show("a run to a SQLite file: seconds", 1000 * seconds, "ms", n)
     report.show("a run adds to the file, at most", local.stat().st_size / n / 1e3, "kB", n)

@@ -47,16 +47,14 @@ log = logging.getLogger("equigrid")
 LOCAL_OBJECT_STORE = 128 * 2**20
 #: Trials that wait for room at least: nodes that join later find them.
 PENDING = 16
+#: Seconds of the longest slice.
+LONGEST_SLICE = 60.0
 
 # Tune hands the driver's storage keys on to its workers, in a setting that Ray logs word for word.
 # Ours use no storage.
 class_cache.ENV_VARS_TO_PROPAGATE = {
     name for name in class_cache.ENV_VARS_TO_PROPAGATE if not name.startswith("AWS_")
 }
-
-
-#: Seconds of the longest slice.
-LONGEST_SLICE = 60.0
 
 
 class Pace:

@@ -57,7 +57,7 @@ class Known:
 
 
 def connect(uri: str) -> MlflowClient:
-    if uri.startswith("sqlite:///"):
+    if uri.startswith("sqlite:///") and "?" not in uri:  # with options it is no plain path
         _make_store(Path(uri.removeprefix("sqlite:///")))
     return MlflowClient(tracking_uri=uri)
 

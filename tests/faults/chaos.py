@@ -18,7 +18,6 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from contextlib import ExitStack
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -88,8 +87,7 @@ class Chaos:
         while self.kills.total() < self.wanted:
             number += 1
             workspace = self.folder / f"killed{number}"
-            with ExitStack() as stack:
-                server = stack.enter_context(TrackingServer(self.folder / f"mlflow{number}"))
+            with TrackingServer(self.folder / f"mlflow{number}") as server:
                 self.one_workspace(workspace, server, seconds)
         orphans = self.drivers.orphans(EVERYTHING)
         of = ", ".join(f"{name} {self.kills[name]}" for name in VICTIMS)
