@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,21 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
 
+from pipeline.datasets.raw import RawStore
 from pipeline.files import InputError, canonical_json
 from pipeline.resolution import Dataset, Row, resolve_dataset, resolve_row
 from pipeline.schema import SearchSpace, refuse
-from pipeline.trial import FILE_NAME, Role, Trial
+from pipeline.source_code import commit_of, is_external
+from pipeline.trial import CODE_SINCE, FILE_NAME, TRAINING_VERSION, Role, Trial
 from pipeline.yaml_lines import Located, merge, parse
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """A search space with one profile applied, checked and resolved."""
+    """A search space with one profile applied, checked and resolved.
+
+    training_version: of the trials that it makes.
+    """
 
     name: str
     profile: str | None
@@ -30,6 +35,11 @@ class Experiment:
     rows: Mapping[str, Row]
     datasets: Mapping[str, Dataset]
     folder: Path
+    training_version: int = TRAINING_VERSION
+
+    def as_of(self, training_version: int) -> Experiment:
+        """The same experiment as an older version of training had it: to read what it left."""
+        return replace(self, training_version=training_version)
 
     @property
     def full_name(self) -> str:
@@ -61,7 +71,28 @@ class Experiment:
             hyperparameters={name: float(value) for name, value in point.items()},
             seed=0 if method.trivial else seed,
             training={} if method.trivial else self.space.training.settings(),
+            training_version=self.training_version,
+            code=method.code if self.knows_code else {},
+            search_space_commit=commit_of(self.folder),
         )
+
+    @property
+    def knows_code(self) -> bool:
+        """Whether its trials say which code their parts from outside the package have."""
+        return self.training_version >= CODE_SINCE
+
+    @property
+    def external_parts(self) -> list[str]:
+        """The names of parts from outside the package."""
+        named = [each.model["name"] for each in self.rows.values()]
+        named += [each.objective["name"] for each in self.rows.values()]
+        named += [n for it in self.datasets.values() for n in (it.builder_name, it.group_name)]
+        return sorted(set(filter(is_external, named)))
+
+    def recipe(self, dataset: str, raw: RawStore) -> dict[str, Any]:
+        """Everything that determines a dataset's arrays."""
+        recipe = self.datasets[dataset].recipe(raw)
+        return recipe if self.knows_code else {n: v for n, v in recipe.items() if n != "code"}
 
     def seeds(self, row: str, role: Role) -> list[int]:
         """A trivial row has nothing random and nothing to search: one final."""

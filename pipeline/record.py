@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pipeline.files import InputError, write_atomically
+from pipeline.source_code import SOURCE, fingerprint
 from pipeline.trial import Trial
 
 RECORD_SCHEMA = 1
@@ -31,6 +32,7 @@ class Record:
     test: {split: {metric: value}}, None until a final evaluates the test splits.
     epoch_seconds: wall seconds of each epoch; started: Unix time. Never part of a table.
     weights_sha256: hash of the best weights' file, None where there are none.
+    sources: texts of the parts from outside the package, by fingerprint and path.
     """
 
     trial: Trial
@@ -45,6 +47,7 @@ class Record:
     environment: Mapping[str, str]
     started: float
     epoch_seconds: tuple[float, ...]
+    sources: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     schema: int = RECORD_SCHEMA
 
     def to_json(self) -> str:
@@ -92,7 +95,17 @@ class Record:
         times = (self.started, *self.epoch_seconds)
         if not all(isinstance(t, int | float) and 0 <= t < LATEST for t in times):
             raise InputError("a time is not a number, or out of range")
+        self._check_sources()
         self._check_scores()
+
+    def _check_sources(self) -> None:
+        if self.sources.keys() != set(self.trial.all_code.values()):
+            raise InputError("its sources are not those of its parts' fingerprints")
+        for digest, texts in self.sources.items():
+            if not all(SOURCE.fullmatch(path) and isinstance(t, str) for path, t in texts.items()):
+                raise InputError("a source has no proper path, or is no text")
+            if fingerprint(texts) != digest:
+                raise InputError(f"its sources do not have the fingerprint {digest[:12]}")
 
     def _check_scores(self) -> None:
         if len(self.epoch_seconds) != len(self.history):

@@ -6,13 +6,13 @@ search space; the object then says of itself what an entry here says (see docs/e
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from pipeline.files import InputError
+from pipeline.source_code import import_part, is_external
 
 Value = bool | int | float | str
 Entry = TypeVar("Entry")
@@ -157,16 +157,11 @@ DATASETS = {
 }
 
 
-def is_external(name: str) -> bool:
-    """Whether a name points outside the package (`module:object`)."""
-    return ":" in name
-
-
 def load(target: str) -> Any:
     """The object behind `module:object`; InputError where there is none."""
     module_name, _, attribute = target.partition(":")
     try:
-        return getattr(importlib.import_module(module_name), attribute)
+        return getattr(import_part(module_name), attribute)
     except ModuleNotFoundError as error:
         if not f"{module_name}.".startswith(f"{error.name}."):
             raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -15,12 +15,16 @@ from pipeline.datasets.recipe import group_named, recipe_of
 from pipeline.files import InputError
 from pipeline.registry import Model, dataset_builder, model_entry, objective_entry
 from pipeline.schema import Component, DatasetSpec, RowSpec, refuse
+from pipeline.source_code import fingerprints
 from pipeline.trial import COMPONENT
 
 
 @dataclass(frozen=True)
 class Row:
-    """A method. grids: hyperparameter points per dataset, in the order of the file."""
+    """A method. grids: hyperparameter points per dataset, in the order of the file.
+
+    code: fingerprints of the model and the objective that come from outside the package.
+    """
 
     model: Mapping[str, Any]
     objective: Mapping[str, Any]
@@ -28,6 +32,7 @@ class Row:
     passes: int
     searched: tuple[str, ...]
     grids: Mapping[str, tuple[Mapping[str, float], ...]]
+    code: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -139,7 +144,8 @@ def resolve_row(name: str, spec: RowSpec, datasets: Mapping[str, Dataset]) -> Ro
             if key in spec.model_fields_set:
                 raise refuse(f"{model_name} is not trained: it takes no {key}", *place, key)
         empty: dict[str, float] = {}
-        return Row(settings, {"name": "none"}, True, 0, (), dict.fromkeys(datasets, (empty,)))
+        grids = dict.fromkeys(datasets, (empty,))
+        return Row(settings, {"name": "none"}, True, 0, (), grids, fingerprints(model_name))
     if spec.objective is None:
         raise refuse("an objective is missing: augmented, unaugmented, …", *place)
     objective_name, given = _component(spec.objective, *place, "objective")
@@ -158,7 +164,7 @@ def resolve_row(name: str, spec: RowSpec, datasets: Mapping[str, Dataset]) -> Ro
         if key not in datasets:
             known = ", ".join(datasets)
             raise refuse(f"no dataset {key!r}; there are: {known}", *place, "grid_for", key)
-    grids = {dataset: _points(name, spec, dataset, objective.searched) for dataset in datasets}
+    points = {dataset: _points(name, spec, dataset, objective.searched) for dataset in datasets}
     if objective.needs_latent and not model.latent_maps:
         latent = settings.get("latent")
         for key, resolved in datasets.items():
@@ -169,7 +175,10 @@ def resolve_row(name: str, spec: RowSpec, datasets: Mapping[str, Dataset]) -> Ro
                     f"dataset {key} ({order} elements): allowed: latent >= {order}",
                     *place, "model",
                 )  # fmt: skip
-    return Row(settings, objective_settings, False, objective.passes, objective.searched, grids)
+    return Row(
+        settings, objective_settings, False, objective.passes, objective.searched, points,
+        fingerprints(model_name, objective_name),
+    )  # fmt: skip
 
 
 def _check_model(name: str, model: Model, dataset: Dataset, *place: str) -> None:

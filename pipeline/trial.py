@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
@@ -13,11 +13,14 @@ from pipeline.files import InputError, canonical_json, sha256
 #: Raised when the shape of the canonical configuration changes.
 SCHEMA = 1
 #: Raised when the meaning of training changes: the same configuration gives another result.
-TRAINING_VERSION = 1
+TRAINING_VERSION = 2
+#: From here on trials say which code their parts from outside the package have.
+CODE_SINCE = 2
 
 #: Of rows, columns and datasets; of files, experiments and profiles; of parts of a search space.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ()+._-]{0,63}")
 FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+DIGEST = re.compile(r"[0-9a-f]{64}")
 COMPONENT = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,127}(:[A-Za-z_][A-Za-z0-9_]{0,63})?")
 
 Role = Literal["grid", "final"]
@@ -31,6 +34,9 @@ class Trial:
     model, objective, training: settings with all defaults filled in; the first two have a `name`.
     data: the recipe (builder, version, parameters, SHA-256 of the raw files).
     hyperparameters: the searched values, `lr` and where the objective has it `lambda`.
+    training_version: of what training means. code: fingerprints of the model and the objective
+    where they come from outside the package, by name; the recipe has those of the data.
+    search_space_commit: git's, of the search space's folder; no part of the run key.
     """
 
     experiment: str
@@ -43,13 +49,16 @@ class Trial:
     hyperparameters: Mapping[str, float]
     seed: int
     training: Mapping[str, Any]
+    training_version: int = TRAINING_VERSION
+    code: Mapping[str, str] = field(default_factory=dict)
+    search_space_commit: str = ""
 
     @cached_property
     def configuration(self) -> dict[str, Any]:
         """Everything that determines the training, and nothing else."""
-        return {
+        configuration = {
             "schema": SCHEMA,
-            "training_version": TRAINING_VERSION,
+            "training_version": self.training_version,
             "model": dict(self.model),
             "objective": dict(self.objective),
             "data": dict(self.data),
@@ -57,6 +66,20 @@ class Trial:
             "seed": self.seed,
             "training": dict(self.training),
         }
+        return configuration | ({"code": dict(self.code)} if self.code else {})
+
+    @cached_property
+    def all_code(self) -> dict[str, str]:
+        """Fingerprints of every part from outside the package, those of the data included."""
+        return {**self.data.get("code", {}), **self.code}
+
+    @property
+    def twin_key(self) -> str:
+        """The same for trials that differ in their parts' code or in what training means alone."""
+        data = {name: value for name, value in self.data.items() if name != "code"}
+        left_out = ("training_version", "code")
+        twin = {name: it for name, it in self.configuration.items() if name not in left_out}
+        return sha256(canonical_json({**twin, "data": data}).encode())
 
     @cached_property
     def key(self) -> str:
@@ -73,9 +96,12 @@ class Trial:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Trial:
-        """Raises InputError where the mapping is not a trial's; safe for files from elsewhere."""
+        """Raises InputError where the mapping is not a trial's; safe for files from elsewhere.
+
+        Before trials said so, training had its first version.
+        """
         try:
-            trial = cls(**data)
+            trial = cls(**{"training_version": 1, **data})
             trial._check()
         except (TypeError, ValueError, KeyError, AttributeError) as error:
             raise InputError(f"not a trial: {error}") from error
@@ -92,6 +118,11 @@ class Trial:
             raise ValueError(f"role {self.role!r}; allowed: grid, final")
         if not COMPONENT.fullmatch(self.data["builder"]):
             raise ValueError(f"builder {self.data['builder']!r} is not a name")
+        for name, digest in self.all_code.items():
+            if not COMPONENT.fullmatch(name) or not DIGEST.fullmatch(digest):
+                raise ValueError(f"code {name!r}: {digest!r} is not a SHA-256")
+        if type(self.training_version) is not int or not isinstance(self.search_space_commit, str):
+            raise ValueError("the training's version is an integer, the commit a text")
         if type(self.seed) is not int or any(
             type(value) is not float for value in self.hyperparameters.values()
         ):

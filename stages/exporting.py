@@ -10,9 +10,8 @@ from pipeline import __version__
 from pipeline.bundle import TABLES, TRIALS, is_bundle, write_bundle
 from pipeline.config import Experiment, load_experiment
 from pipeline.files import InputError
-from pipeline.orchestration.plan import plan_from_workspace
 from pipeline.orchestration.workspace import Workspace
-from stages.known import known_data
+from stages.known import plan_with
 
 log = logging.getLogger("equigrid")
 
@@ -26,7 +25,7 @@ def export(experiment: Experiment, workspace: Workspace, path: Path) -> int:
     """
     if path.exists() and not is_bundle(path):
         raise InputError(f"{path}: is there already and no bundle; give another name")
-    plan = plan_from_workspace(experiment, workspace, *known_data(experiment, workspace))
+    plan = plan_with(experiment, workspace, None)
     finished = [trial for trial in plan.all_trials() if plan.is_finished(trial)]
     records = {key: workspace.record(key) for key in sorted({trial.key for trial in finished})}
     contents = {

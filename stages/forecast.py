@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 
 from rich.console import RenderableType
 from rich.table import Table as RichTable
 
 from pipeline.config import Experiment
 from pipeline.datasets.raw import RawStore
+from pipeline.orchestration.index import Twin, recorded_twins
 from pipeline.orchestration.plan import Group, Plan, plan_from_workspace
 from pipeline.orchestration.workspace import Workspace
 from pipeline.registry import model_entry
@@ -50,7 +52,40 @@ def forecast(experiment: Experiment, workspace: Workspace) -> Iterator[Renderabl
         f"{len(list(experiment.cells()))} cells, {total} grid and {finals} final trials; "
         f"{sum(ahead.values())} trainings missing"
     )
+    yield from changes(plan, workspace, ahead)
     yield _estimate(plan, workspace, ahead)
+
+
+def changes(plan: Plan, workspace: Workspace, ahead: Mapping[Group, int]) -> Iterator[str]:
+    """Why trainings are missing that were done before: code or training itself has changed."""
+    if not any(ahead.values()):
+        return
+    twins = recorded_twins(workspace)
+    anew: Counter[str] = Counter()
+    for group, count in ahead.items():
+        trials = (*plan.grid[group], *plan.finals.get(group, ()))
+        trial = next((t for t in trials if t.key not in plan.results and t.twin_key in twins), None)
+        if trial is not None:
+            anew[_what_changed(trial, twins[trial.twin_key])] += count
+    for reason, count in anew.items():
+        yield f"{reason}: {count} trainings anew"
+
+
+def _what_changed(trial: Trial, twins: Sequence[Twin]) -> str:
+    """Since a record of the same settings; by the one that differs least."""
+    code = trial.all_code
+    texts = []
+    for twin in twins:
+        parts = []
+        others = [name for name in code if twin.code.get(name) != code[name]]
+        if others:
+            word = "changed" if twin.code else "was not recorded"
+            parts.append(f"code of {', '.join(others)} {word}")
+        if twin.training_version != trial.training_version:
+            parts.append(f"training is of version {trial.training_version}, it was of "
+                         f"{twin.training_version}")  # fmt: skip
+        texts.append("; ".join(parts))
+    return min(texts, key=len)
 
 
 def trials_ahead(plan: Plan) -> dict[Group, int]:

@@ -17,7 +17,8 @@ from pipeline.orchestration.worker import Worker
 from pipeline.orchestration.workspace import Workspace
 from pipeline.registry import model_entry, objective_entry
 from pipeline.schema import TrainingSpec
-from pipeline.trial import Role, Trial, data_key
+from pipeline.source_code import check_fingerprints
+from pipeline.trial import TRAINING_VERSION, Role, Trial, data_key
 from stages.augment_cache import augment_cache
 from stages.data_build import data_build
 
@@ -56,7 +57,7 @@ def resolve(
             raise InputError(f"--{key}: {value!r}; expected a positive number")
     point = {key: value for key, value in given.items() if value is not None}
     chosen: Role = "final" if role == "final" else "grid"
-    recipe = experiment.datasets[dataset].recipe(RawStore())
+    recipe = experiment.recipe(dataset, RawStore())
     return experiment.trial(row, dataset, point, seed, chosen, recipe)
 
 
@@ -73,6 +74,11 @@ def resolve_file(path: Path) -> Trial:
 
 def check_runnable(trial: Trial) -> None:
     """Raise InputError (or pydantic's ValueError) where a trial's parts are not to be had here."""
+    if trial.training_version != TRAINING_VERSION:
+        raise InputError(
+            f"of training version {trial.training_version}; this is {TRAINING_VERSION}"
+        )
+    check_fingerprints(trial.all_code)
     builder = builder_of(trial.data)
     if builder.raw_fingerprints(RawStore()) != trial.data["raw"]:
         raise InputError("it was resolved for other raw files than those here")

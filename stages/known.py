@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pipeline.config import Experiment
@@ -20,7 +20,7 @@ log = logging.getLogger("equigrid")
 
 def recipes_of(experiment: Experiment, raw: RawStore) -> dict[str, Mapping[str, Any]]:
     """Every dataset's recipe; a raw file that is not here yet counts as the official one."""
-    return {name: dataset.recipe(raw) for name, dataset in experiment.datasets.items()}
+    return {name: experiment.recipe(name, raw) for name in experiment.datasets}
 
 
 def store_of(workspace: Workspace, experiment: Experiment) -> Store:
@@ -71,9 +71,28 @@ def known_data(
 
 def known_plan(experiment: Experiment, workspace: Workspace) -> Plan:
     """The plan as records and tracked runs have it; the data is not looked at."""
-    recipes, gaps = known_data(experiment, workspace)
-    tracked = tracked_runs(experiment, workspace)
-    return plan_from_workspace(experiment, workspace, recipes, gaps, tracked)
+    return plan_with(experiment, workspace, tracked_runs(experiment, workspace))
+
+
+def plan_with(experiment: Experiment, workspace: Workspace, tracked: Tracked | None) -> Plan:
+    """The plan as records have it, and tracked runs where a record is not here."""
+
+    def make(wanted: Experiment) -> Plan:
+        recipes, gaps = known_data(wanted, workspace)
+        return plan_from_workspace(wanted, workspace, recipes, gaps, tracked)
+
+    return _of_newest_version(experiment, make)
+
+
+def _of_newest_version(experiment: Experiment, make: Callable[[Experiment], Plan]) -> Plan:
+    """The plan of today's training version; where only an older one left results, of that one."""
+    current = make(experiment)
+    if not current.has_results:
+        for version in range(experiment.training_version - 1, 0, -1):
+            older = make(experiment.as_of(version))
+            if older.has_results:
+                return older
+    return current
 
 
 def plan_from_mlflow(experiment: Experiment, workspace: Workspace) -> Plan:
@@ -83,8 +102,12 @@ def plan_from_mlflow(experiment: Experiment, workspace: Workspace) -> Plan:
         tracked = refresh(store_of(workspace, experiment), cache)
     except StoreError as error:
         raise InputError(f"MLflow cannot be read: {error}") from error
-    recipes, gaps = known_data(experiment, workspace)
-    return make_plan(experiment, recipes, tracked.results, tracked.failures, gaps)
+
+    def make(wanted: Experiment) -> Plan:
+        recipes, gaps = known_data(wanted, workspace)
+        return make_plan(wanted, recipes, tracked.results, tracked.failures, gaps)
+
+    return _of_newest_version(experiment, make)
 
 
 def cell_named(experiment: Experiment, text: str) -> tuple[str, str]:

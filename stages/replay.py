@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,10 +17,12 @@ from pipeline.datasets.store import read_arrays
 from pipeline.files import InputError
 from pipeline.orchestration.workspace import Workspace
 from pipeline.record import Epoch, Record
+from pipeline.source_code import code_of, is_external
 from pipeline.tracking.tracked import last_known
 from pipeline.training.checkpoint import TrialFiles
 from pipeline.training.environment import environment
 from pipeline.training.run import TrialRun, choose_device
+from pipeline.trial import TRAINING_VERSION
 from stages.augment_cache import augment_cache
 from stages.data_build import data_build
 
@@ -52,6 +56,7 @@ class Replay:
 def environment_changes(record: Record, device: str) -> dict[str, tuple[str, str]]:
     """What differs between then and now: {name: (then, now)}."""
     then, now = record.environment, environment(device)
+    then = {name: value for name, value in then.items() if name != "search_space_commit"}
     return {
         name: (then.get(name, ""), now.get(name, ""))
         for name in dict.fromkeys((*then, *now))
@@ -79,10 +84,79 @@ def find_record(workspace: Workspace, what: str) -> Record:
     return record
 
 
-def replay(record: Record, workspace: Workspace) -> Iterator[str | Replay]:
-    """Train a record's trial again, outside the workspace; texts on the way, then the outcome."""
+def own_parts(record: Record) -> list[str]:
+    """The names of a record's parts from outside the package."""
+    trial = record.trial
+    parts = (trial.model["name"], trial.objective["name"], trial.data["builder"],
+             trial.data["group"])  # fmt: skip
+    return sorted(set(filter(is_external, parts)))
+
+
+def code_beside(record: Record, workspace: Workspace) -> Iterator[str]:
+    """Make the code of a record's own parts importable from where its search space lies.
+
+    Texts say what cannot be known. Raises InputError where the code there is not the recorded one.
+    """
+    note = workspace.search_space_note(record.trial.experiment)
+    folders = [note.read_text()] if note.exists() else []
+    sys.path[:0] = [*folders, *(str(Path(name).resolve()) for name in (".", "search_spaces"))]
+    recorded = record.trial.all_code
+    for name in own_parts(record):
+        if name not in recorded:
+            yield f"code of {name}: the record does not say which it had"
+    differing = []
+    for name, digest in recorded.items():
+        try:
+            found = code_of(name).fingerprint[:12]
+        except InputError:
+            found = "not found"
+        if found != digest[:12]:
+            differing.append(f"{name} (here {found}, recorded {digest[:12]})")
+    if differing:
+        raise InputError(
+            f"code differs from the record's: {', '.join(differing)}; --recorded-code trains with "
+            "the code in the record, which you then run: look at it first where it is a stranger's"
+        )
+    if recorded:
+        yield "code of its own parts: nothing differs"
+
+
+@contextmanager
+def recorded_code(record: Record) -> Iterator[None]:
+    """Make the sources in a record importable."""
+    with tempfile.TemporaryDirectory() as folder:
+        for sources in record.sources.values():
+            for path, text in sources.items():
+                file = Path(folder) / path
+                if file.exists() and file.read_text("utf-8") != text:
+                    raise InputError(f"the record has two different sources of {path}")
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text(text, "utf-8")
+        sys.path.insert(0, folder)
+        try:
+            yield
+        finally:
+            sys.path.remove(folder)
+
+
+def replay(
+    record: Record, workspace: Workspace, *, from_record: bool = False
+) -> Iterator[str | Replay]:
+    """Train a record's trial again, outside the workspace; texts on the way, then the outcome.
+
+    from_record: its own parts are run from the sources in it, not from beside its search space.
+    """
+    if not from_record:
+        yield from code_beside(record, workspace)
+    with recorded_code(record) if from_record else nullcontext():
+        yield from _replay(record, workspace)
+
+
+def _replay(record: Record, workspace: Workspace) -> Iterator[str | Replay]:
     device, trial = choose_device(), record.trial
     torch.set_num_threads(1)
+    if trial.training_version != TRAINING_VERSION:
+        yield f"training: version was {trial.training_version}, is {TRAINING_VERSION}"
     changes = environment_changes(record, device)
     for name, (then, now) in changes.items():
         yield f"environment: {name} was {then or 'not there'}, is {now or 'not there'}"
@@ -112,7 +186,9 @@ def replay(record: Record, workspace: Workspace) -> Iterator[str | Replay]:
             yield f"epoch {number} of {len(record.history)}: {word}"
         again = run.finish()
     differences += _differences(record, again)
-    moved = {name: now for name, (_, now) in changes.items() if name not in HARMLESS}
+    moved = [name for name in changes if name not in HARMLESS]
+    if trial.training_version != TRAINING_VERSION:
+        moved.append("training version")
     yield Replay(not differences, not moved, tuple(differences), _largest(record, again))
 
 

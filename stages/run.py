@@ -12,7 +12,7 @@ from typing import Any
 
 from pipeline.config import Experiment
 from pipeline.datasets.raw import MissingRawDataError, RawStore
-from pipeline.files import InputError
+from pipeline.files import InputError, write_atomically
 from pipeline.orchestration.dispatch import Dispatcher, PreparedData
 from pipeline.orchestration.plan import Group, Plan, plan_from_workspace
 from pipeline.orchestration.workspace import Workspace
@@ -25,6 +25,7 @@ from stages.augment_cache import augment_cache
 from stages.data_build import data_build
 from stages.display import Display
 from stages.final_runs import final_runs
+from stages.forecast import changes, trials_ahead
 from stages.grid import grid
 from stages.known import keep_gaps, store_of, tracked_runs
 from stages.publishing import publish
@@ -51,8 +52,8 @@ def prepare_data(
     data = Data({}, {}, {})
     base: dict[str, str] = {}
     display.begin("data build")
-    for name, dataset in experiment.datasets.items():
-        recipe = dataset.recipe(raw)
+    for name in experiment.datasets:
+        recipe = experiment.recipe(name, raw)
 
         def progress(done: int, total: int, name: str = name) -> None:
             display.progress("data build", name, done, total)
@@ -103,6 +104,8 @@ def run(
         return opened[0]
 
     with workspace.driver():
+        note = workspace.search_space_note(experiment.full_name)
+        write_atomically(note, str(experiment.folder), durable=False)
         data = prepare_data(experiment, workspace, RawStore(), display)
         keep_gaps(experiment, workspace, data.gaps)
         plan = current_plan(experiment, workspace, data)
@@ -112,6 +115,8 @@ def run(
         fetch_tracked(experiment, workspace, data)
         plan = current_plan(experiment, workspace, data)
         with closing(Writer(store_of(workspace, experiment))) as writer:
+            for text in changes(plan, workspace, trials_ahead(plan)):
+                log.info("%s", text)
             crew = Crew(workspace, dispatcher, data.prepared, writer, display, only)
             try:
                 send_untracked(plan, workspace, writer)

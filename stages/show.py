@@ -113,6 +113,8 @@ def _configuration(trial: Trial) -> Iterator[str]:
     )  # fmt: skip
     for name, part in parts:
         yield escape(f"  {name:<10} {json.dumps(dict(part), ensure_ascii=False)}")
+    for name, digest in trial.all_code.items():
+        yield escape(f"  {'code':<10} {name} {digest[:12]}")
 
 
 def _origin(records: Sequence[Record]) -> Iterator[str]:
@@ -121,7 +123,15 @@ def _origin(records: Sequence[Record]) -> Iterator[str]:
         yield "no record of its finals is here"
         return
     yield "[bold]where the finals come from[/]"
-    facts = [{"data SHA-256": record.data_sha256, **record.environment} for record in records]
+    facts = [
+        {
+            "data SHA-256": record.data_sha256,
+            "training version": str(record.trial.training_version),
+            **record.environment,
+            **{f"code of {n}": _sources(record, it) for n, it in record.trial.all_code.items()},
+        }
+        for record in records
+    ]
     for name in dict.fromkeys(name for fact in facts for name in fact):
         values = {fact.get(name, "") for fact in facts}
         if len(values) == 1:
@@ -132,6 +142,11 @@ def _origin(records: Sequence[Record]) -> Iterator[str]:
                 for record, fact in zip(records, facts, strict=True)
             )
         yield escape(f"  {name:<14} {text}")
+
+
+def _sources(record: Record, digest: str) -> str:
+    """The files that a fingerprint was taken of: their texts are in the record."""
+    return f"{digest[:12]} ({', '.join(record.sources[digest])})"
 
 
 def show_run(plan: Plan, workspace: Workspace, what: str) -> Iterator[RenderableType]:

@@ -12,7 +12,7 @@ from rich.table import Table as RichTable
 from pipeline.orchestration.plan import Plan
 from pipeline.orchestration.workspace import Workspace
 from pipeline.reporting import formats
-from pipeline.trial import Trial, point_text
+from pipeline.trial import TRAINING_VERSION, Trial, point_text
 from stages.tables import assemble
 
 
@@ -89,6 +89,8 @@ def _advice(plan: Plan, failed: bool, doubted: bool) -> Iterator[str]:
         yield f"{missing} trials missing: equigrid run {name} (--only ROW/COLUMN: one cell)"
     if failed:
         yield f"given up: equigrid run {name} --retry-failed"
+    if experiment.training_version != TRAINING_VERSION:
+        yield f"trained by version {experiment.training_version} of training: a run trains anew"
     if doubted:
         yield (
             f"not tracked: equigrid run {name} sends it again; tracked with other figures: "

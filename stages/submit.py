@@ -10,10 +10,12 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.config import Experiment, find
 from pipeline.files import InputError
+from pipeline.source_code import code_of
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
@@ -68,6 +70,11 @@ def submit(
             source = find(name)
             for file in (source, *source.parent.glob("*.py")):
                 shutil.copy(file, folder)
+            for part in experiment.external_parts:
+                for path, text in code_of(part).sources.items():
+                    if path.endswith(".py"):
+                        (Path(folder) / path).parent.mkdir(parents=True, exist_ok=True)
+                        (Path(folder) / path).write_text(text, "utf-8")
             identifier = client.submit_job(
                 entrypoint=shlex.join(command),
                 submission_id=f"{LABEL}-{experiment.full_name}-{time.strftime('%Y%m%d-%H%M%S')}",

@@ -14,6 +14,7 @@ from pipeline.reporting import formats
 from pipeline.reporting.comparison import Comparison, all_pairs, compare
 from pipeline.reporting.table import Cell, Table, published_table
 from pipeline.reporting.verdicts import Question, Verdict, verdicts
+from pipeline.trial import TRAINING_VERSION
 
 
 def assemble(plan: Plan) -> Table:
@@ -167,6 +168,11 @@ def _notes(plan: Plan) -> list[str]:
         f"weights of at most {space.training.epochs} epochs of batches of "
         f"{space.training.batch_size} are tested."
     ]
+    if experiment.training_version != TRAINING_VERSION:
+        notes.append(
+            f"Trained by version {experiment.training_version} of training; this is version "
+            f"{TRAINING_VERSION}, and a run trains anew."
+        )
     if space.published:
         notes.append(
             f"Published figures: the paper's {space.published.replace('table', 'table ')}."

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 from pipeline.config import Experiment
 from pipeline.datasets.store import DamagedFileError, read_arrays
 from pipeline.files import InputError
-from pipeline.orchestration.plan import Plan, plan_from_workspace
+from pipeline.orchestration.plan import Plan
 from pipeline.orchestration.workspace import Workspace
 from pipeline.record import Record
 from pipeline.tracking.tracked import Identity, StoreError, identity_of, renew, stamp
 from pipeline.tracking.writer import Store, Writer
-from pipeline.trial import Trial
-from stages.known import known_data, store_of
+from pipeline.trial import CODE_SINCE, TRAINING_VERSION, Trial
+from stages.known import plan_with, store_of
 from stages.tables import assemble
 
 if TYPE_CHECKING:
@@ -45,9 +45,12 @@ class Finding:
 
 @dataclass(frozen=True)
 class Verification:
+    """unknown: what the records do not say, so that it cannot be checked."""
+
     findings: tuple[Finding, ...]
     runs: int
     cells: int
+    unknown: tuple[str, ...] = ()
 
 
 def verify(experiment: Experiment, workspace: Workspace) -> Verification:
@@ -62,14 +65,27 @@ def verify(experiment: Experiment, workspace: Workspace) -> Verification:
         renew(tracked, store, before, workspace.tracked_cache(experiment.full_name))
     except StoreError as error:
         raise InputError(f"MLflow cannot be read: {error}") from error
-    recipes, gaps = known_data(experiment, workspace)
-    plan = plan_from_workspace(experiment, workspace, recipes, gaps, tracked)
+    plan = plan_with(experiment, workspace, tracked)
     findings = [
         *_runs(plan, workspace, store, runs),
         *_data(plan, workspace),
         *_cells(plan, workspace),
     ]
-    return Verification(tuple(findings), len(tracked.runs), len(list(experiment.cells())))
+    cells, unknown = len(list(experiment.cells())), tuple(_unknown(plan))
+    return Verification(tuple(findings), len(tracked.runs), cells, unknown)
+
+
+def _unknown(plan: Plan) -> Iterator[str]:
+    """What records of an older training version do not say."""
+    version = plan.experiment.training_version
+    if version != TRAINING_VERSION:
+        yield (
+            f"trained by version {version} of training; this is version {TRAINING_VERSION}, and a "
+            "run trains anew"
+        )
+    names = plan.experiment.external_parts
+    if version < CODE_SINCE and names:
+        yield f"records of version {version} do not say which code they had of {', '.join(names)}"
 
 
 def _runs(

@@ -56,19 +56,39 @@ CHANCE = Trial(
 
 
 @pytest.mark.parametrize(
-    ("trial", "key"),
+    ("trial", "version", "key"),
     [
-        pytest.param(
-            OURS, "c4a1a2135bb7a5525808347203bd596a1902b1c14efd62aa0e1663d5863b1fe5", id="Ours"
-        ),
-        pytest.param(
-            CHANCE, "41d9c94bf7b94fc8ed11ae77f5c2697a47206eff0646180555e76fa3cf159157", id="Chance"
-        ),
+        (OURS, 1, "c4a1a2135bb7a5525808347203bd596a1902b1c14efd62aa0e1663d5863b1fe5"),
+        (CHANCE, 1, "41d9c94bf7b94fc8ed11ae77f5c2697a47206eff0646180555e76fa3cf159157"),
+        (OURS, 2, "6a18b734cd8fa7419ad4ffb687eb2a6ff9ccd18fd5b88ab4b50d474a8cac743a"),
+        (CHANCE, 2, "882cc6cc375f6f12de47ffc352b52a3f2923764bac9c295313fd7f169e37972f"),
     ],
+    ids=["Ours 1", "Chance 1", "Ours 2", "Chance 2"],
 )
-def test_run_keys_are_the_golden_ones(trial, key):
-    """A refactoring must not retrain anybody's results silently: other keys, another SCHEMA."""
-    assert trial.key == key
+def test_run_keys_are_the_golden_ones(trial, version, key):
+    """A refactoring must not retrain anybody's results silently: other keys, another SCHEMA.
+
+    Those of version 1 stay what they were: its records are still read.
+    """
+    assert replace(trial, training_version=version).key == key
+
+
+def test_a_trial_that_does_not_say_its_version_is_of_the_first():
+    old = {name: it for name, it in OURS.to_dict().items() if name != "training_version"}
+    assert Trial.from_dict(old).training_version == 1
+
+
+def test_code_is_in_the_key_and_twins_differ_in_it_alone():
+    data = {**RECIPE, "code": {"data:D": "b" * 64}}
+    own = replace(OURS, code={"net:Net": "a" * 64}, data=data)
+    edited = replace(own, code={"net:Net": "c" * 64})
+    assert own.all_code == {"net:Net": "a" * 64, "data:D": "b" * 64}
+    assert len({OURS.key, own.key, edited.key}) == 3
+    assert len({data_key(RECIPE), data_key(data)}) == 2
+    assert {it.twin_key for it in (own, edited, replace(own, training_version=1))} == {
+        OURS.twin_key
+    }
+    assert replace(OURS, seed=1).twin_key != OURS.twin_key
 
 
 def test_data_keys_are_the_golden_ones():
@@ -111,7 +131,7 @@ def _leaves(value, path=()):
 SETTINGS = [
     path
     for path in _leaves(OURS.to_dict())
-    if path[0] not in ("experiment", "row", "dataset", "role")
+    if path[0] not in ("experiment", "row", "dataset", "role", "search_space_commit")
 ]
 
 

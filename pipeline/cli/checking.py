@@ -40,6 +40,8 @@ def verify(
         found = examine(experiment, space)
         for finding in found.findings:
             warn(f"still: {finding.subject}: {finding.text}")
+    for text in found.unknown:
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
     console.print(
         f"{found.runs} runs and {found.cells} cells: "
         + (f"{len(found.findings)} do not match" if found.findings else "all match"),
@@ -53,6 +55,10 @@ def verify(
 def replay(
     run: Annotated[str, typer.Argument(help="An MLflow run id, or a run key (its beginning).")],
     workspace: Root = WORKSPACE,
+    from_record: Annotated[
+        bool,
+        typer.Option("--recorded-code", help="Run its own parts from the sources in its record."),
+    ] = False,
 ) -> None:
     """Train a tracked run again from its record alone, and compare every number.
 
@@ -65,7 +71,7 @@ def replay(
     space = Workspace(workspace)
     record = find_record(space, run)
     console.print(f"{record.trial.role}  {record.trial.describe()}", highlight=False, markup=False)
-    for step in steps_of(record, space):
+    for step in steps_of(record, space, from_record=from_record):
         if not isinstance(step, Replay):
             console.print(step, highlight=False, markup=False, soft_wrap=True)
             continue

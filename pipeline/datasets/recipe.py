@@ -8,7 +8,8 @@ from typing import Any
 from pipeline.datasets.builder import Builder
 from pipeline.datasets.raw import RawStore
 from pipeline.files import InputError
-from pipeline.registry import dataset_builder, is_external, load
+from pipeline.registry import dataset_builder, load
+from pipeline.source_code import check_fingerprints, fingerprints, is_external
 from pipeline.symmetry import FiniteGroup, group_by_name
 
 
@@ -31,13 +32,18 @@ def group_named(name: str) -> FiniteGroup:
 def recipe_of(
     builder_name: str, group_name: str, builder: Builder, raw: RawStore
 ) -> dict[str, Any]:
-    """Builder, version, group, parameters with all defaults, SHA-256 of the raw files."""
+    """Builder, version, group, parameters with all defaults, SHA-256 of the raw files.
+
+    Of a builder or a group from outside the package also the fingerprint of its code.
+    """
+    code = fingerprints(builder_name, group_name)
     return {
         "builder": builder_name,
         "version": builder.version,
         "group": group_name,
         "parameters": builder.parameters.model_dump(mode="json"),
         "raw": builder.raw_fingerprints(raw),
+        **({"code": code} if code else {}),
     }
 
 
@@ -49,6 +55,7 @@ def builder_of(recipe: Mapping[str, Any]) -> Builder:
             f"data of {recipe['builder']} version {recipe['version']}; "
             f"this is version {builder_class.version}"
         )
+    check_fingerprints(recipe.get("code", {}))
     parameters = builder_class.Parameters.model_validate(recipe["parameters"], strict=True)
     builder: Builder = builder_class(parameters, group_named(recipe["group"]))
     return builder

@@ -4,23 +4,55 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 
 from pipeline.files import write_atomically
 from pipeline.orchestration.workspace import Workspace
-from pipeline.record import Result
+from pipeline.record import Record, Result
+from pipeline.trial import Trial
 
 log = logging.getLogger("equigrid")
 
 #: Of the index file's content.
-SCHEMA = 1
+SCHEMA = 2
+
+
+@dataclass(frozen=True)
+class Twin:
+    """What a record was trained with that a trial of the same settings may have otherwise.
+
+    key: Trial.twin_key. code: fingerprints by the names of parts from outside the package.
+    """
+
+    key: str
+    training_version: int
+    code: Mapping[str, str]
+
+    @classmethod
+    def of(cls, trial: Trial) -> Twin:
+        return cls(trial.twin_key, trial.training_version, trial.all_code)
+
 
 #: Size and time of a record's file, and what it says.
-Entry = tuple[tuple[int, int], Result]
+Entry = tuple[tuple[int, int], Result, Twin]
 
 
 def recorded_results(workspace: Workspace) -> dict[str, Result]:
-    """Results by run key. A record is read when its file's size or time is new to the index."""
+    """Results by run key."""
+    return {key: result for key, (_, result, _) in _entries(workspace).items()}
+
+
+def recorded_twins(workspace: Workspace) -> dict[str, list[Twin]]:
+    """What records were trained with, by the key that they share with their twins."""
+    twins: dict[str, list[Twin]] = {}
+    for _, _, twin in _entries(workspace).values():
+        twins.setdefault(twin.key, []).append(twin)
+    return twins
+
+
+def _entries(workspace: Workspace) -> dict[str, Entry]:
+    """A record is read when its file's size or time is new to the index."""
     folder = workspace.record_file("").parent
     if not folder.is_dir():
         return {}
@@ -34,13 +66,20 @@ def recorded_results(workspace: Workspace) -> dict[str, Result]:
             record = workspace.record(path.stem)
             if record is None:
                 continue
-            entry = (mark, Result.of(record))
+            entry = _entry(mark, record)
         entries[path.stem] = entry
     if entries != known:
-        content = {key: [mark, asdict(result)] for key, (mark, result) in entries.items()}
+        content = {
+            key: [mark, asdict(result), asdict(twin)]
+            for key, (mark, result, twin) in entries.items()
+        }
         text = json.dumps({"schema": SCHEMA, "records": content})
         write_atomically(workspace.record_index, text, durable=False)
-    return {key: result for key, (_, result) in entries.items()}
+    return entries
+
+
+def _entry(mark: tuple[int, int], record: Record) -> Entry:
+    return mark, Result.of(record), Twin.of(record.trial)
 
 
 def _load(workspace: Workspace) -> dict[str, Entry]:
@@ -50,8 +89,8 @@ def _load(workspace: Workspace) -> dict[str, Entry]:
         if content["schema"] != SCHEMA:
             return {}
         return {
-            key: ((mark[0], mark[1]), Result(**result))
-            for key, (mark, result) in content["records"].items()
+            key: ((mark[0], mark[1]), Result(**result), Twin(**twin))
+            for key, (mark, result, twin) in content["records"].items()
         }
     except FileNotFoundError:
         return {}

@@ -63,6 +63,10 @@ class Plan:
     def is_failed(self, trial: Trial) -> bool:
         return not self.is_finished(trial) and trial.key in self.failures
 
+    @property
+    def has_results(self) -> bool:
+        return any(trial.key in self.results for trial in self.all_trials())
+
     def missing(self, role: str) -> list[Trial]:
         """Neither finished nor given up, each key once, in the order of the file."""
         groups = self.grid if role == "grid" else self.finals

@@ -71,6 +71,10 @@ class Workspace:
         """Datasets that an experiment's last run could not have, and why."""
         return self.root / "results" / f"{name}.gaps.json"
 
+    def search_space_note(self, name: str) -> Path:
+        """Where the search space of an experiment's last run lies: its own parts are beside it."""
+        return self.root / "results" / f"{name}.search_space"
+
     @property
     def record_index(self) -> Path:
         """Derived from the records, see pipeline.orchestration.index."""

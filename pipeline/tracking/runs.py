@@ -142,6 +142,7 @@ def parameters(trial: Trial) -> dict[str, str]:
     recipe = trial.data
     params |= dict(_flat("data", {**recipe["parameters"], "builder": recipe["builder"]}))
     params["data.group"] = str(recipe["group"])
+    params |= {f"code.{name}": digest for name, digest in trial.all_code.items()}
     return params
 
 

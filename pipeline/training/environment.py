@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import torch
 
 import pipeline
+from pipeline.source_code import commit_of
 
 PACKAGES = ("torch", "numpy", "h5py", "scikit-learn", "phiflow", "ray", "mlflow")
 
@@ -34,13 +34,7 @@ def _commit() -> str:
     folder = Path(pipeline.__file__).parents[1]
     if not (folder / ".git").exists():
         return os.environ.get("EQUIGRID_COMMIT") or "not a checkout"
-    command = ["git", "-C", str(folder), "describe", "--always", "--abbrev=40", "--dirty=+changes"]
-    try:
-        return subprocess.run(
-            command, capture_output=True, text=True, timeout=10, check=True
-        ).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
+    return commit_of(folder)
 
 
 def _version(package: str) -> str:

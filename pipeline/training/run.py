@@ -20,6 +20,7 @@ from pipeline.objectives.regular import LatentAction
 from pipeline.objectives.task import TASKS
 from pipeline.record import Epoch, Record
 from pipeline.registry import higher_is_better, load, model_entry, objective_entry
+from pipeline.source_code import check_fingerprints, code_of
 from pipeline.training.checkpoint import (
     TrialFiles,
     drop_checkpoints,
@@ -30,7 +31,7 @@ from pipeline.training.checkpoint import (
 )
 from pipeline.training.environment import environment
 from pipeline.training.evaluation import evaluate, validate
-from pipeline.training.streams import stream, stream_seed
+from pipeline.training.streams import seeded, stream
 from pipeline.trial import Trial
 
 log = logging.getLogger("equigrid")
@@ -60,12 +61,18 @@ def build_model(trial: Trial, dataset: Dataset, device: str) -> Any:
     entry = model_entry(trial.model["name"])
     if entry.trivial:
         return load(entry.target)(dataset).to(device)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(stream_seed(trial.seed, "initialisation"))
+    with seeded("cpu", trial.seed, "initialisation"):
         model = load(entry.target)(dataset.input_shape, dataset.outputs, **_settings(trial.model))
     # A third faster on a CPU: 0.97 → 0.65 s a step of 256 double digits; 2.9 → 2.0 s of 32 volumes.
     layout = {3: torch.channels_last, 4: torch.channels_last_3d}.get(len(dataset.input_shape))
     return model.to(device, memory_format=layout) if layout else model.to(device)
+
+
+def _sources(trial: Trial) -> dict[str, Mapping[str, str]]:
+    """The code of a trial's parts from outside; InputError where it is not the trial's."""
+    check_fingerprints(trial.all_code)
+    found = {code_of(name).fingerprint: code_of(name).sources for name in trial.all_code}
+    return {digest: found[digest] for digest in sorted(found)}
 
 
 class TrialRun:
@@ -85,6 +92,7 @@ class TrialRun:
     ) -> None:
         self.trial, self.dataset, self.files = trial, dataset, files
         self.data_sha256 = data_sha256
+        self.sources = _sources(trial)
         self.device = device or choose_device()
         self.trivial = model_entry(trial.model["name"]).trivial
         self.model = build_model(trial, dataset, self.device)
@@ -95,7 +103,8 @@ class TrialRun:
         self.started = time.time()
         self.trained = self._finished_record()
         if not self.trivial and self.trained is None:
-            self._prepare()
+            with seeded(self.device, trial.seed, "preparation"):
+                self._prepare()
             self._resume()
 
     def _prepare(self) -> None:
@@ -181,9 +190,13 @@ class TrialRun:
         """
         begun = time.perf_counter()
         number = len(self.history) + 1
-        row = {f"train_{name}": value for name, value in self._train(number).items()}
+        # What a model draws itself (dropout) comes from a stream a name and epoch, like all else:
+        # a resumed trial needs no generator's state.
+        with seeded(self.device, self.trial.seed, "training", number):
+            row = {f"train_{name}": value for name, value in self._train(number).items()}
         self.model.eval()
-        scores = validate(self.model, self.dataset, self.action, self.table, self.device)
+        with seeded(self.device, self.trial.seed, "validation", number):
+            scores = validate(self.model, self.dataset, self.action, self.table, self.device)
         row |= {f"val_{name}": value for name, value in scores.items()}
         broken = [name for name, value in row.items() if not math.isfinite(value)]
         if broken:
@@ -204,7 +217,6 @@ class TrialRun:
     def _train(self, number: int) -> dict[str, float]:
         task, dataset, seed = TASKS[self.dataset.task], self.dataset, self.trial.seed
         size, order = dataset.size("train"), dataset.group.order
-        # One stream a name and epoch: a resumed trial needs no generator state.
         shuffled = torch.randperm(size, generator=stream(seed, "order", number)).to(self.device)
         draws = {
             name: torch.randint(bound, (size,), generator=stream(seed, name, number)).to(
@@ -291,15 +303,21 @@ class TrialRun:
             parameters=sum(value.numel() for value in self.model.parameters()),
             data_sha256=self.data_sha256,
             weights_sha256=digest,
-            environment=environment(self.device),
+            environment=self._environment(),
             started=self.started,
             epoch_seconds=tuple(self.epoch_seconds),
+            sources=self.sources,
         )
+
+    def _environment(self) -> dict[str, str]:
+        commit = self.trial.search_space_commit
+        return environment(self.device) | ({"search_space_commit": commit} if commit else {})
 
     def _test(self) -> dict[str, dict[str, float]]:
         self.model.eval()
-        return {
-            split: evaluate(self.model, self.dataset, split, self.device)
-            for split in self.dataset.sources
-            if split != "val"
-        }
+        scores = {}
+        for split in self.dataset.sources:
+            if split != "val":
+                with seeded(self.device, self.trial.seed, "test", split):
+                    scores[split] = evaluate(self.model, self.dataset, split, self.device)
+        return scores

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import random
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 
 from pipeline.record import Record
 from pipeline.registry import MODELS, Model
+from pipeline.source_code import fingerprints
 from pipeline.training.checkpoint import load_tensors
 from pipeline.training.evaluation import evaluate
 from pipeline.training.run import TrainingDivergedError, TrialRun, build_model, is_better
@@ -386,3 +388,53 @@ def test_a_users_model_runs_like_a_known_one(start, make_trial):
     assert record.parameters == 256 * 10 + 10 + 10 * 4 + 4
     assert FROZEN["name"] not in MODELS
     assert isinstance(MODELS["small_cnn"], Model)
+
+
+NOISY = """
+import random
+
+import numpy as np
+import torch
+from torch import nn
+
+from pipeline.models.small_cnn import SmallCNN
+
+
+class Noisy(SmallCNN):
+    '''Draws from every global generator: in training by dropout, in evaluation too.'''
+
+    def __init__(self, input_shape, outputs, *, latent: int = 8):
+        super().__init__(input_shape, outputs, width=4, latent=latent)
+        self.scale = float(np.random.rand()) + random.random()
+
+    def encode(self, x):
+        z = nn.functional.dropout(super().encode(x), 0.3)
+        return z + 0.1 * (torch.randn_like(z) + np.random.randn() + random.random() + self.scale)
+"""
+
+
+def test_what_a_model_draws_itself_is_drawn_from_named_streams(
+    start, make_trial, trial_files, tmp_path, monkeypatch
+):
+    """By seed and epoch: alone, disturbed and resumed it is the same to the bit."""
+    (tmp_path / "noisy.py").write_text(NOISY)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    model = {"name": "noisy:Noisy", "latent": 8}
+    trial = make_trial(epochs=4, role="final", model=model, code=fingerprints("noisy:Noisy"))
+    alone = _train(start(trial, "alone"))
+    for number in range(4):
+        torch.manual_seed(number)
+        np.random.seed(number)
+        random.seed(number)
+        before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
+        start(trial, "resumed").run_epoch()
+        after = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
+        assert torch.equal(before[0], after[0])
+        assert before[1:] == after[1:]
+    record = start(trial, "resumed").finish()
+    _assert_same(record, alone, trial_files("resumed"), trial_files("alone"))
+    assert record.test == alone.test
+    other = _train(start(replace(trial, seed=1), "other"))
+    assert other.history != alone.history
+    losses = [row["train_loss"] for row in alone.history]
+    assert len(set(losses)) == len(losses)
