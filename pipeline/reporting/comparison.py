@@ -11,14 +11,16 @@ from statistics import fmean, stdev
 from scipy.special import stdtrit
 
 CONFIDENCE = 0.95
+#: Of two differences the spread is anybody's guess: rounded scores make it zero as like as not.
+FEWEST_SEEDS = 3
 
 
 @dataclass(frozen=True)
 class Comparison:
     """minuend − subtrahend in a column, paired by seed.
 
-    mean: of the differences. half_width: of its confidence interval by Student's t, None of a
-    single seed. n: shared seeds. wanted: seeds that both should have.
+    mean: of the differences. half_width: of its confidence interval by Student's t, None of fewer
+    than FEWEST_SEEDS. n: shared seeds. wanted: seeds that both should have.
     """
 
     minuend: str
@@ -48,7 +50,7 @@ def compare(
         return None
     differences = [a[seed] - b[seed] for seed in shared]
     half = None
-    if len(shared) > 1:
+    if len(shared) >= FEWEST_SEEDS:
         quantile = float(stdtrit(len(shared) - 1, (1 + CONFIDENCE) / 2))
         half = quantile * stdev(differences) / math.sqrt(len(shared))
     return Comparison(minuend, subtrahend, column, fmean(differences), half, len(shared), wanted)

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from pipeline.record import Result
-from pipeline.reporting.comparison import Comparison
+from pipeline.reporting.comparison import FEWEST_SEEDS, Comparison
 from pipeline.reporting.table import Cell, Table
 from pipeline.trial import Trial
 
@@ -111,15 +111,16 @@ def _comparisons(table: Table) -> list[list[str]]:
 
 
 def interval(comparison: Comparison | None) -> str:
-    """`+0.012 [+0.004, +0.020], n=5`; too few seeds are said first."""
+    """`+0.012 [+0.004, +0.020], n=5`; missing seeds first; of too few why there is no interval."""
     if comparison is None:
         return DASH
     text = f"{comparison.mean:+.3f}"
     if comparison.low is not None and comparison.high is not None:
         text += f" [{comparison.low:+.3f}, {comparison.high:+.3f}]"
+    reason = f" (no interval below {FEWEST_SEEDS})" if comparison.half_width is None else ""
     if comparison.n < comparison.wanted:
-        return f"[{comparison.n}/{comparison.wanted} seeds] {text}"
-    return f"{text}, n={comparison.n}"
+        return f"[{comparison.n}/{comparison.wanted} seeds] {text}{reason}"
+    return f"{text}, n={comparison.n}{reason}"
 
 
 def _markdown_lines(lines: list[list[str]]) -> Iterator[str]:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from pipeline.reporting.comparison import all_pairs, compare
+from pipeline.reporting.formats import interval
 from pipeline.reporting.verdicts import (
     ALPHA,
     Printed,
@@ -138,7 +139,7 @@ def test_holm_counts_all_cells_of_the_table() -> None:
     assert {it.word for it in verdicts(dict.fromkeys(range(4), close)).values()} == {"undecided"}
 
 
-@given(st.lists(st.tuples(scores, scores), min_size=2, max_size=8))
+@given(st.lists(st.tuples(scores, scores), min_size=3, max_size=8))
 def test_a_comparison_is_the_paired_interval(pairs: list[tuple[float, float]]) -> None:
     a, b = ({seed: pair[i] for seed, pair in enumerate(pairs)} for i in (0, 1))
     differences = [x - y for x, y in pairs]
@@ -151,15 +152,25 @@ def test_a_comparison_is_the_paired_interval(pairs: list[tuple[float, float]]) -
         assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
 
 
+def test_fewer_than_three_seeds_have_no_interval() -> None:
+    """Two differences that rounding makes equal would have one of no width."""
+    for n in (1, 2):
+        a, b = dict.fromkeys(range(n), 0.91), dict.fromkeys(range(n), 0.9)
+        found = compare("Ours", a, "CNN", b, "C4", n)
+        assert found is not None
+        assert (found.low, found.high) == (None, None)
+        assert interval(found) == f"+0.010, n={n} (no interval below 3)"
+    same = dict.fromkeys(range(3), 0.9)
+    found = compare("Ours", same, "CNN", same, "C4", 3)
+    assert interval(found) == "+0.000 [+0.000, +0.000], n=3"
+
+
 def test_only_shared_seeds_are_compared() -> None:
     found = compare("Ours", {0: 0.9, 1: 0.8, 3: 0.7}, "CNN", {1: 0.5, 3: 0.6, 4: 0.1}, "C4", 5)
     assert found is not None
     assert (found.n, found.wanted) == (2, 5)
     assert found.mean == pytest.approx(0.2)
     assert compare("Ours", {0: 0.9}, "CNN", {1: 0.5}, "C4", 2) is None
-    alone = compare("Ours", {0: 0.9}, "CNN", {0: 0.5}, "C4", 1)
-    assert alone is not None
-    assert (alone.low, alone.high) == (None, None)
     assert all_pairs(["CNN", "CNN (aug)", "Ours"]) == [
         ("CNN (aug)", "CNN"), ("Ours", "CNN"), ("Ours", "CNN (aug)")
     ]  # fmt: skip

@@ -1,0 +1,173 @@
+"""What each packaged part computes, as figures: of data its content, of training three steps.
+
+`python tests/meaning.py` writes the stored figures anew: after a change of meaning that raised a
+builder's version or TRAINING_VERSION.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+sys.path.append(str(Path(__file__).parent / "datasets"))
+import volumes
+
+from pipeline.datasets.builder import Builder
+from pipeline.datasets.raw import RawStore
+from pipeline.datasets.resident import Dataset
+from pipeline.objectives.batch import Batch
+from pipeline.objectives.task import TASKS
+from pipeline.registry import DATASETS, MODELS, OBJECTIVES, dataset_builder, load
+from pipeline.symmetry import group_by_name
+from pipeline.training.run import build_model
+from pipeline.training.streams import stream
+from pipeline.trial import TRAINING_VERSION, Trial
+
+STORED = Path(__file__).parent / "data" / "meaning.json"
+
+DIGITS = {"source": "digits", "digits": 2, "per_label": {"train": 12, "val": 6, "test": 5}}
+FLOWS = {
+    "grid": 8, "steps": 46, "simulations": 3, "train": [3, 1], "domain": [2],
+    "starts": {"train": [0, 8], "val": [8, 10], "future": [10, 12], "domain": [4, 6]},
+}  # fmt: skip
+#: Builder, group and parameters by a name.
+DATA: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "double digits, exact": ("ddmnist", "D1xD1", DIGITS),
+    "double digits, artefacts": ("ddmnist", "C4xC4", {**DIGITS, "artefacts": {"draws": 2}}),
+    "double digits, released": (
+        "ddmnist", "D4xD4", {**DIGITS, "artefacts": {"draws": 1, "variant": "released"}},
+    ),
+    "double digits, disjoint": ("ddmnist", "C4xC4", {**DIGITS, "evaluation_digits": "disjoint"}),
+    "volumes": ("medmnist3d", "octahedral", {"flag": "fracturemnist3d", "pool": 2}),
+    "volumes, released": (
+        "medmnist3d", "octahedral", {"flag": "fracturemnist3d", "pool": 2, "action": "released"},
+    ),
+    "flows": ("smoke", "C4", FLOWS),
+    "flows, released": (
+        "smoke", "C4", {**FLOWS, "action": "released", "placement": "released"},
+    ),
+}  # fmt: skip
+#: The data and the settings that a model is tried with.
+NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
+    "ddmnist_cnn": ("double digits, exact", {"width": 4, "latent": 10}),
+    "small_cnn": ("double digits, artefacts", {"width": 4, "latent": 20}),
+    "resnet3d": ("volumes", {"width": 2, "latent": 26}),
+    "field_cnn": ("flows", {"width": 6}),
+    "field_mlp": ("flows", {"latent": 9}),
+}
+POINT = {"lr": 3e-3, "lambda": 0.5}
+BATCH = 16
+
+
+def _nothing(done: int, total: int) -> None:
+    pass
+
+
+def prepared(name: str) -> tuple[Builder, dict[str, Any]]:
+    """A builder and its arrays."""
+    builder_name, group, parameters = DATA[name]
+    made = dataset_builder(builder_name)
+    builder = made(made.Parameters.model_validate(parameters), group_by_name(group))
+    with tempfile.TemporaryDirectory() as folder:
+        raw = RawStore(Path(folder))
+        if builder_name == "medmnist3d":
+            volumes.put(raw.folder, parameters["flag"], volumes.made_up(parameters["flag"]))
+        base = builder.build(raw, _nothing)
+    return builder, {**base, **builder.augment(base, _nothing)}
+
+
+def of_data(arrays: dict[str, Any]) -> dict[str, Any]:
+    """By array: the hash of what is exact; moments of what is computed in floating point."""
+    found: dict[str, Any] = {}
+    for name, array in sorted(arrays.items()):
+        described = f"{array.dtype} {array.shape}"
+        if array.dtype.kind == "f" or name.endswith("orbit"):
+            flat = array.reshape(-1).astype(np.float64)
+            weights = np.cos(np.arange(len(flat)) * 0.37)
+            moments = flat.mean(), np.square(flat).mean(), (flat * weights).mean()
+            found[name] = [described, *map(float, moments)]
+        else:
+            digest = hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
+            found[name] = [described, digest]
+    return found
+
+
+def trainings() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Every packaged network with every objective of its task, and the objectives' choices."""
+    for model in NETWORKS:
+        for objective, entry in OBJECTIVES.items():
+            if entry.task != MODELS[model].task:
+                continue
+            choices = [(k, v) for k, values in entry.choices.items() for v in values]
+            for choice in [dict([pair]) for pair in choices] or [{}]:
+                yield model, objective, choice
+
+
+def of_training(dataset: Dataset, model: str, objective: str, settings: Any) -> dict[str, Any]:
+    """Losses and gradient norms of three steps of Adam, and the outputs in evaluation after."""
+    entry = OBJECTIVES[objective]
+    point = {name: POINT[name] for name in entry.searched}
+    trial = Trial(
+        "meaning", "row", "data", "grid", {"name": model, **NETWORKS[model][1]},
+        {"name": objective, **settings}, {}, point, 0, {},
+    )  # fmt: skip
+    network = build_model(trial, dataset, "cpu").train()
+    loss_of = load(entry.target)(point, **settings)
+    optimizer = torch.optim.Adam(network.parameters(), lr=point["lr"])
+    task, table = TASKS[dataset.task], torch.from_numpy(dataset.composition.copy())
+    losses, norms = [], []
+    for step in range(3):
+        draw = {
+            name: torch.randint(bound, (BATCH,), generator=stream(0, name, step))
+            for name, bound in (
+                ("rows", dataset.size("train")), ("a", dataset.group.order),
+                ("g", dataset.group.order), ("first_draw", dataset.draws),
+                ("second_draw", dataset.draws),
+            )
+        }  # fmt: skip
+        optimizer.zero_grad(set_to_none=True)
+        loss = loss_of(network, Batch(dataset, **draw, table=table), task)
+        loss.total.backward()
+        gradients = [
+            p.grad.double().square().sum() for p in network.parameters() if p.grad is not None
+        ]
+        losses.append(float(loss.total.detach().double()))
+        norms.append(float(torch.stack(gradients).sum().sqrt()))
+        optimizer.step()
+    with torch.inference_mode():
+        outputs = network.eval()(dataset.plain("val", torch.arange(4))).double()
+    return {"losses": losses, "norms": norms, "outputs": float(outputs.square().mean().sqrt())}
+
+
+def figures() -> dict[str, Any]:
+    """Everything that is stored."""
+    torch.set_num_threads(1)
+    made = {name: prepared(name) for name in DATA}
+    residents = {
+        name: made[name][0].resident(made[name][1], "cpu") for name, _ in NETWORKS.values()
+    }
+    return {
+        "training_version": TRAINING_VERSION,
+        "builder_versions": {name: dataset_builder(name).version for name in DATASETS},
+        "data": {name: of_data(arrays) for name, (_, arrays) in made.items()},
+        "training": {
+            " ".join((model, objective, *settings.values())): of_training(
+                residents[NETWORKS[model][0]], model, objective, settings
+            )
+            for model, objective, settings in trainings()
+        },
+    }
+
+
+if __name__ == "__main__":
+    STORED.parent.mkdir(exist_ok=True)
+    STORED.write_text(json.dumps(figures(), indent=1) + "\n", "utf-8")
+    print(f"written: {STORED}")
