@@ -31,6 +31,7 @@ from pipeline.training.checkpoint import (
 )
 from pipeline.training.environment import environment
 from pipeline.training.evaluation import evaluate, validate
+from pipeline.training.normalisation import with_right_sums
 from pipeline.training.streams import seeded, stream
 from pipeline.trial import Trial
 
@@ -63,6 +64,7 @@ def build_model(trial: Trial, dataset: Dataset, device: str) -> Any:
         return load(entry.target)(dataset).to(device)
     with seeded("cpu", trial.seed, "initialisation"):
         model = load(entry.target)(dataset.input_shape, dataset.outputs, **_settings(trial.model))
+    with_right_sums(model)
     # A third faster on a CPU: 0.97 → 0.65 s a step of 256 double digits; 2.9 → 2.0 s of 32 volumes.
     layout = {3: torch.channels_last, 4: torch.channels_last_3d}.get(len(dataset.input_shape))
     return model.to(device, memory_format=layout) if layout else model.to(device)
