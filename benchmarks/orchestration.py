@@ -38,7 +38,8 @@ from common import begin, open_dataset, prepare, quickstart
 from pipeline.orchestration.dispatch import PreparedData, Slice
 from pipeline.orchestration.workspace import Workspace
 from pipeline.schema import ResourcesSpec
-from pipeline.tracking.writer import Store, Writer
+from pipeline.tracking.store import Store
+from pipeline.tracking.writer import Writer
 from pipeline.training.checkpoint import TrialFiles
 from pipeline.training.run import TrialRun
 from pipeline.trial import Trial, data_key

@@ -25,7 +25,8 @@ from pathlib import Path
 from common import Report, begin, quickstart_trial
 
 from pipeline.record import Record
-from pipeline.tracking.writer import Store, Writer
+from pipeline.tracking.store import Store
+from pipeline.tracking.writer import Writer
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -67,6 +68,15 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
 def write_atomically(path: Path, data: bytes | str, *, durable: bool = True) -> None:
     with replacing(path, durable=durable) as temporary:
         temporary.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+def write_derived(path: Path, text: str) -> None:
+    """Keep what can be derived again; where nothing may be written, nothing is kept."""
+    try:
+        write_atomically(path, text, durable=False)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
 
 
 class LockedError(Exception):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -20,6 +19,8 @@ from pipeline.config import load_experiment
 from pipeline.datasets.raw import RawStore
 from pipeline.files import InputError
 from pipeline.orchestration.workspace import Workspace
+from pipeline.tracking.tracked import ask_server
+from stages.known import store_named
 
 #: (state, what, remedy): ok, warning or problem.
 Finding = tuple[str, str, str]
@@ -107,25 +108,22 @@ def _disk(root: Path) -> Iterator[Finding]:
 
 
 def _mlflow(workspace: Workspace) -> Iterator[Finding]:
-    uri = workspace.tracking_uri
-    if uri.startswith("sqlite:///"):
-        path = Path(uri.removeprefix("sqlite:///"))
+    from pipeline.tracking.runs import damage
+
+    store = store_named(workspace, "")
+    if (path := store.database) is not None:
         if not path.exists():
             yield "ok", f"MLflow: {path} will be made", ""
-            return
-        try:
-            with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as connection:
-                connection.execute("select count(*) from runs").fetchone()
+        elif broken := damage(store):
+            yield "problem", f"MLflow: {broken}", ""
+        else:
             yield "ok", f"MLflow: {path}", ""
-        except sqlite3.Error as error:
-            remedy = "move the file away; a run writes it anew from the records"
-            yield "problem", f"MLflow: {path}: {error}", remedy
         return
     import requests
 
-    address = uri.partition("@")[2] or uri  # never show a password
+    address = store.uri.partition("@")[2] or store.uri  # never show a password
     try:
-        requests.get(f"{uri.rstrip('/')}/health", timeout=5).raise_for_status()
+        ask_server(store.uri, "/health").raise_for_status()
         yield "ok", f"MLflow server: {address}", ""
     except requests.RequestException as error:
         remedy = "start it, or unset MLFLOW_TRACKING_URI to use the workspace's own store"

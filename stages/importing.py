@@ -12,8 +12,9 @@ from pipeline.bundle import LARGEST_MEMBER, ZIP, Bundle, Place, parse_record, re
 from pipeline.files import InputError
 from pipeline.orchestration.workspace import Workspace
 from pipeline.record import Record
-from pipeline.tracking.writer import Store, Writer
+from pipeline.tracking.writer import Writer
 from pipeline.trial import Trial
+from stages.known import store_named
 
 
 def import_files(files: list[Path], workspace: Workspace) -> tuple[int, int]:
@@ -40,15 +41,55 @@ def import_files(files: list[Path], workspace: Workspace) -> tuple[int, int]:
             places += _places(joined)
         for source in sources:
             places += source.trials() if isinstance(source, Bundle) else []
-        by_experiment: dict[str, list[Trial]] = defaultdict(list)
-        for place in dict.fromkeys(places):
-            by_experiment[place.experiment] += _trial(workspace, place)
-        for experiment, trials in by_experiment.items():
-            store = Store(workspace.tracking_uri, workspace.artifact_folder, experiment)
-            with closing(Writer(store)) as writer:
-                for trial in trials:
-                    writer.record(trial, workspace.record_file(trial.key))
+        track(workspace, places)
     return added, known_already
+
+
+def track(workspace: Workspace, places: list[Place]) -> int:
+    """Send records to MLflow under the names of places; returns how many could not be sent."""
+    by_experiment: dict[str, list[Trial]] = defaultdict(list)
+    for place in dict.fromkeys(places):
+        by_experiment[place.experiment] += _trial(workspace, place)
+    unsent = 0
+    for experiment, trials in by_experiment.items():
+        with closing(Writer(store_named(workspace, experiment))) as writer:
+            for trial in trials:
+                writer.record(trial, workspace.record_file(trial.key))
+        unsent += writer.unsent
+    return unsent
+
+
+def rebuild_store(workspace: Workspace) -> tuple[Path | None, int]:
+    """Write a workspace's own SQLite store anew from its records; the old one is moved aside.
+
+    Returns where it was moved to, and how many records there are. What only a search space knows
+    (summaries, tables, a training's further rows) the next run sends. Raises InputError where the
+    store is not a file of the workspace's own.
+    """
+    path = store_named(workspace, "").database
+    if path is None:
+        raise InputError(f"{workspace.tracking_uri}: not a SQLite file that could be written anew")
+    with workspace.driver():
+        aside = _move_aside(path)
+        records = [workspace.record(key) for key in workspace.record_keys()]
+        known = [record for record in records if record is not None]
+        if track(workspace, [place for record in known for place in _places(record)]):
+            raise OSError(f"{path}: the store cannot be written")
+    return aside, len(known)
+
+
+def _move_aside(path: Path) -> Path | None:
+    """Give a store and what SQLite keeps beside it another name."""
+    if not path.exists():
+        return None
+    number = 1
+    while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
+        number += 1
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        file = path.with_name(path.name + suffix)
+        if file.exists():
+            file.rename(aside.with_name(aside.name + suffix))
+    return aside
 
 
 def _places(record: Record) -> list[Place]:

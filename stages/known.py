@@ -12,10 +12,13 @@ from pipeline.datasets.raw import RawStore
 from pipeline.files import InputError, write_atomically
 from pipeline.orchestration.plan import Plan, make_plan, plan_from_workspace
 from pipeline.orchestration.workspace import Workspace
-from pipeline.tracking.tracked import StoreError, Tracked, last_known, load_tracked, refresh
-from pipeline.tracking.writer import Store
+from pipeline.tracking.store import Store, StoreError
+from pipeline.tracking.tracked import Tracked, last_known, load_tracked, refresh
 
 log = logging.getLogger("equigrid")
+
+#: Logged once a process: a run looks at MLflow several times.
+_told: set[str] = set()
 
 
 def recipes_of(experiment: Experiment, raw: RawStore) -> dict[str, Mapping[str, Any]]:
@@ -24,7 +27,13 @@ def recipes_of(experiment: Experiment, raw: RawStore) -> dict[str, Mapping[str, 
 
 
 def store_of(workspace: Workspace, experiment: Experiment) -> Store:
-    return Store(workspace.tracking_uri, workspace.artifact_folder, experiment.full_name)
+    return store_named(workspace, experiment.full_name)
+
+
+def store_named(workspace: Workspace, experiment: str) -> Store:
+    """By the experiment's full name."""
+    refusals = workspace.refusals_file(experiment)
+    return Store(workspace.tracking_uri, workspace.artifact_folder, experiment, refusals)
 
 
 def tracked_runs(experiment: Experiment, workspace: Workspace) -> Tracked | None:
@@ -35,7 +44,10 @@ def tracked_runs(experiment: Experiment, workspace: Workspace) -> Tracked | None
     except StoreError as error:
         kept = last_known(cache)
         instead = "the workspace alone" if kept is None else "what it held when last read"
-        log.warning("MLflow cannot be read (%s); going by %s", error, instead)
+        text = f"MLflow cannot be read ({error}); going by {instead}"
+        if text not in _told:
+            _told.add(text)
+            log.warning("%s", text)
         return kept
 
 

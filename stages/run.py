@@ -18,8 +18,9 @@ from pipeline.orchestration.plan import Group, Plan, plan_from_workspace
 from pipeline.orchestration.workspace import Workspace
 from pipeline.record import Record
 from pipeline.reporting.table import Table
+from pipeline.tracking.store import Store
 from pipeline.tracking.tracked import keep
-from pipeline.tracking.writer import Store, Writer
+from pipeline.tracking.writer import Writer
 from pipeline.trial import Role, data_key
 from stages.augment_cache import augment_cache
 from stages.data_build import data_build

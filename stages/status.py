@@ -76,9 +76,14 @@ def status(plan: Plan, workspace: Workspace) -> Iterator[RenderableType]:
     failed = {trial.key: trial for trial in plan.all_trials() if plan.is_failed(trial)}
     for key, trial in failed.items():
         yield f"[yellow]{escape(f'failed: {trial.describe()}: {plan.failures[key]}')}[/]"
+    for trial in plan.all_trials():
+        if refusal := plan.refusal(trial):
+            text = f"MLflow refuses {trial.describe()} ({trial.role}): {refusal}"
+            yield f"[yellow]{escape(text)}[/]"
     for dataset, reason in plan.gaps.items():
         yield f"[yellow]{escape(f'gap: {dataset}: {reason}')}[/]"
-    yield from _advice(plan, bool(failed), any(cell.doubts for cell in table.cells.values()))
+    doubted = any(plan.doubt(t) and not plan.refusal(t) for t in plan.all_trials())
+    yield from _advice(plan, bool(failed), doubted)
 
 
 def _advice(plan: Plan, failed: bool, doubted: bool) -> Iterator[str]:

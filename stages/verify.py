@@ -17,8 +17,9 @@ from pipeline.files import InputError
 from pipeline.orchestration.plan import Plan
 from pipeline.orchestration.workspace import Workspace
 from pipeline.record import Record
-from pipeline.tracking.tracked import Identity, StoreError, identity_of, renew, stamp
-from pipeline.tracking.writer import Store, Writer
+from pipeline.tracking.store import Identity, Store, StoreError
+from pipeline.tracking.tracked import identity_of, renew, stamp
+from pipeline.tracking.writer import Writer
 from pipeline.trial import CODE_SINCE, TRAINING_VERSION, Trial
 from stages.known import plan_with, store_of
 from stages.tables import assemble
@@ -123,7 +124,9 @@ def _runs(
                 yield Finding(subject, text, trial, (run.info.run_id,))
     for identity, trial in trials.items():
         if plan.is_finished(trial) and not finished[identity]:
-            yield Finding(trial.describe(), "recorded, not tracked", trial)
+            refusal = plan.refused.get(identity)
+            text = f"MLflow refuses it: {refusal}" if refusal else "recorded, not tracked"
+            yield Finding(trial.describe(), text, None if refusal else trial)
 
 
 def _trial_of(record: Record, identity: Identity) -> Trial:

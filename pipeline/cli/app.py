@@ -84,6 +84,9 @@ def end(plan: Plan) -> None:
     for trial in {t.key: t for t in plan.all_trials() if plan.is_failed(t)}.values():
         reason = plan.failures[trial.key]
         warn(f"failed: {trial.describe()}: {reason}")
+    for trial in plan.all_trials():
+        if refusal := plan.refusal(trial):
+            warn(f"MLflow refuses {trial.describe()} ({trial.role}): {refusal}")
     missing = len(plan.missing("grid")) + len(plan.missing("final"))
     if missing:
         warn(f"missing: {missing} trials")

@@ -165,6 +165,14 @@ def ui(
     space = Workspace(workspace)
     if "MLFLOW_TRACKING_URI" not in os.environ and not (space.root / "mlflow.db").exists():
         raise InputError(f"{space.root}: nothing is tracked here yet; run a search space first")
+    from pipeline.tracking.runs import follow_move
+    from pipeline.tracking.store import StoreError
+    from stages.known import store_named
+
+    try:
+        follow_move(store_named(space, ""))
+    except StoreError as error:
+        raise InputError(str(error)) from error
     console.print(f"MLflow UI: http://127.0.0.1:{port}", highlight=False)
     command = [
         sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port),
@@ -178,11 +186,26 @@ def ui(
 def doctor(
     name: Annotated[str | None, typer.Argument(help="Also check a search space's data.")] = None,
     workspace: Root = WORKSPACE,
+    repair_store: Annotated[
+        bool,
+        typer.Option(
+            "--repair-store",
+            help="Only write the workspace's MLflow file anew from its records; the old is kept.",
+        ),
+    ] = False,
 ) -> None:
     """Check versions, raw data, disk, MLflow, Ray and GPU; say what to do about each problem.
 
     Example: equigrid doctor ddmnist
     """
+    if repair_store:
+        from pipeline.orchestration.workspace import Workspace
+        from stages.importing import rebuild_store
+
+        aside, count = rebuild_store(Workspace(workspace))
+        kept = f"; the old store is {aside}" if aside else ""
+        console.print(f"{count} records tracked anew{kept}", highlight=False, soft_wrap=True)
+        return
     from stages.doctor import examine
 
     if not examine(name, workspace, console):

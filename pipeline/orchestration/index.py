@@ -7,7 +7,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-from pipeline.files import write_atomically
+from pipeline.files import write_derived
 from pipeline.orchestration.workspace import Workspace
 from pipeline.record import Record, Result
 from pipeline.trial import Trial
@@ -74,7 +74,7 @@ def _entries(workspace: Workspace) -> dict[str, Entry]:
             for key, (mark, result, twin) in entries.items()
         }
         text = json.dumps({"schema": SCHEMA, "records": content})
-        write_atomically(workspace.record_index, text, durable=False)
+        write_derived(workspace.record_index, text)
     return entries
 
 

@@ -11,7 +11,8 @@ from pipeline.orchestration.index import recorded_results
 from pipeline.orchestration.workspace import Workspace
 from pipeline.record import Result
 from pipeline.selection import Selection, select
-from pipeline.tracking.tracked import Tracked
+from pipeline.tracking.store import Identity, read_refusals
+from pipeline.tracking.tracked import Tracked, identity_of
 from pipeline.trial import Trial
 
 Group = tuple[str, str]
@@ -26,7 +27,7 @@ class Plan:
     failures: why a trial was given up, by run key.
     gaps: datasets that cannot be had, with the reason.
     recorded: results that have a record in the workspace. tracked: what MLflow holds, None where
-    it was not asked.
+    it was not asked. refused: why MLflow would not take a record, by the identity of its run.
     """
 
     experiment: Experiment
@@ -39,6 +40,7 @@ class Plan:
     gaps: Mapping[str, str]
     recorded: Mapping[str, Result] = field(default_factory=dict)
     tracked: Tracked | None = None
+    refused: Mapping[Identity, str] = field(default_factory=dict)
 
     @property
     def is_tracked(self) -> bool:
@@ -50,10 +52,16 @@ class Plan:
         Where MLflow holds no run of the experiment at all, nothing is said of single ones.
         """
         recorded = self.recorded.get(trial.key)
+        if recorded is not None and (refusal := self.refusal(trial)):
+            return f"MLflow refuses it: {refusal}"
         if not self.is_tracked or recorded is None or not self.is_finished(trial):
             return ""
         assert self.tracked is not None
         return self.tracked.difference(trial, recorded)
+
+    def refusal(self, trial: Trial) -> str:
+        """Why MLflow would not take a trial's record; empty where it did, or was not asked."""
+        return self.refused.get(identity_of(trial), "")
 
     def is_finished(self, trial: Trial) -> bool:
         """A grid trial needs its result, a final its test scores too."""
@@ -87,7 +95,9 @@ class Plan:
         return (
             not self.gaps
             and not self.unselected
-            and all(self.is_finished(trial) for trial in self.all_trials())
+            and all(
+                self.is_finished(trial) and not self.refusal(trial) for trial in self.all_trials()
+            )
             and all(selection is not None for selection in self.selections.values())
         )
 
@@ -153,4 +163,5 @@ def plan_from_workspace(
             results[key] = result
     failures = {key: failure.reason for key, failure in workspace.failures().items()}
     plan = make_plan(experiment, recipes, results, failures, gaps)
-    return replace(plan, recorded=recorded, tracked=tracked)
+    refused = read_refusals(workspace.refusals_file(experiment.full_name))
+    return replace(plan, recorded=recorded, tracked=tracked, refused=refused)

@@ -61,6 +61,10 @@ class Workspace:
     def record_file(self, key: str) -> Path:
         return self.root / "records" / f"{key}.json"
 
+    def record_keys(self) -> list[str]:
+        """Of every record that is here."""
+        return sorted(path.stem for path in self.record_file("").parent.glob("*.json"))
+
     def tables(self, name: str) -> Path:
         return self.root / "tables" / name
 
@@ -74,6 +78,10 @@ class Workspace:
     def search_space_note(self, name: str) -> Path:
         """Where the search space of an experiment's last run lies: its own parts are beside it."""
         return self.root / "results" / f"{name}.search_space"
+
+    def refusals_file(self, name: str) -> Path:
+        """Records of an experiment that MLflow refused, with its reasons."""
+        return self.root / "results" / f"{name}.refused.json"
 
     @property
     def record_index(self) -> Path:
@@ -141,7 +149,11 @@ class Workspace:
             return None
         except InputError as error:
             aside = path.with_suffix(".damaged")
-            os.replace(path, aside)
+            try:
+                os.replace(path, aside)
+            except OSError as refused:
+                log.warning("%s; it cannot be set aside: %s", error, refused.strerror)
+                return None
             log.warning("%s; set aside as %s, the trial will run again", error, aside.name)
             return None
         return record

@@ -13,9 +13,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline.files import InputError
 from pipeline.record import Record, Result
-from pipeline.tracking.runs import connect, search
-from pipeline.tracking.tracked import Identity, StoreError, Tracked, TrackedRun
-from pipeline.tracking.writer import Store
+from pipeline.tracking.runs import connect, damage, search
+from pipeline.tracking.store import Identity, Store, StoreError
+from pipeline.tracking.tracked import Tracked, TrackedRun
 
 #: Not runs of a trial.
 OTHER_ROLES = ("parent", "table")
@@ -64,8 +64,9 @@ def read_runs(store: Store) -> list[tuple[Identity, Run]]:
                 identity = (tags["row"], tags["dataset"], tags["role"], tags["run_key"])
                 found.append((identity, run))
         return found
-    except (MlflowException, SQLAlchemyError, OSError) as error:
-        raise StoreError(str(error).splitlines()[0]) from error
+    except Exception as error:  # a damaged file gives any
+        text = damage(store) or (str(error).splitlines() or [type(error).__name__])[0]
+        raise StoreError(text) from error
     finally:
         if collects:
             gc.enable()
@@ -97,9 +98,12 @@ def _result(run: Run) -> Result:
 
 def fetch_record(store: Store, run_id: str, folder: Path) -> Record:
     """The record a run carries as its artifact; InputError where it has none that is sound."""
-    client: MlflowClient = connect(store.uri)
+    here = store.artifact_folder / store.experiment / run_id / "artifacts" / "record.json"
+    if store.database is not None and here.exists():
+        return Record.load(here)  # where it lies now, even if the workspace was moved or copied
     try:
+        client: MlflowClient = connect(store.uri)
         path = Path(client.download_artifacts(run_id, "record.json", str(folder)))
-    except (MlflowException, OSError) as error:
+    except (MlflowException, SQLAlchemyError, OSError) as error:
         raise InputError(f"run {run_id}: its record cannot be read: {error}") from error
     return Record.load(path)

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
+import sqlite3
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +22,8 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 # With a server: two lines into the output for every run.
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-# Short waits: the writer itself tries again, and what stays unsent is sent by the next command.
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+# No retries within: the writer itself tries again, and the next command sends what stays unsent.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 
 from mlflow.entities import (
@@ -33,15 +36,21 @@ from mlflow.entities import (
     RunTag,
     ViewType,
 )
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+from sqlalchemy.exc import SQLAlchemyError
 
-from pipeline.files import locked
+from pipeline.files import InputError, locked
 from pipeline.record import Record
-from pipeline.tracking.tracked import Identity, identity_of
+from pipeline.tracking.store import Identity, Store, StoreError
+from pipeline.tracking.tracked import identity_of
 from pipeline.trial import Trial, data_key
 
-for noisy in ("mlflow", "alembic"):
-    logging.getLogger(noisy).setLevel(logging.WARNING)
+# What goes wrong comes as an exception, and is said in one line.
+for noisy in ("mlflow", "alembic", "urllib3"):
+    logging.getLogger(noisy).setLevel(logging.CRITICAL)
+
+log = logging.getLogger("equigrid")
 
 PARENT = "parent"
 #: Trainings shorter than this log at most MAX_POINTS of their epochs (the best and last always);
@@ -78,6 +87,80 @@ def _make_store(path: Path) -> None:
             left.unlink(missing_ok=True)
         MlflowClient(tracking_uri=f"sqlite:///{beside}").search_experiments(max_results=1)
         os.replace(beside, path)
+
+
+#: HTTP statuses by which a store says that it will not take what it was given.
+REFUSED = (400, 404, 409, 413, 422)
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether an error is about what was sent, so that sending it again cannot help.
+
+    Else it is about the store: it is out of reach, busy or broken, or wants other credentials.
+    """
+    if isinstance(error, MlflowException):
+        of_database = isinstance(error.__cause__, SQLAlchemyError)
+        return error.get_http_status_code() in REFUSED and not of_database
+    return isinstance(error, InputError | ValueError | TypeError)
+
+
+def damage(store: Store) -> str:
+    """What is wrong with the file of a SQLite store, and what to do; empty where nothing is."""
+    path = store.database
+    if path is None or not path.exists():
+        return ""
+    found = "cannot be written" if not os.access(path, os.W_OK) else ""
+    try:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+            (answer,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+            connection.execute("SELECT count(*) FROM runs").fetchone()
+            if answer != "ok":
+                found = f"damaged: {answer}"
+    except sqlite3.OperationalError as error:
+        if "locked" not in str(error):
+            found = f"damaged: {error}"
+    except sqlite3.Error as error:
+        found = f"damaged: {error}"
+    if not found:
+        return ""
+    return (
+        f"{path} is {' '.join(found.split())}; the records are whole, and `equigrid doctor "
+        f"--repair-store --workspace {shlex.quote(str(path.parent))}` writes it anew from them"
+    ).replace("is cannot", "cannot")
+
+
+def follow_move(store: Store) -> None:
+    """Let the artifacts of a workspace's own store be where the workspace is now.
+
+    MLflow writes whole paths into its database, so that after a move, or in a copy, they lead to
+    the original. Its own API cannot change them.
+    """
+    path = store.database
+    if path is None or not path.exists() or path.parent != store.artifact_folder.parent:
+        return
+    try:
+        _rewrite_addresses(store, path)
+    except sqlite3.Error as error:
+        raise StoreError(damage(store) or f"{path}: {error}") from error
+
+
+def _rewrite_addresses(store: Store, path: Path) -> None:
+    with closing(sqlite3.connect(path, timeout=20)) as connection, connection:
+        found = connection.execute("SELECT experiment_id, name, artifact_location FROM experiments")
+        for identifier, name, old in found.fetchall():
+            new = (store.artifact_folder / name).as_uri()
+            if not old or old == new or not old.startswith("file:") or identifier == 0:
+                continue
+            connection.execute(
+                "UPDATE runs SET artifact_uri = ? || substr(artifact_uri, ?) "
+                "WHERE experiment_id = ? AND substr(artifact_uri, 1, ?) = ?",
+                (new, len(old) + 1, identifier, len(old), old),
+            )
+            connection.execute(
+                "UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?",
+                (new, identifier),
+            )
+            log.info("%s: artifacts of %s follow the workspace from %s", path, name, old)
 
 
 def experiment_id(client: MlflowClient, name: str, artifact_folder: Path, uri: str) -> str:
@@ -247,14 +330,28 @@ def log_record(
         client, experiment, known, identity,
         run_name(trial), record.started, {"mlflow.parentRunId": parent},
     )  # fmt: skip
+    try:
+        _send(client, run, trial, record)
+    except Exception as error:
+        if is_refusal(error):  # else it would count as running for ever
+            client.set_tag(run, "failure", f"its record is refused: {error}"[:5000])
+            client.set_terminated(run, "FAILED")
+        raise
+    if had_failed:
+        client.delete_tag(run, "failure")
+    end = int((record.started + sum(record.epoch_seconds)) * 1000)
+    client.set_terminated(run, "FINISHED", end_time=end)
+    known.runs[identity] = (run, "FINISHED")
+    return True
+
+
+def _send(client: MlflowClient, run: str, trial: Trial, record: Record) -> None:
     client.log_batch(
         run,
         metrics=metrics(record, trial.role),
         params=[Param(name, value) for name, value in parameters(trial).items()],
         tags=[RunTag(name, value) for name, value in record_tags(trial, record).items()],
     )
-    if had_failed:
-        client.delete_tag(run, "failure")
     recipe = trial.data
     dataset = Dataset(
         name=f"{recipe['builder']} {recipe['group']}",
@@ -265,10 +362,6 @@ def log_record(
     context = [InputTag("mlflow.data.context", "training")]
     client.log_inputs(run, datasets=[DatasetInput(dataset=dataset, tags=context)])
     log_text(client, run, "record.json", record.to_json())
-    end = int((record.started + sum(record.epoch_seconds)) * 1000)
-    client.set_terminated(run, "FINISHED", end_time=end)
-    known.runs[identity] = (run, "FINISHED")
-    return True
 
 
 def log_failure(

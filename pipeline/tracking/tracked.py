@@ -14,24 +14,20 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pipeline.files import write_atomically
+from pipeline.files import write_derived
 from pipeline.record import Result
-from pipeline.tracking.writer import CHANGED, Store
+from pipeline.tracking.store import CHANGED, Identity, Store, StoreError
 from pipeline.trial import Trial
+
+if TYPE_CHECKING:
+    import requests
 
 log = logging.getLogger("equigrid")
 
-#: row, dataset, role, run key: what makes a run the only one of its kind in its experiment.
-Identity = tuple[str, str, str, str]
-
 #: Of the cache file's content.
 CACHE_SCHEMA = 1
-
-
-class StoreError(Exception):
-    """The store cannot be read; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -91,8 +87,8 @@ def stamp(store: Store) -> list[Any] | None:
 
     Raises StoreError where a server does not answer.
     """
-    if store.uri.startswith("sqlite:///"):
-        path = Path(store.uri.removeprefix("sqlite:///"))
+    path = store.database
+    if path is not None:
         if not path.exists():
             return None
         parts: list[Any] = []
@@ -103,17 +99,32 @@ def stamp(store: Store) -> list[Any] | None:
     return _server_stamp(store)
 
 
+def ask_server(uri: str, path: str, **parameters: str) -> requests.Response:
+    """A GET with the credentials that MLflow's own client takes from the environment."""
+    import requests
+
+    read = os.environ.get
+    user, password = read("MLFLOW_TRACKING_USERNAME"), read("MLFLOW_TRACKING_PASSWORD")
+    token = None if user and password else read("MLFLOW_TRACKING_TOKEN")
+    insecure = (read("MLFLOW_TRACKING_INSECURE_TLS") or "").lower() in ("true", "1")
+    return requests.get(
+        f"{uri.rstrip('/')}{path}",
+        params=parameters,
+        auth=(user, password) if user and password else None,
+        headers={"Authorization": f"Bearer {token}"} if token else None,
+        verify=not insecure and (read("MLFLOW_TRACKING_SERVER_CERT_PATH") or True),
+        timeout=10,
+    )
+
+
 def _server_stamp(store: Store) -> list[Any] | None:
     import requests
 
-    user = os.environ.get("MLFLOW_TRACKING_USERNAME")
-    password = os.environ.get("MLFLOW_TRACKING_PASSWORD")
     try:
-        answer = requests.get(
-            f"{store.uri.rstrip('/')}/api/2.0/mlflow/experiments/get-by-name",
-            params={"experiment_name": store.experiment},
-            auth=(user, password) if user and password else None,
-            timeout=10,
+        answer = ask_server(
+            store.uri,
+            "/api/2.0/mlflow/experiments/get-by-name",
+            experiment_name=store.experiment,
         )
         if answer.status_code == 404:
             return None
@@ -151,7 +162,7 @@ def refresh(store: Store, cache: Path) -> Tracked:
 def renew(tracked: Tracked, store: Store, before: list[Any] | None, cache: Path) -> None:
     """Write the cache of what was read after the stamp `before`, unless somebody writes."""
     if before == stamp(store):
-        write_atomically(cache, _to_json(tracked, before), durable=False)
+        write_derived(cache, _to_json(tracked, before))
 
 
 def keep(tracked: Tracked, store: Store, cache: Path) -> None:
@@ -160,7 +171,7 @@ def keep(tracked: Tracked, store: Store, cache: Path) -> None:
     A server's stamp moves with trials' runs only.
     """
     if store.uri.startswith("sqlite:"):
-        write_atomically(cache, _to_json(tracked, stamp(store)), durable=False)
+        write_derived(cache, _to_json(tracked, stamp(store)))
 
 
 def last_known(cache: Path) -> Tracked | None:

@@ -24,7 +24,8 @@ from pipeline.config import load_experiment
 from pipeline.orchestration.in_process import InProcess
 from pipeline.orchestration.workspace import Workspace
 from pipeline.record import Record
-from pipeline.tracking.writer import Store, Writer
+from pipeline.tracking.store import Store
+from pipeline.tracking.writer import Writer
 from pipeline.trial import Trial
 from stages.display import Display
 from stages.run import run as run_stages
@@ -229,7 +230,8 @@ WRITER = """
 import sys
 from pathlib import Path
 from pipeline.record import Record
-from pipeline.tracking.writer import Store, Writer
+from pipeline.tracking.store import Store
+from pipeline.tracking.writer import Writer
 uri, artifacts, experiment, *files = sys.argv[1:]
 writer = Writer(Store(uri, Path(artifacts), experiment))
 for file in map(Path, files):
