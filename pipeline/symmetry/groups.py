@@ -6,7 +6,9 @@ orthogonal action on coordinates, from which the actions on images and volumes a
 
 from __future__ import annotations
 
+import functools
 import itertools
+import math
 import re
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -16,10 +18,15 @@ from numpy.typing import NDArray
 
 Indices = NDArray[np.int64]
 
+#: Elements of a group. Its table has their square, 8 MB of them; D16xD16 has 1024.
+LARGEST_ORDER = 1024
+#: Of a product: with two elements each, ten have 1024.
+MOST_FACTORS = 10
+
 
 @dataclass(frozen=True, eq=False)
 class FiniteGroup:
-    """A finite group of order n; raises ValueError where the table is not a group's.
+    """A finite group of order n ≤ LARGEST_ORDER; ValueError where the table is not a group's.
 
     table: [n, n] int64, `table[g, h]` is the product gh (h first when acting from the left).
     generators: elements whose products reach the whole group.
@@ -34,10 +41,8 @@ class FiniteGroup:
     factors: tuple[FiniteGroup, ...] = field(default=())
 
     def __post_init__(self) -> None:
-        n = len(self.table)
+        n = self._check_shapes()
         everything = np.arange(n)
-        if self.table.shape != (n, n) or n == 0:
-            raise ValueError(f"group {self.name}: the multiplication table is not square")
         if (
             not (np.sort(self.table, axis=0) == everything[:, None]).all()
             or not (np.sort(self.table, axis=1) == everything).all()
@@ -45,18 +50,49 @@ class FiniteGroup:
             raise ValueError(f"group {self.name}: a row or column is not a permutation")
         if not (self.table[0] == everything).all() or not (self.table[:, 0] == everything).all():
             raise ValueError(f"group {self.name}: element 0 is not the identity")
-        if not (self.table[self.table] == self.table[:, self.table]).all():
-            raise ValueError(f"group {self.name}: the product is not associative")
         if len(self._generated()) != n:
             raise ValueError(f"group {self.name}: the generators do not reach every element")
+        # Light's test: the a with (x·a)·y = x·(a·y) for all x and y are closed under the product,
+        # so what holds for generators holds for every element; n² each instead of n³.
+        for a in self.generators:
+            if not (self.table[self.table[:, a]] == self.table[:, self.table[a]]).all():
+                raise ValueError(f"group {self.name}: the product is not associative")
         if self.matrices is not None:
-            grams = self.matrices @ np.swapaxes(self.matrices, 1, 2)
-            if not np.allclose(grams, np.eye(self.matrices.shape[1]), atol=1e-9):
-                raise ValueError(f"group {self.name}: the matrices are not orthogonal")
-            products = np.einsum("gij,hjk->ghik", self.matrices, self.matrices)
-            if not np.allclose(products, self.matrices[self.table], atol=1e-9):
-                raise ValueError(f"group {self.name}: the matrices are not a homomorphism")
+            self._check_matrices(self.matrices)
         self.table.setflags(write=False)
+
+    def _check_shapes(self) -> int:
+        """The order; ValueError where the fields are no table, elements and matrices."""
+        table: object = self.table
+        if not isinstance(table, np.ndarray) or not np.issubdtype(table.dtype, np.integer):
+            raise ValueError(f"group {self.name}: the multiplication table is no array of integers")
+        n = len(table) if table.ndim else 0
+        if table.shape != (n, n) or n == 0:
+            raise ValueError(f"group {self.name}: the multiplication table is not square")
+        if n > LARGEST_ORDER:
+            raise ValueError(_too_large(self.name, n))
+        for generator in self.generators:
+            if not isinstance(generator, int | np.integer) or not 0 <= generator < n:
+                raise ValueError(f"group {self.name}: generator {generator!r} is no element")
+        return n
+
+    def _check_matrices(self, matrices: NDArray[np.float64]) -> None:
+        """Orthogonal, and a homomorphism.
+
+        M(gs) = M(g)M(s) for all g and generators s is enough: every h is a product s₁…sₖ, and
+        M(gh) = M(gs₁…sₖ₋₁)M(sₖ) = … = M(g)M(s₁)…M(sₖ), which with g = e, M(e) = 1 is M(g)M(h).
+        """
+        n = self.order
+        if np.ndim(matrices) != 3 or matrices.shape != (n, *matrices.shape[1:2] * 2):
+            raise ValueError(f"group {self.name}: the matrices are not {n} square ones")
+        one = np.eye(matrices.shape[1])
+        if not np.allclose(matrices @ np.swapaxes(matrices, 1, 2), one, atol=1e-9):
+            raise ValueError(f"group {self.name}: the matrices are not orthogonal")
+        if not np.allclose(matrices[0], one, atol=1e-9) or not all(
+            np.allclose(matrices @ matrices[s], matrices[self.table[:, s]], atol=1e-9)
+            for s in self.generators
+        ):
+            raise ValueError(f"group {self.name}: the matrices are not a homomorphism")
 
     def _generated(self) -> set[int]:
         reached, frontier = {0}, [0]
@@ -82,6 +118,10 @@ class FiniteGroup:
     @property
     def is_abelian(self) -> bool:
         return bool((self.table == self.table.T).all())
+
+
+def _too_large(name: str, order: int) -> str:
+    return f"group {name} has {order} elements; allowed: at most {LARGEST_ORDER}"
 
 
 def _rotations(n: int) -> NDArray[np.float64]:
@@ -145,22 +185,32 @@ def direct_product(left: FiniteGroup, right: FiniteGroup) -> FiniteGroup:
 
 
 _FAMILIES = {"C": cyclic, "D": dihedral}
-GROUP_NAMES = "C1, C2, …, D1, D2, …, octahedral and products such as C4xC4"
+GROUP_NAMES = "C1, C2, …, C99, D1, D2, …, D99, octahedral and products such as C4xC4"
 
 
-@lru_cache
+@lru_cache(maxsize=32)
 def group_by_name(name: str) -> FiniteGroup:
     """The group a name such as `C4`, `D1` or `C4xC4` stands for; ValueError for any other."""
-    parts = []
-    for part in name.split("x"):
-        if part == "octahedral":
-            parts.append(octahedral())
-            continue
-        match = re.fullmatch(r"([CD])([1-9]\d?)", part)
-        if match is None:
-            raise ValueError(f"unknown group {name!r}; allowed: {GROUP_NAMES}")
-        parts.append(_FAMILIES[match[1]](int(match[2])))
-    product = parts[0]
-    for part_group in parts[1:]:
-        product = direct_product(product, part_group)
-    return product
+    parts = name.split("x")
+    if len(parts) > MOST_FACTORS:
+        raise ValueError(
+            f"group {name[:20]}… has {len(parts)} factors; allowed: at most {MOST_FACTORS}"
+        )
+    # By the name alone: nothing of a group that is too large is made.
+    order = math.prod(_order(part, name) for part in parts)
+    if order > LARGEST_ORDER:
+        raise ValueError(_too_large(name, order))
+    return functools.reduce(direct_product, map(_factor, parts))
+
+
+def _order(part: str, name: str) -> int:
+    if part == "octahedral":
+        return 24
+    match = re.fullmatch(r"([CD])([1-9][0-9]?)", part)
+    if match is None:
+        raise ValueError(f"unknown group {name!r}; allowed: {GROUP_NAMES}")
+    return int(match[2]) * (2 if match[1] == "D" else 1)
+
+
+def _factor(part: str) -> FiniteGroup:
+    return octahedral() if part == "octahedral" else _FAMILIES[part[0]](int(part[1:]))

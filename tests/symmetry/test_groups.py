@@ -119,6 +119,11 @@ def test_a_direct_product_multiplies_factor_by_factor(left, right, data):
         pytest.param([[0, 1], [1, 1]], (1,), None, "not a permutation", id="no inverse"),
         pytest.param([[1, 0], [0, 1]], (0,), None, "not the identity", id="identity is not 0"),
         pytest.param(LOOP, (1, 2), None, "not associative", id="not associative"),
+        pytest.param([[0.0]], (), None, "no array of integers", id="a table of floats"),
+        pytest.param(0, (), None, "not square", id="a table without axes"),
+        pytest.param(C2, (2,), None, "generator 2", id="a generator that is no element"),
+        pytest.param(C2, (1,), [np.eye(2)], "2 square", id="a matrix too few"),
+        pytest.param([[0]], (), [-np.eye(2)], "homomorphism", id="another matrix of the identity"),
         pytest.param(C4, (2,), None, "do not reach", id="generators of a subgroup only"),
         pytest.param(
             C2, (1,), [np.eye(2), [[0, -1], [1, 0]]], "homomorphism", id="matrix of order 4 in C2"
@@ -129,7 +134,7 @@ def test_a_direct_product_multiplies_factor_by_factor(left, right, data):
     ],
 )
 def test_what_is_no_group_is_refused(table, generators, matrices, reason):
-    table = np.array(table, np.int64)
+    table = np.array(table, float if reason == "no array of integers" else np.int64)
     matrices = None if matrices is None else np.array(matrices, float)
     with pytest.raises(ValueError, match=f"group X: .*{reason}"):
         FiniteGroup("X", table, generators, matrices)
@@ -150,6 +155,55 @@ def test_one_wrong_entry_in_a_table_is_refused(group, data):
 def test_unknown_group_names_are_refused(name):
     with pytest.raises(ValueError, match=r"unknown group .*allowed: C1"):
         group_by_name(name)
+
+
+@given(groups, st.data())
+def test_lights_test_finds_what_all_triples_find(group, data):
+    """Four products swapped, so that rows and columns stay permutations with an identity."""
+    table, everything = group.table.copy(), range(1, group.order)
+    involutions = [s for s in everything if table[s, s] == 0]
+    assume(involutions and group.order > 3)
+    s = data.draw(st.sampled_from(involutions))
+    others = st.sampled_from([each for each in everything if each != s])
+    r, c = data.draw(others), data.draw(others)
+    rows, columns = (r, table[r, s]), (c, table[s, c])
+    square = np.ix_(rows, columns)
+    assert table[square][0, 0] == table[square][1, 1]
+    table[square] = table[square][::-1]
+    is_associative = (table[table] == table[:, table]).all()
+    try:
+        FiniteGroup("X", table, tuple(everything))
+    except ValueError as error:
+        assert "not associative" in str(error)
+        assert not is_associative
+    else:
+        assert is_associative
+
+
+@pytest.mark.parametrize("name", ["C4xC4xC4xC4xC4xC2", "C99xC99", "D99xC6", "x".join(["D99"] * 10)])
+def test_groups_too_large_to_bear_are_refused_by_their_names(name, monkeypatch):
+    """Nothing of them is made."""
+    monkeypatch.setattr("pipeline.symmetry.groups._factor", lambda part: pytest.fail(part))
+    with pytest.raises(ValueError, match=r"elements; allowed: at most 1024"):
+        group_by_name(name)
+
+
+def test_the_largest_group_is_a_group():
+    group = group_by_name("C4xC4xC4xC4xC4")
+    assert group.order == 1024
+    assert group.is_abelian
+    assert group.table[4**4, 2 * 4**4 + 1] == 3 * 4**4 + 1
+
+
+def test_products_of_too_many_factors_are_refused():
+    with pytest.raises(ValueError, match="50 factors; allowed: at most 10"):
+        group_by_name("x".join(["C1"] * 50))
+
+
+def test_a_table_of_ones_own_that_is_too_large_is_refused():
+    k = np.arange(1025)
+    with pytest.raises(ValueError, match="1025 elements; allowed: at most 1024"):
+        FiniteGroup("X", (k[:, None] + k) % 1025, (1,))
 
 
 def test_a_table_cannot_be_changed_afterwards():
