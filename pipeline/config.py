@@ -15,6 +15,7 @@ from pydantic_core import PydanticCustomError
 
 from pipeline.datasets.raw import RawStore
 from pipeline.files import InputError, canonical_json
+from pipeline.registry import METRICS, TASKS, published_names
 from pipeline.resolution import Dataset, Row, resolve_dataset, resolve_row
 from pipeline.schema import SearchSpace, refuse
 from pipeline.source_code import commit_of, is_external
@@ -26,7 +27,7 @@ from pipeline.yaml_lines import Located, merge, parse
 class Experiment:
     """A search space with one profile applied, checked and resolved.
 
-    training_version: of the trials that it makes.
+    training_version: of the trials that it makes. given: the name or path it was loaded by.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Experiment:
     datasets: Mapping[str, Dataset]
     folder: Path
     training_version: int = TRAINING_VERSION
+    given: str = ""
 
     def as_of(self, training_version: int) -> Experiment:
         """The same experiment as an older version of training had it: to read what it left."""
@@ -160,7 +162,7 @@ def load_experiment(name: str, profile: str | None = None) -> Experiment:
     if profile not in resolved:
         known = ", ".join(profiles) or "none"
         raise InputError(f"{path}: no profile {profile!r}; it has: {known}")
-    return resolved[profile]
+    return replace(resolved[profile], given=name)
 
 
 def _resolve(path: Path, profile: str | None, located: Located) -> Experiment:
@@ -236,6 +238,19 @@ def _check(space: SearchSpace, rows: Mapping[str, Row], datasets: Mapping[str, D
         same = columns.setdefault((column.dataset, column.split, column.metric), name)
         if same != name:
             raise refuse(f"the same cell as column {same!r}", *place)
+    if space.published is not None and space.published not in published_names():
+        allowed = ", ".join(published_names())
+        raise refuse(f"{space.published!r}; allowed: {allowed}", "published")
+    for name, dataset in datasets.items():
+        builder = dataset.builder
+        if builder.task not in TASKS:
+            raise refuse(f"task {builder.task!r}; allowed: {', '.join(TASKS)}", "datasets", name)
+        for metric in (*builder.metrics, *builder.validation_metrics):
+            if metric not in METRICS:
+                raise refuse(
+                    f"{dataset.builder_name} has a metric {metric!r}; allowed: "
+                    f"{', '.join(METRICS)}", "datasets", name,
+                )  # fmt: skip
     unused = set(datasets) - {column.dataset for column in space.columns.values()}
     if unused:
         raise refuse("no column shows this dataset", "datasets", min(unused))
@@ -251,3 +266,15 @@ def _check(space: SearchSpace, rows: Mapping[str, Row], datasets: Mapping[str, D
             raise refuse(
                 f"{space.training.select!r}; allowed: {', '.join(scores)}", "training", "select"
             )
+    for name, dataset in datasets.items():
+        builder = dataset.builder
+        if space.training.batch_size > builder.train_size:
+            raise refuse(
+                f"{space.training.batch_size}: dataset {name} has {builder.train_size} training "
+                "samples", "training", "batch_size",
+            )  # fmt: skip
+    trend = space.training.trend
+    if trend is not None and max(trend.after, 2 * trend.window) >= space.training.epochs:
+        raise refuse(
+            f"it never stops a training of {space.training.epochs} epochs", "training", "trend"
+        )

@@ -9,7 +9,10 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib import resources
 from typing import Any, TypeVar
+
+import yaml
 
 from pipeline.files import InputError
 from pipeline.source_code import import_part, is_external
@@ -18,7 +21,9 @@ Value = bool | int | float | str
 Entry = TypeVar("Entry")
 
 #: Tasks: what targets are, and how outputs are scored (pipeline.objectives.task).
-CLASSIFICATION, AUTOREGRESSION = "classification", "autoregression"
+TASKS = CLASSIFICATION, AUTOREGRESSION = "classification", "autoregression"
+#: What a grid may search.
+SEARCHED = ("lr", "lambda")
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,9 @@ class Model:
 
 @dataclass(frozen=True)
 class Objective:
-    """target: a callable (**parameters, **searched but lr) giving the loss of a batch.
+    """target: called as (hyperparameters, **parameters), gives an objective of a batch's loss.
+
+    hyperparameters: the searched values by name, lr among them.
 
     task: of the datasets it can serve.
     searched: the hyperparameters its grid spans. passes: encoder passes per sample.
@@ -181,8 +188,12 @@ def _parameters(target: Any) -> dict[str, Value]:
 
 def _load_callable(name: str) -> Any:
     found = load(name)
-    if not callable(found):
-        raise InputError(f"{name!r} is not callable")
+    if not callable(found) or inspect.isbuiltin(found):
+        raise InputError(f"{name!r} is no class or function of yours")
+    try:
+        inspect.signature(found)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name!r}: {error}") from error
     return found
 
 
@@ -204,10 +215,14 @@ def objective_entry(name: str) -> Objective:
     if not is_external(name):
         return _known("objective", name, OBJECTIVES)
     found = _load_callable(name)
+    searched = ("lr", *getattr(found, "searched", ()))
+    if not set(searched) <= set(SEARCHED):
+        allowed = ", ".join(SEARCHED)
+        raise InputError(f"{name!r} searches {', '.join(searched)}; a grid has: {allowed}")
     return Objective(
         name,
         _parameters(found),
-        searched=("lr", *getattr(found, "searched", ())),
+        searched=searched,
         task=getattr(found, "task", CLASSIFICATION),
         needs_latent=getattr(found, "needs_latent", False),
         passes=getattr(found, "passes", 1),
@@ -217,8 +232,11 @@ def objective_entry(name: str) -> Objective:
 def dataset_builder(name: str) -> Any:
     """The builder class behind a name: see pipeline.datasets.builder.Builder."""
     found = load(name if is_external(name) else _known("dataset builder", name, DATASETS))
-    if not hasattr(found, "Parameters"):
+    if not inspect.isclass(found) or not hasattr(found, "Parameters"):
         raise InputError(f"{name!r} is not a Builder: see pipeline.datasets.builder")
+    if inspect.isabstract(found):
+        lacking = ", ".join(sorted(getattr(found, "__abstractmethods__", ())))
+        raise InputError(f"{name!r} lacks {lacking}: see pipeline.datasets.builder")
     return found
 
 
@@ -227,6 +245,12 @@ def _known(kind: str, name: str, entries: Mapping[str, Entry]) -> Entry:
         allowed = ", ".join(sorted(entries))
         raise InputError(f"unknown {kind} {name!r}; allowed: {allowed}, or module:object")
     return entries[name]
+
+
+def published_names() -> tuple[str, ...]:
+    """The published tables that a search space can name."""
+    text = resources.files("pipeline.reporting").joinpath("published.yaml").read_text("utf-8")
+    return tuple(yaml.safe_load(text))
 
 
 def higher_is_better(score: str) -> bool:

@@ -33,7 +33,8 @@ def _named(entries: dict[str, Any]) -> dict[str, Any]:
     for name in entries:
         if not NAME.fullmatch(name):
             raise refuse(
-                f"{name!r} is not a name: 1 to 64 letters, digits, spaces or ( ) + . _ -", name
+                f"{name!r} is not a name: 1 to 64 letters, digits, spaces within or ( ) + . _ -",
+                name,
             )
     return entries
 
@@ -160,7 +161,7 @@ class SeedsSpec(Strict):
 class ResourcesSpec(Strict):
     """Of one trial. gpu: a fraction of one; ignored where there is none."""
 
-    cpu: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1
+    cpu: Annotated[float, Field(ge=0.01, allow_inf_nan=False)] = 1
     gpu: Annotated[float, Field(ge=0, le=1)] = 0
 
 

@@ -18,7 +18,7 @@ TRAINING_VERSION = 2
 CODE_SINCE = 2
 
 #: Of rows, columns and datasets; of files, experiments and profiles; of parts of a search space.
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ()+._-]{0,63}")
+NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9 ()+._-]{0,62}[A-Za-z0-9()+._-])?")
 FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 DIGEST = re.compile(r"[0-9a-f]{64}")
 COMPONENT = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,127}(:[A-Za-z_][A-Za-z0-9_]{0,63})?")

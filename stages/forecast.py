@@ -12,6 +12,7 @@ from rich.table import Table as RichTable
 
 from pipeline.config import Experiment
 from pipeline.datasets.raw import RawStore
+from pipeline.files import InputError
 from pipeline.orchestration.index import Twin, recorded_twins
 from pipeline.orchestration.plan import Group, Plan, plan_from_workspace
 from pipeline.orchestration.workspace import Workspace
@@ -53,6 +54,8 @@ def forecast(experiment: Experiment, workspace: Workspace) -> Iterator[Renderabl
         f"{sum(ahead.values())} trainings missing"
     )
     yield from changes(plan, workspace, ahead)
+    if experiment.space.resources.cpu > (os.cpu_count() or 1):
+        yield f"a trial wants {experiment.space.resources.cpu:g} CPUs, this machine has fewer"
     yield _estimate(plan, workspace, ahead)
 
 
@@ -86,6 +89,16 @@ def _what_changed(trial: Trial, twins: Sequence[Twin]) -> str:
                          f"{twin.training_version}")  # fmt: skip
         texts.append("; ".join(parts))
     return min(texts, key=len)
+
+
+def check_room(experiment: Experiment) -> None:
+    """InputError where a trial wants more cores than this machine, which cannot grow, has."""
+    wanted, cores = experiment.space.resources.cpu, os.cpu_count() or 1
+    if wanted > cores:
+        raise InputError(
+            f"{experiment.name}: resources.cpu: a trial wants {wanted:g} CPUs, this machine has "
+            f"{cores}; it could never start"
+        )
 
 
 def trials_ahead(plan: Plan) -> dict[Group, int]:

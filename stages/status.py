@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -47,7 +48,7 @@ def count(plan: Plan, trials: Sequence[Trial], running: set[str]) -> Counts:
 def status(plan: Plan, workspace: Workspace) -> Iterator[RenderableType]:
     """One line a cell, then failures with their reasons, then what to do next."""
     table, running = assemble(plan), workspace.running()
-    shown = RichTable(title=table.title, title_justify="left")
+    shown = RichTable(title=escape(table.title), title_justify="left")
     headings = ["cell", "grid", "selected", "seeds", "score"]
     if table.has_published:
         headings += ["published", "difference"]
@@ -88,7 +89,9 @@ def status(plan: Plan, workspace: Workspace) -> Iterator[RenderableType]:
 
 def _advice(plan: Plan, failed: bool, doubted: bool) -> Iterator[str]:
     experiment = plan.experiment
-    name = experiment.name + (f" --profile {experiment.profile}" if experiment.profile else "")
+    name = shlex.quote(experiment.given) + (
+        f" --profile {experiment.profile}" if experiment.profile else ""
+    )
     missing = len(plan.missing("grid")) + len(plan.missing("final"))
     if missing or plan.unselected:
         yield f"{missing} trials missing: equigrid run {name} (--only ROW/COLUMN: one cell)"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.config import Experiment
 from pipeline.datasets.store import DamagedFileError, read_arrays
-from pipeline.files import InputError
+from pipeline.files import InputError, sha256
 from pipeline.orchestration.plan import Plan
 from pipeline.orchestration.workspace import Workspace
 from pipeline.record import Record
@@ -27,6 +27,8 @@ from stages.tables import assemble
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
+#: A file of weights begins with the digest of what follows.
+DIGEST_SIZE = 32
 #: Of a run's tags: those that a table or a selection depends on, or that say where it ran.
 CHECKED_TAGS = ("data_sha256", "weights_sha256", "hardware", "git_commit", "seed")
 
@@ -45,6 +47,16 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class Weights:
+    """read: files that were hashed, `size` bytes in all. absent: trainings without one here."""
+
+    findings: tuple[Finding, ...]
+    read: int
+    absent: int
+    size: int
+
+
+@dataclass(frozen=True)
 class Verification:
     """unknown: what the records do not say, so that it cannot be checked."""
 
@@ -52,6 +64,7 @@ class Verification:
     runs: int
     cells: int
     unknown: tuple[str, ...] = ()
+    weights: Weights = Weights((), 0, 0, 0)
 
 
 def verify(experiment: Experiment, workspace: Workspace) -> Verification:
@@ -67,13 +80,38 @@ def verify(experiment: Experiment, workspace: Workspace) -> Verification:
     except StoreError as error:
         raise InputError(f"MLflow cannot be read: {error}") from error
     plan = plan_with(experiment, workspace, tracked)
+    weights = _weights(plan, workspace)
     findings = [
         *_runs(plan, workspace, store, runs),
         *_data(plan, workspace),
+        *weights.findings,
         *_cells(plan, workspace),
     ]
     cells, unknown = len(list(experiment.cells())), tuple(_unknown(plan))
-    return Verification(tuple(findings), len(tracked.runs), cells, unknown)
+    return Verification(tuple(findings), len(tracked.runs), cells, unknown, weights)
+
+
+def _weights(plan: Plan, workspace: Workspace) -> Weights:
+    """The best weights of every finished training, against the hash in its record.
+
+    Weights stay where they were trained: of what was imported or fetched none are here.
+    """
+    findings, absent, count, size = [], 0, 0, 0
+    for key, trial in {t.key: t for t in plan.all_trials() if t.key in plan.recorded}.items():
+        record = workspace.record(key)
+        if record is None or record.weights_sha256 is None:
+            continue
+        path = workspace.trial_files(key).weights
+        if not path.exists():
+            absent += 1
+            continue
+        content = path.read_bytes()
+        found = sha256(content[DIGEST_SIZE:])
+        count, size = count + 1, size + len(content)
+        if found != record.weights_sha256:
+            text = f"SHA-256 is {found[:12]}, the record says {record.weights_sha256[:12]}"
+            findings.append(Finding(f"weights of {trial.describe()} ({path})", text))
+    return Weights(tuple(findings), count, absent, size)
 
 
 def _unknown(plan: Plan) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """The documents say what is so: links lead somewhere, and the worked example works."""
 
 import csv
+import json
 import os
 import re
 import subprocess
@@ -71,3 +72,26 @@ def test_another_set_of_medmnist_is_a_change_to_a_search_space_only(tmp_path):
     table5 = table5.replace("datasets:\n", f"datasets:\n{line}\n", 1)
     path.write_text(table5.replace("columns:\n", f"columns:\n{column}\n", 1))
     assert "vessel" in load_experiment(str(path)).space.columns
+
+
+def test_the_example_that_is_not_images_learns_through_all_five_stages(tmp_path):
+    """Signals under shifts: a dataset, a model and an objective of one's own."""
+    for path in (ROOT / "docs" / "examples" / "signals").glob("signals.*"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    done = spaces.equigrid("run", "signals.yaml", "--in-process", folder=tmp_path)
+    for stage in ("data build", "augment cache", "grid", "final runs", "tables"):
+        assert f"✓ {stage}" in done.stdout
+    workspace = tmp_path / "workspace"
+    with (workspace / "tables" / "signals" / "table.csv").open() as file:
+        cells = {(cell["row"], cell["column"]): cell for cell in csv.DictReader(file)}
+    chance = float(cells["Chance", "shifted"]["mean"])
+    for row in ("CNN (augmented)", "Ours", "Absolute"):
+        assert float(cells[row, "shifted"]["mean"]) > chance + 0.2
+    errors = {}
+    for path in (workspace / "records").glob("*.json"):
+        record = json.loads(path.read_text())
+        if record["trial"]["role"] == "final" and record["history"]:
+            name = record["trial"]["objective"]["name"]
+            errors.setdefault(name, []).append(record["validation"]["val_equivariance_error"])
+    assert max(errors["signals:AbsoluteEquivariance"]) < min(errors["augmented"]) / 2
+    assert max(errors["regular_representation"]) < min(errors["augmented"]) / 2

@@ -44,7 +44,9 @@ def verify(
         console.print(text, highlight=False, markup=False, soft_wrap=True)
     console.print(
         f"{found.runs} runs and {found.cells} cells: "
-        + (f"{len(found.findings)} do not match" if found.findings else "all match"),
+        + (f"{len(found.findings)} do not match" if found.findings else "all match")
+        + f"; weights of {found.weights.read} trainings read, {found.weights.size / 1e6:.1f} MB"
+        + (f", of {found.weights.absent} not here" if found.weights.absent else ""),
         highlight=False,
     )
     if found.findings:

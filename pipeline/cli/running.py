@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -37,10 +38,13 @@ def run(
     from pipeline.orchestration.dispatch import Dispatcher
     from pipeline.orchestration.workspace import Workspace
     from stages.display import Display
+    from stages.forecast import check_room
     from stages.known import cell_named
     from stages.run import run as run_stages
 
     experiment = load_experiment(name, profile)
+    if "RAY_ADDRESS" not in os.environ:
+        check_room(experiment)
     space = Workspace(workspace)
     cells = [cell_named(experiment, text) for text in only or []]
     groups = {(row, experiment.space.columns[column].dataset) for row, column in cells}

@@ -244,9 +244,14 @@ WIDEST = 5
 
 
 def _one_line_a_cell(table: Table) -> list[list[str]]:
-    lines = [["Method", "Column", "Score", "Published", "Difference"]]
+    """With what is published beside it, where anything is."""
+    more = ["Published", "Difference"] if table.has_published else []
+    lines = [["Method", "Column", "Score", *more]]
     for (row, column), cell in table.cells.items():
-        lines.append([row, column, score(cell), printed(cell), difference(table, row, column)])
+        line = [row, column, score(cell)]
+        if table.has_published:
+            line += [printed(cell), difference(table, row, column)]
+        lines.append(line)
     return lines
 
 
@@ -263,7 +268,7 @@ def terminal(table: Table) -> list[RichTable]:
     ):
         if not lines:
             continue
-        rendered = RichTable(title=title, title_justify="left")
+        rendered = RichTable(title=escape(title) if title else None, title_justify="left")
         for n, heading in enumerate(lines[0]):
             rendered.add_column(heading, justify="left" if n == 0 else "right")
         for cells in lines[1:]:

@@ -65,7 +65,7 @@ def test_a_users_own_parts_are_found_beside_the_search_space(write, tmp_path):
         "group = group_by_name('C2xC2')\n"
         "def net(input_shape, outputs, *, depth=3, latent=32): ...\n"
         "class Loss:\n"
-        "    searched, passes, needs_latent = ('lambda', 'mu'), 3, True\n"
+        "    searched, passes, needs_latent = ('lambda',), 3, True\n"
         "    def __init__(self, hyperparameters, *, sharp=1.0): ...\n"
     )
     text = replaced("group: D1xD1", "group: own_parts:group")

@@ -201,3 +201,18 @@ def test_a_run_is_replayed_from_its_record_bit_for_bit(copy: Path) -> None:
     path.write_text(path.read_text().replace(f'"accuracy": {value!r}', '"accuracy": 0.999'))
     text = spaces.equigrid("replay", trial.key, folder=copy, expect=1).stdout
     assert f"test/accuracy was 0.999, is {value!r}" in text
+
+
+def test_weights_that_are_not_those_of_the_record_are_found(copy: Path) -> None:
+    """A flipped bit; of deleted ones it is said that they are not here."""
+    done = spaces.in_this_process("verify", "tiny.yaml", folder=copy)
+    assert "all match; weights of 6 trainings read" in done.stdout
+    first, second, *_ = sorted((copy / "workspace" / "weights").iterdir())
+    content = bytearray(first.read_bytes())
+    content[len(content) // 2] ^= 1
+    first.write_bytes(content)
+    second.unlink()
+    done = spaces.in_this_process("verify", "tiny.yaml", folder=copy, expect=1)
+    assert f"({first}): SHA-256 is " in done.stdout.replace("\n", "")
+    assert "1 do not match; weights of 5 trainings read" in done.stdout
+    assert ", of 1 not here" in done.stdout

@@ -1,0 +1,89 @@
+"""What would only fail after a long training is refused when the search space is read."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import spaces
+import yaml
+
+OWN = """
+from pipeline.datasets.ddmnist import DDMNIST
+
+
+class Metric(DDMNIST):
+    metrics = ("accuracy", "f1")
+
+
+class Task(DDMNIST):
+    task = "segmentation"
+
+
+class Searching:
+    searched = ("beta",)
+
+    def __init__(self, hyperparameters): ...
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"published": "table9"}, "published: 'table9'; allowed: table4, table5, table6"),
+        ({"datasets": {"D1": {**spaces.DATASET, "builder": "own:Metric"}}}, "a metric 'f1'"),
+        ({"datasets": {"D1": {**spaces.DATASET, "builder": "own:Task"}}}, "own:Task is seg"),
+        ({"datasets": {"D1": {**spaces.DATASET, "builder": "os:system"}}}, "is not a Builder"),
+        ({"datasets": {"D1": {**spaces.DATASET, "group": "C99xC99"}}}, "C99xC99"),
+        ({"datasets": {"D1": {**spaces.DATASET, "group": "C4xC4xC4xC4xC4xC4"}}}, "elements"),
+        (
+            {"rows": {"A": {"model": "os:system", "objective": "augmented", "grid": {"lr": [1]}}}},
+            "is no class or function",
+        ),
+        (
+            {"rows": {"A": {"model": "small_cnn", "objective": "own:Searching",
+                            "grid": {"lr": [1]}}}},
+            "a grid has: lr, lambda",
+        ),
+        ({"rows": {"A ": {"model": "majority"}}}, "'A ' is not a name"),
+        ({"training": {"batch_size": 1000}}, "has 48 training samples"),
+        ({"training": {"batch_size": 8, "epochs": 9, "trend": {"after": 9, "window": 2}}}, "never"),
+        ({"resources": {"cpu": 1e-9}}, "resources.cpu"),
+    ],
+)  # fmt: skip
+def test_it_is_one_line(change: dict[str, object], said: str, tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(OWN)
+    spaces.write(tmp_path / "bad.yaml", **change)
+    done = spaces.in_this_process("plan", "bad.yaml", folder=tmp_path, expect=2)
+    assert said in done.stderr
+    assert done.stderr.startswith("equigrid: bad.yaml:")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_more_cores_than_there_are_is_refused_before_any_work(tmp_path: Path) -> None:
+    spaces.write(tmp_path / "large.yaml", resources={"cpu": 4096})
+    assert "wants 4096 CPUs" in spaces.in_this_process("plan", "large.yaml", folder=tmp_path).stdout
+    done = spaces.in_this_process("run", "large.yaml", folder=tmp_path, expect=2)
+    assert f"resources.cpu: a trial wants 4096 CPUs, this machine has {os.cpu_count()}" in (
+        done.stderr
+    )
+    assert not (tmp_path / "workspace" / "data").exists()
+
+
+def test_titles_are_plain_text_and_terminals_may_know_ascii_alone(tmp_path: Path) -> None:
+    spaces.write(tmp_path / "odd.yaml", title="A [/red] title λ", notes=["[/bold] note"])
+    content = yaml.safe_load((tmp_path / "odd.yaml").read_text())
+    assert content["title"] == "A [/red] title λ"
+    ascii_only = {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    for command, code in (("run", 0), ("status", 0)):
+        more = ("--in-process",) if command == "run" else ()
+        done = spaces.equigrid(
+            command, tmp_path / "odd.yaml", *more, folder=tmp_path, environ=ascii_only, expect=code
+        )
+        assert "A [/red] title lambda" in done.stdout
+        assert "Traceback" not in done.stderr
+    (tmp_path / "workspace" / "records").rename(tmp_path / "gone")
+    (tmp_path / "workspace" / "mlflow.db").unlink()
+    said = spaces.in_this_process("status", tmp_path / "odd.yaml", folder=tmp_path, expect=3).stdout
+    assert f"equigrid run {tmp_path / 'odd.yaml'}" in said
