@@ -273,8 +273,3 @@ def _check(space: SearchSpace, rows: Mapping[str, Row], datasets: Mapping[str, D
                 f"{space.training.batch_size}: dataset {name} has {builder.train_size} training "
                 "samples", "training", "batch_size",
             )  # fmt: skip
-    trend = space.training.trend
-    if trend is not None and max(trend.after, 2 * trend.window) >= space.training.epochs:
-        raise refuse(
-            f"it never stops a training of {space.training.epochs} epochs", "training", "trend"
-        )

@@ -115,7 +115,8 @@ def _mlflow(workspace: Workspace) -> Iterator[Finding]:
         if not path.exists():
             yield "ok", f"MLflow: {path} will be made", ""
         elif broken := damage(store):
-            yield "problem", f"MLflow: {broken}", ""
+            fault, _, remedy = broken.partition("; ")
+            yield "problem", f"MLflow: {fault}", remedy
         else:
             yield "ok", f"MLflow: {path}", ""
         return

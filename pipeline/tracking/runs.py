@@ -160,7 +160,7 @@ def _rewrite_addresses(store: Store, path: Path) -> None:
                 "UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?",
                 (new, identifier),
             )
-            log.info("%s: artifacts of %s follow the workspace from %s", path, name, old)
+            log.debug("%s: artifacts of %s follow the workspace from %s", path, name, old)
 
 
 def experiment_id(client: MlflowClient, name: str, artifact_folder: Path, uri: str) -> str:

@@ -48,7 +48,6 @@ class Searching:
         ),
         ({"rows": {"A ": {"model": "majority"}}}, "'A ' is not a name"),
         ({"training": {"batch_size": 1000}}, "has 48 training samples"),
-        ({"training": {"batch_size": 8, "epochs": 9, "trend": {"after": 9, "window": 2}}}, "never"),
         ({"resources": {"cpu": 1e-9}}, "resources.cpu"),
     ],
 )  # fmt: skip

@@ -80,7 +80,7 @@ def test_the_status_names_what_is_missing_and_what_failed(copy: Path) -> None:
     text = spaces.equigrid("status", "tiny.yaml", folder=copy, expect=3).stdout
     assert "1/2, 1 missing" in text
     assert "[1/2 seeds]" in text
-    assert "no run of tiny is tracked in MLflow: equigrid run tiny sends them" in text
+    assert "no run of tiny is tracked in MLflow: equigrid run tiny.yaml sends them" in text
 
 
 def test_only_a_cell_is_filled(tmp_path: Path) -> None:

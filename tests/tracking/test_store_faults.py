@@ -136,6 +136,7 @@ def test_a_damaged_store_is_named_and_written_anew(
     (problem,) = doctor._mlflow(Workspace(finished / "workspace"))
     assert problem[0] == "problem"
     assert f"{store} is damaged: " in problem[1]
+    assert "equigrid doctor --repair-store" in problem[2]
     assert spaces.tables(finished / "workspace") == tables
     # Each in a process of its own: MLflow keeps a store open as long as its process lives.
     done = spaces.equigrid("doctor", "--repair-store", folder=finished)
