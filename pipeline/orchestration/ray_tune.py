@@ -32,6 +32,9 @@ if "RAY_ADDRESS" not in os.environ:
     # A local Ray: token authentication with a token of this run's own, nothing written to home.
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(16))
+    # As Ray has it by default on macOS: a Ray that serves this machine alone. All its processes
+    # then listen at the loopback address, not at every address of the machine.
+    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 
 import ray
 from ray import tune
