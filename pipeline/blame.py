@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.files import InputError
+from pipeline.source_code import OURS, is_external
 
 #: Frames that are said: more do not help in one line.
 SAID = 3
@@ -55,14 +56,18 @@ def in_one_line(error: BaseException) -> str:
 
 
 @contextmanager
-def users_code(what: str) -> Iterator[None]:
-    """Whatever the user's code within raises becomes one line of InputError."""
+def users_code(part: str, *passed: type[Exception]) -> Iterator[None]:
+    """Whatever the code of a part from outside raises becomes one line of InputError.
+
+    passed: what goes through as it is. An error of a packaged part is ours: it keeps its traceback.
+    """
+    packaged = not is_external(part) or part.partition(":")[0].partition(".")[0] in OURS
     try:
         yield
-    except InputError:
-        raise
     except (Exception, SystemExit) as error:
-        raise InputError(f"{what}: {in_one_line(error)}") from error
+        if packaged or isinstance(error, (InputError, *passed)):
+            raise
+        raise InputError(f"{part}: {in_one_line(error)}") from error
 
 
 def _is_users(file: str) -> bool:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import yaml
 
+from pipeline.blame import users_code
 from pipeline.files import InputError
 from pipeline.source_code import import_part, is_external
 
@@ -167,14 +168,17 @@ DATASETS = {
 def load(target: str) -> Any:
     """The object behind `module:object`; InputError where there is none."""
     module_name, _, attribute = target.partition(":")
-    try:
-        return getattr(import_part(module_name), attribute)
-    except ModuleNotFoundError as error:
-        if not f"{module_name}.".startswith(f"{error.name}."):
-            raise
-        raise InputError(f"{target!r}: no module {module_name!r} beside the search space") from None
-    except AttributeError:
-        raise InputError(f"{target!r}: {module_name} has no {attribute!r}") from None
+    with users_code(target):
+        try:
+            module = import_part(module_name)
+        except ModuleNotFoundError as error:
+            if not f"{module_name}.".startswith(f"{error.name}."):
+                raise
+            text = f"{target!r}: no module {module_name!r} beside the search space"
+            raise InputError(text) from None
+    if not hasattr(module, attribute):
+        raise InputError(f"{target!r}: {module_name} has no {attribute!r}")
+    return getattr(module, attribute)
 
 
 def _parameters(target: Any) -> dict[str, Value]:
@@ -232,7 +236,9 @@ def objective_entry(name: str) -> Objective:
 def dataset_builder(name: str) -> Any:
     """The builder class behind a name: see pipeline.datasets.builder.Builder."""
     found = load(name if is_external(name) else _known("dataset builder", name, DATASETS))
-    if not inspect.isclass(found) or not hasattr(found, "Parameters"):
+    parameters = getattr(found, "Parameters", None)
+    if not (inspect.isclass(found) and inspect.isclass(parameters)
+            and hasattr(parameters, "model_fields")):  # fmt: skip
         raise InputError(f"{name!r} is not a Builder: see pipeline.datasets.builder")
     if inspect.isabstract(found):
         lacking = ", ".join(sorted(getattr(found, "__abstractmethods__", ())))

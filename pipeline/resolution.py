@@ -9,7 +9,8 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from pipeline.datasets.builder import Builder
+from pipeline.blame import users_code
+from pipeline.datasets.builder import Builder, check_builder
 from pipeline.datasets.raw import RawStore
 from pipeline.datasets.recipe import group_named, recipe_of
 from pipeline.files import InputError
@@ -66,7 +67,10 @@ def resolve_dataset(name: str, spec: DatasetSpec) -> Dataset:
             allowed = ", ".join(sorted(("builder", "group", *names)))
             raise refuse(f"unknown key {key!r}; allowed: {allowed}", *place, key)
     try:
-        parameters = builder_class.Parameters.model_validate(extra, strict=True)
+        with users_code(spec.builder, ValidationError):
+            parameters = builder_class.Parameters.model_validate(extra, strict=True)
+    except InputError as error:
+        raise refuse(str(error), *place) from error
     except ValidationError as error:
         details = error.errors()[0]
         where = (*place, *details["loc"])
@@ -75,8 +79,10 @@ def resolve_dataset(name: str, spec: DatasetSpec) -> Dataset:
             raise refuse(f"unknown key {where[-1]!r}; allowed: {allowed}", *where) from error
         raise refuse(f"{details['input']!r}: {details['msg']}", *where) from error
     try:
-        builder = builder_class(parameters, group)
-    except ValueError as error:
+        with users_code(spec.builder, ValueError):
+            builder = builder_class(parameters, group)
+            check_builder(builder)
+    except (ValueError, InputError) as error:
         raise refuse(str(error), *place) from error
     return Dataset(spec.builder, spec.group, builder)
 

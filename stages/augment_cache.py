@@ -7,6 +7,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from pipeline.blame import users_code
+from pipeline.datasets.builder import checked_arrays
 from pipeline.datasets.recipe import builder_of
 from pipeline.datasets.store import DamagedFileError, Progress, read_arrays, write_arrays
 from pipeline.orchestration.dispatch import PreparedData
@@ -29,7 +31,8 @@ def augment_cache(
                 log.warning("%s; building it again", error)
         begun = time.monotonic()
         base, _ = read_arrays(workspace.data_file(recipe), expected_hash=base_sha256)
-        arrays = builder_of(recipe).augment(base, progress)
+        with users_code(recipe["builder"]):
+            arrays = checked_arrays(builder_of(recipe).augment(base, progress))
         digest = write_arrays(path, arrays, identity)
         size = path.stat().st_size / 1e6
         log.info("cached %s: %.1f MB in %.1f s", path.name, size, time.monotonic() - begun)

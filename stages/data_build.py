@@ -7,6 +7,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from pipeline.blame import users_code
+from pipeline.datasets.builder import checked_arrays
 from pipeline.datasets.raw import RawStore
 from pipeline.datasets.recipe import builder_of
 from pipeline.datasets.store import DamagedFileError, Progress, read_arrays, write_arrays
@@ -24,7 +26,8 @@ def data_build(
 ) -> str:
     """Make the base arrays, or verify those that are there; returns their SHA-256.
 
-    Raises MissingRawDataError where a raw file can neither be found nor fetched.
+    Raises MissingRawDataError where a raw file can neither be found nor fetched, InputError where
+    a builder from outside the package fails.
     """
     path = workspace.data_file(recipe)
     with workspace.building(path):
@@ -34,7 +37,8 @@ def data_build(
             except DamagedFileError as error:
                 log.warning("%s; building it again", error)
         begun = time.monotonic()
-        arrays = builder_of(recipe).build(raw, progress)
+        with users_code(recipe["builder"]):
+            arrays = checked_arrays(builder_of(recipe).build(raw, progress))
         digest = write_arrays(path, arrays, identity(recipe))
         size = path.stat().st_size / 1e6
         log.info("built %s: %.1f MB in %.1f s", path.name, size, time.monotonic() - begun)

@@ -73,7 +73,7 @@ def resolve_file(path: Path) -> Trial:
 
 
 def check_runnable(trial: Trial) -> None:
-    """Raise InputError (or pydantic's ValueError) where a trial's parts are not to be had here."""
+    """Raise InputError (or pydantic's ValueError) where a trial's parts are not available here."""
     if trial.training_version != TRAINING_VERSION:
         raise InputError(
             f"of training version {trial.training_version}; this is {TRAINING_VERSION}"

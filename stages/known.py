@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from pipeline.config import Experiment
@@ -14,8 +15,18 @@ from pipeline.orchestration.plan import Plan, make_plan, plan_from_workspace
 from pipeline.orchestration.workspace import Workspace
 from pipeline.tracking.store import Store, StoreError
 from pipeline.tracking.tracked import Tracked, last_known, load_tracked, refresh
+from pipeline.trial import data_key
 
 log = logging.getLogger("equigrid")
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Why a run could not have a dataset. data_key: of what failed to build; None: no raw data."""
+
+    reason: str
+    data_key: str | None = None
+
 
 #: Logged once a process: a run looks at MLflow several times.
 _told: set[str] = set()
@@ -51,11 +62,12 @@ def tracked_runs(experiment: Experiment, workspace: Workspace) -> Tracked | None
         return kept
 
 
-def keep_gaps(experiment: Experiment, workspace: Workspace, gaps: Mapping[str, str]) -> None:
+def keep_gaps(experiment: Experiment, workspace: Workspace, gaps: Mapping[str, Gap]) -> None:
     """Write down which datasets a run cannot have: the tables after it say the same."""
     path = workspace.gaps_file(experiment.full_name)
     if gaps:
-        write_atomically(path, json.dumps(gaps, indent=1), durable=False)
+        content = {name: asdict(gap) for name, gap in gaps.items()}
+        write_atomically(path, json.dumps(content, indent=1), durable=False)
     else:
         path.unlink(missing_ok=True)
 
@@ -63,20 +75,27 @@ def keep_gaps(experiment: Experiment, workspace: Workspace, gaps: Mapping[str, s
 def known_data(
     experiment: Experiment, workspace: Workspace
 ) -> tuple[dict[str, Mapping[str, Any]], dict[str, str]]:
-    """Recipes by dataset; and why the last run could not have those whose raw data is not here."""
+    """Recipes by dataset; and why the last run could not have those that it could not make."""
     raw = RawStore()
     recipes, gaps = recipes_of(experiment, raw), {}
     path = workspace.gaps_file(experiment.full_name)
     try:
         said = json.loads(path.read_text()) if path.exists() else {}
-    except ValueError as error:
+        # Before failures of a builder were kept, a gap was its reason alone.
+        known = {n: Gap(**it) if isinstance(it, dict) else Gap(str(it)) for n, it in said.items()}
+    except (ValueError, TypeError, AttributeError) as error:
         log.warning("%s: damaged (%s); not used", path, error)
-        said = {}
-    for name in said.keys() & recipes.keys():
-        files = experiment.datasets[name].builder.raw_files
-        absent = any(not (raw.folder / file.name).exists() for file in files)
-        if absent and not workspace.data_file(recipes[name]).exists():
-            gaps[name] = str(said[name])
+        known = {}
+    for name in known.keys() & recipes.keys():
+        gap, recipe = known[name], recipes[name]
+        if gap.data_key is None:
+            files = experiment.datasets[name].builder.raw_files
+            absent = any(not (raw.folder / file.name).exists() for file in files)
+            holds = absent and not workspace.data_file(recipe).exists()
+        else:
+            holds = gap.data_key == data_key(recipe) and not workspace.cache_file(recipe).exists()
+        if holds:
+            gaps[name] = gap.reason
             del recipes[name]
     return recipes, gaps
 

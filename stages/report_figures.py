@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 
+from pipeline.blame import users_code
 from pipeline.datasets.recipe import builder_of
 from pipeline.datasets.store import DamagedFileError, read_arrays
 from pipeline.files import InputError
@@ -123,16 +124,23 @@ class Figures:
                 continue
             files, middle = self.workspace.trial_files(trial.key), opened.size(split) // 2
             try:
-                truth, found = continuation(trial, files.weights, opened, split, middle)
+                with users_code(trial.model["name"], OSError, ValueError):
+                    truth, found = continuation(trial, files.weights, opened, split, middle)
             except (OSError, ValueError):
                 continue  # a record from elsewhere, without its weights
+            except InputError as error:
+                return f"not continued: {error}"
             shown |= {"truth": truth, row: found}
         if not shown:
             return "no weights of a final are in this workspace"
         last = len(shown["truth"])
         frames = sorted({1, *(round(n * last / 5) for n in range(1, 6))} - {0})
         at = torch.tensor(frames) - 1
-        pictures = [opened.pictures(fields[at], like=shown["truth"]) for fields in shown.values()]
+        try:
+            with users_code(self._builder(dataset)):
+                pictures = [opened.pictures(it[at], like=shown["truth"]) for it in shown.values()]
+        except InputError as error:
+            return f"its fields are not shown: {error}"
         if any(picture is None for picture in pictures):
             return "its fields have no picture"
         images = torch.stack([picture for picture in pictures if picture is not None]).numpy()
@@ -207,7 +215,11 @@ class Figures:
         opened = self._opened(dataset)
         if isinstance(opened, str):
             return opened
-        shown = orbits(opened)
+        try:
+            with users_code(self._builder(dataset)):
+                shown = orbits(opened)
+        except InputError as error:
+            return f"its inputs are not shown: {error}"
         if shown is None:
             return "its inputs have no picture"
         order = opened.group.order
@@ -246,9 +258,13 @@ class Figures:
                 {"kind": "cache", "recipe": dict(trial.data), "data_sha256": base_sha256},
                 expected_hash=next(iter(trained_on)) if len(trained_on) == 1 else None,
             )
+            with users_code(trial.data["builder"]):
+                return builder.resident({**base, **arrays}, "cpu")
         except (DamagedFileError, InputError) as error:
             return f"the data are not shown: {error}"
-        return builder.resident({**base, **arrays}, "cpu")
+
+    def _builder(self, dataset: str) -> str:
+        return self.plan.experiment.datasets[dataset].builder_name
 
     def _results(self, dataset: str) -> Iterator[Result]:
         for trial in self.plan.all_trials():

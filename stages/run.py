@@ -28,7 +28,7 @@ from stages.display import Display
 from stages.final_runs import final_runs
 from stages.forecast import changes, trials_ahead
 from stages.grid import grid
-from stages.known import keep_gaps, store_of, tracked_runs
+from stages.known import Gap, keep_gaps, store_of, tracked_runs
 from stages.publishing import publish
 from stages.report import current_report
 from stages.tables import tables
@@ -39,17 +39,30 @@ log = logging.getLogger("equigrid")
 
 @dataclass
 class Data:
-    """recipes by dataset; prepared files by data key; gaps: datasets without raw data."""
+    """recipes by dataset; prepared files by data key; gaps: why a dataset cannot be had."""
 
     recipes: dict[str, Mapping[str, Any]]
     prepared: dict[str, PreparedData]
-    gaps: dict[str, str]
+    gaps: dict[str, Gap]
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        return {name: gap.reason for name, gap in self.gaps.items()}
+
+    def lose(self, name: str, gap: Gap) -> None:
+        log.warning("%s", gap.reason)
+        self.recipes.pop(name, None)
+        self.gaps[name] = gap
+
+    def check_any(self) -> None:
+        if not self.recipes:
+            raise InputError(f"no dataset can be made: {next(iter(self.reasons.values()))}")
 
 
 def prepare_data(
     experiment: Experiment, workspace: Workspace, raw: RawStore, display: Display
 ) -> Data:
-    """Stages 1 and 2 for every dataset; one without raw data becomes a gap."""
+    """Stages 1 and 2 for every dataset; one that cannot be made becomes a gap, the others go on."""
     data = Data({}, {}, {})
     base: dict[str, str] = {}
     display.begin("data build")
@@ -64,20 +77,23 @@ def prepare_data(
             # Only now: a file that was fetched may turn out to be another than the official one.
             data.recipes[name] = recipe
         except MissingRawDataError as error:
-            log.warning("%s", error)
-            data.gaps[name] = str(error)
-    if not data.recipes:
-        raise InputError(f"no dataset can be had: {next(iter(data.gaps.values()))}")
+            data.lose(name, Gap(str(error)))
+        except InputError as error:
+            data.lose(name, Gap(str(error), data_key(recipe)))
+    data.check_any()
     display.end("data build", ", ".join(f"{name} {digest[:8]}" for name, digest in base.items()))
     display.begin("augment cache")
-    for name in data.recipes:
+    for name, made_from in list(data.recipes.items()):
 
         def progress(done: int, total: int, name: str = name) -> None:
             display.progress("augment cache", name, done, total)
 
-        data.prepared[data_key(data.recipes[name])] = augment_cache(
-            workspace, data.recipes[name], base[name], progress
-        )
+        key = data_key(made_from)
+        try:
+            data.prepared[key] = augment_cache(workspace, made_from, base[name], progress)
+        except InputError as error:
+            data.lose(name, Gap(str(error), key))
+    data.check_any()
     sizes = [workspace.cache_file(recipe).stat().st_size for recipe in data.recipes.values()]
     display.end("augment cache", f"{sum(sizes) / 1e6:.1f} MB")
     return data
@@ -151,7 +167,7 @@ def run(
 
 
 def current_plan(experiment: Experiment, workspace: Workspace, data: Data) -> Plan:
-    return plan_from_workspace(experiment, workspace, data.recipes, data.gaps)
+    return plan_from_workspace(experiment, workspace, data.recipes, data.reasons)
 
 
 def _counts(plan: Plan, role: str, ran: int) -> str:

@@ -71,10 +71,10 @@ def test_who_called_us_is_not_to_blame():
 def test_whatever_a_module_raises_is_one_printable_line(beside, source, says, line):
     file = beside / "blamed_module.py"
     file.write_text(source)
-    with pytest.raises(InputError) as caught, users_code("model"):
+    with pytest.raises(InputError) as caught, users_code("blamed_module:Net"):
         __import__("blamed_module")
     message = str(caught.value)
-    assert message.startswith("model: ")
+    assert message.startswith("blamed_module:Net: ")
     assert says in message
     assert f"{file}:{line}: " in message
     assert message.isprintable()

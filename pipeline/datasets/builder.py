@@ -77,6 +77,34 @@ class Builder(ABC):
         """The dataset on a device, from the arrays of `build` and `augment` together."""
 
 
+def check_builder(builder: Builder) -> None:
+    """Raise ValueError where a builder says of its dataset what none can be."""
+    size, shape = builder.train_size, builder.input_shape
+    if not isinstance(size, int) or size < 1:
+        raise ValueError(f"train_size is {size!r}: expected a number of samples, at least 1")
+    sizes = isinstance(shape, tuple) and all(isinstance(n, int) and n > 0 for n in shape)
+    if shape is not None and not (sizes and shape):
+        raise ValueError(f"input_shape is {shape!r}: expected (channels, *grid)")
+    for name in ("metrics", "validation_metrics", "test_splits"):
+        value = getattr(builder, name)
+        if not isinstance(value, tuple) or not all(isinstance(each, str) for each in value):
+            raise ValueError(f"{name} is {value!r}: expected a tuple of names")
+    if not builder.test_splits or "val" in builder.test_splits:
+        raise ValueError(f"test_splits is {builder.test_splits!r}: expected names other than val")
+
+
+def checked_arrays(found: Any) -> Arrays:
+    """What a builder gave, if it is arrays of numbers by name; TypeError says what is none."""
+    if not isinstance(found, Mapping):
+        raise TypeError(f"expected arrays by name, got {type(found).__name__}")
+    for name, array in found.items():
+        if not isinstance(name, str) or not isinstance(array, np.ndarray):
+            raise TypeError(f"{name!r} is of type {type(array).__name__}, not an array")
+        if array.dtype.kind not in "biuf":
+            raise TypeError(f"{name!r} holds {array.dtype}, not numbers")
+    return found
+
+
 def random_stream(seed: int, *names: str | int) -> np.random.Generator:
     """An independent NumPy stream for each name: order and concurrency change nothing."""
     text = "/".join(map(str, (seed, *names)))

@@ -20,7 +20,7 @@ _warned: set[tuple[Path, str]] = set()
 
 
 class MissingRawDataError(InputError):
-    """A raw file is neither here nor to be had from its source."""
+    """A raw file is neither here nor available from its source."""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pipeline.blame import users_code
 from pipeline.datasets.builder import Builder
 from pipeline.datasets.raw import RawStore
 from pipeline.files import InputError
@@ -18,12 +19,11 @@ def group_named(name: str) -> FiniteGroup:
     try:
         if not is_external(name):
             return group_by_name(name)
-        found = load(name)
-        group = found() if callable(found) else found
     except ValueError as error:
         raise InputError(str(error)) from error
-    except TypeError as error:
-        raise InputError(f"{name!r}: {error}") from error
+    found = load(name)
+    with users_code(name):
+        group = found() if callable(found) else found
     if not isinstance(group, FiniteGroup):
         raise InputError(f"{name!r} is not a FiniteGroup")
     return group

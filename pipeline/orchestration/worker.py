@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from pipeline.blame import in_one_line
 from pipeline.datasets.recipe import builder_of
 from pipeline.datasets.resident import Dataset
 from pipeline.datasets.store import Arrays, read_arrays
@@ -81,7 +82,7 @@ class Worker:
         self._attempts += 1
         if self._attempts <= self.retries:
             return Slice("training", reason=f"attempt {self._attempts} failed: {error}")
-        reason = f"{type(error).__name__}: {error}"
+        reason = in_one_line(error)
         failure = Failure(self._trial, reason, traceback.format_exc(), self._attempts)
         self.workspace.quarantine(failure)
         self.drop()

@@ -185,7 +185,7 @@ UNKNOWN_NAMES = [
     Mistake("a function that gives no group", "group: C4xC4", "group: os:getcwd",
             "datasets.C4.group", ("'os:getcwd'", "FiniteGroup")),
     Mistake("a function that needs more", "group: C4xC4", "group: math:sqrt",
-            "datasets.C4.group", ("'math:sqrt'",)),
+            "datasets.C4.group", ("math:sqrt: TypeError",)),
 ]  # fmt: skip
 
 CONTRADICTIONS = [

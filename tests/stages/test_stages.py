@@ -350,7 +350,7 @@ def test_no_dataset_at_all_is_an_error(tmp_path: Path) -> None:
         environ={"EQUIGRID_RAW_DIR": str(raw)},
     )  # fmt: skip
     last = done.stderr.splitlines()[-1]
-    assert last.startswith("equigrid: no dataset can be had: ")
+    assert last.startswith("equigrid: no dataset can be made: ")
     assert str(raw / "mnist" / "train-images-idx3-ubyte.gz") in last
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "workspace" / "tables").exists()

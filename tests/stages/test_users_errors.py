@@ -1,0 +1,126 @@
+"""Errors in a user's own code: their own line is said, one dataset's failure stops no other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import spaces
+
+OWN = """\
+from pipeline.datasets.ddmnist import DDMNIST
+from pipeline.models.small_cnn import SmallCNN
+import helper
+
+
+class Broken(DDMNIST):
+    def build(self, raw, progress):
+        return helper.arrays(super().build(raw, progress))
+
+
+class Network(SmallCNN):
+    def encode(self, x):
+        return helper.encoded(super().encode(x))
+"""
+HELPER = """\
+def arrays(made):
+    return made[0]
+
+
+def encoded(latent):
+    return latent
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two datasets, the builder of the second one's own; and a network of one's own."""
+    (tmp_path / "own.py").write_text(OWN)
+    (tmp_path / "helper.py").write_text(HELPER)
+    content = spaces.space()
+    content["datasets"] = {"D1": spaces.DATASET, "mine": spaces.DATASET | {"builder": "own:Broken"}}
+    content["columns"] = {
+        "packaged": {"dataset": "D1", "split": "test", "metric": "accuracy"},
+        "own": {"dataset": "mine", "split": "test", "metric": "accuracy"},
+    }
+    network = {"own:Network": {"width": 4, "latent": 8}}
+    content["rows"]["CNN"]["model"] = network
+    content["seeds"] = {"grid": [0], "final": [0]}
+    spaces.write(tmp_path / "two.yaml", content)
+    return tmp_path
+
+
+def test_a_dataset_that_fails_to_build_is_a_gap_until_its_code_is_mended(folder: Path) -> None:
+    run = ("run", "two.yaml", "--in-process")
+    done = spaces.in_this_process(*run, folder=folder, expect=3)
+    reason = "own:Broken: KeyError: 0 (own.py:8: return helper.arrays(super().build(raw, progress))"
+    assert f"gap: mine: {reason} > helper.py:2: return made[0])" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+    for command in ("status", "tables"):
+        said = spaces.in_this_process(command, "two.yaml", folder=folder, expect=3)
+        assert f"gap: mine: {reason}" in said.stdout
+        assert "missing" not in said.stdout.replace("raw data missing", "")
+    (folder / "helper.py").write_text(HELPER.replace("made[0]", "made"))
+    # It may be built now: until a run has tried, its trials are missing.
+    status = spaces.in_this_process("status", "two.yaml", folder=folder, expect=3)
+    assert "gap:" not in status.stdout
+    assert "trials missing" in status.stdout
+    spaces.in_this_process(*run, folder=folder)
+    (folder / "helper.py").write_text(HELPER)  # built once, by this code's other version
+    said = spaces.in_this_process("status", "two.yaml", folder=folder, expect=3)
+    assert "trials missing" in said.stdout
+
+
+def test_a_failing_network_is_given_up_with_its_own_lines(folder: Path) -> None:
+    broken = HELPER.replace("made[0]", "made").replace("return latent", "return latent.wrong")
+    (folder / "helper.py").write_text(broken)
+    done = spaces.in_this_process("run", "two.yaml", "--in-process", folder=folder, expect=3)
+    assert "has no attribute 'wrong' (own.py:13: return helper.encoded(super().encode(x)) > " in (
+        done.stdout
+    )
+    assert "helper.py:6: return latent.wrong)" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "says"),
+    [
+        ("own.py", "import helper", "import helper (", "own.py:3"),
+        ("own.py", "import helper", "import nowhere", "No module named 'nowhere' (own.py:3: "),
+        ("helper.py", "def arrays", "1 / 0\ndef arrays", "division by zero (own.py:3: import"),
+        ("own.py", "    def build", "    train_size = '9'\n    def build", "train_size is '9'"),
+        ("own.py", "    def build", "    train_size = property(lambda s: 1 / 0)\n    def build",
+         "division by zero (own.py:7: "),
+        ("own.py", "    def build", "    Parameters = {}\n    def build", "is not a Builder"),
+        ("own.py", "class Broken", "def Broken(): ...\nclass Other", "is not a Builder"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_read_is_refused_in_one_line(
+    folder: Path, file: str, old: str, new: str, says: str
+) -> None:
+    path = folder / file
+    path.write_text(path.read_text().replace(old, new, 1))
+    for command in ("plan", "status", "run"):
+        done = spaces.in_this_process(command, "two.yaml", folder=folder, expect=2)
+        assert says in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+    assert not (folder / "workspace").exists()
+
+
+def test_a_report_says_what_of_a_dataset_it_cannot_show(folder: Path) -> None:
+    """Its pictures are the user's code too."""
+    (folder / "helper.py").write_text(HELPER.replace("made[0]", "made"))
+    pictures = (
+        "\n    def resident(self, arrays, device):\n        return Shown(self, arrays, device)\n"
+    )
+    own = OWN.replace(
+        "class Network",
+        "class Shown(ResidentDDMNIST):\n    def pictures("
+        "self, inputs, like=None):\n        return inputs.wrong\n\n\nclass Network",
+    )
+    own = own.replace("progress))\n", f"progress))\n{pictures}", 1)
+    own = "from pipeline.datasets.ddmnist_resident import ResidentDDMNIST\n" + own
+    (folder / "own.py").write_text(own)
+    spaces.in_this_process("run", "two.yaml", "--in-process", folder=folder)
+    page = (folder / "workspace" / "reports" / "two" / "index.html").read_text()
+    assert "mine: its inputs are not shown: own:Broken: AttributeError" in page
