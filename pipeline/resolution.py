@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_args
@@ -125,7 +126,7 @@ def _filled(
         whole = expected is float and type(value) is int
         if type(value) is not expected and not whole:
             raise refuse(f"{value!r}: expected {expected.__name__}", *path, key)
-        if expected in (int, float) and value <= 0:
+        if expected in (int, float) and not 0 < value < math.inf:
             raise refuse(f"{value!r}: expected a positive number", *path, key)
         if key in choices and value not in choices[key]:
             allowed = ", ".join(map(str, choices[key]))

@@ -211,9 +211,12 @@ def import_part(module: str) -> ModuleType:
         return importlib.import_module(module)
     importlib.invalidate_caches()
     try:
+        installed = _where(module)[1]
         code = code_of(module)
     except InputError:
         return importlib.import_module(module)  # which says better what is wrong with it
+    if installed:  # it does not change under a process
+        return importlib.import_module(module)
     files = {_module_at(path): code.folder / path for path in code.sources}
     digests = {_module_at(path): _digest(path, text) for path, text in code.sources.items()}
     current = _imported.get(module, code.fingerprint) == code.fingerprint and all(

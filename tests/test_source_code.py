@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
+from pipeline import source_code
 from pipeline.files import InputError
 from pipeline.registry import load
 from pipeline.source_code import code_of, fingerprint
@@ -116,3 +118,10 @@ def test_what_is_no_python_is_told_with_its_line(folder: Path) -> None:
     _write(folder, broken="x = 1\ny = = 2\n")
     with pytest.raises(InputError, match=r"broken.py:2: not Python: invalid syntax"):
         code_of("broken:x")
+
+
+def test_an_installed_package_is_not_imported_again() -> None:
+    """NumPy imported a second time is another NumPy: its arrays are none of the first."""
+    before = sys.modules["numpy"]
+    assert source_code.import_part("numpy") is before
+    assert sys.modules["numpy"] is before
