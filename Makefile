@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Three at once: much of what they do is waiting for processes. A file's tests share what it made.
+TESTS ?= -n 3 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test lint setup clean
 
@@ -9,7 +11,7 @@ demo: setup
 	$(BIN)/equigrid run quickstart
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(TESTS)
 
 lint: setup
 	$(BIN)/ruff check .

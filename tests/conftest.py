@@ -25,6 +25,11 @@ settings.load_profile("equigrid")
 TINY = {"source": "digits", "digits": 2, "per_label": {"train": 12, "val": 6, "test": 5}}
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those that start processes and wait for them first: nothing long is left to the end."""
+    items.sort(key=lambda item: item.get_closest_marker("cluster") is None)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
     """As in a worker: sums come out the same to the bit."""

@@ -253,8 +253,8 @@ def test_the_ui_answers_on_localhost_only(
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=60) as answer:
             assert b"MLflow" in answer.read()
         process.send_signal(signal.SIGINT)
-        process.wait(timeout=60)
-        deadline = time.monotonic() + 60
+        process.wait(timeout=spaces.PATIENCE)
+        deadline = time.monotonic() + spaces.PATIENCE
         while listening(port) and time.monotonic() < deadline:
             time.sleep(0.2)
         assert listening(port) == set()
