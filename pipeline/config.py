@@ -22,6 +22,9 @@ from pipeline.source_code import commit_of, is_external
 from pipeline.trial import CODE_SINCE, FILE_NAME, TRAINING_VERSION, Role, Trial
 from pipeline.yaml_lines import Located, merge, parse
 
+#: Of an experiment: ten times what was ever measured to be planned and tracked well.
+MOST_TRIALS = 100_000
+
 
 @dataclass(frozen=True)
 class Experiment:
@@ -49,7 +52,7 @@ class Experiment:
 
     @property
     def is_published_setting(self) -> bool:
-        """The base settings and the profile of the published optimum count as the print's."""
+        """The base settings and the profile of the published optimum count as the paper's."""
         return self.profile in (None, "optimum")
 
     def trial(
@@ -158,14 +161,24 @@ def load_experiment(name: str, profile: str | None = None) -> Experiment:
             raise InputError(
                 f"{path}:{line}: profiles.{each}: {override.value!r}: expected a mapping"
             )
-        resolved[each] = _resolve(path, each, merge(located, override))
+        resolved[each] = _resolve(path, each, merge(located, override), located)
     if profile not in resolved:
         known = ", ".join(profiles) or "none"
         raise InputError(f"{path}: no profile {profile!r}; it has: {known}")
     return replace(resolved[profile], given=name)
 
 
-def _resolve(path: Path, profile: str | None, located: Located) -> Experiment:
+def _resolve(
+    path: Path, profile: str | None, located: Located, base: Located | None = None
+) -> Experiment:
+    """base: what a profile was merged into."""
+
+    def wrong(place: tuple[str | int, ...], message: str) -> InputError:
+        if base is not None and len(place) > 1 and not _exists(base.value, place[:1], place[1]):
+            kind = str(place[0]).removesuffix("s")
+            message = f"no such {kind} in the base, and as a new one: {message}"
+        return _located_error(path, located, place, message, profile)
+
     try:
         space = SearchSpace.model_validate(located.value)
         datasets = {name: resolve_dataset(name, spec) for name, spec in space.datasets.items()}
@@ -176,29 +189,30 @@ def _resolve(path: Path, profile: str | None, located: Located) -> Experiment:
         context = details.get("ctx", {})
         place = tuple(p for p in details["loc"] if not str(p).startswith(("function-", "list[")))
         if details["type"] == "refused":
-            raise _located_error(
-                path, located, (*place, *context["path"]), context["message"]
-            ) from None
+            raise wrong((*place, *context["path"]), context["message"]) from None
         value = details["input"]
         shown = "" if details["type"] == "missing" else f" {value!r}:"
-        raise _located_error(
-            path, located, place, f"{shown.strip()} {details['msg']}".strip()
-        ) from None
+        raise wrong(place, f"{shown.strip()} {details['msg']}".strip()) from None
     except PydanticCustomError as error:
         context = error.context or {}
-        raise _located_error(path, located, tuple(context["path"]), context["message"]) from None
+        raise wrong(tuple(context["path"]), context["message"]) from None
     return Experiment(path.stem, profile, space, rows, datasets, path.resolve().parent)
 
 
 def _located_error(
-    path: Path, located: Located, place: tuple[str | int, ...], message: str
+    path: Path,
+    located: Located,
+    place: tuple[str | int, ...],
+    message: str,
+    profile: str | None,
 ) -> InputError:
     # pydantic puts the names of union members into the place; the file has only real keys.
     known = tuple(part for n, part in enumerate(place) if _exists(located.value, place[:n], part))
     shown = ".".join(map(_shown, known or place)) or "search space"
     if place and place != known and place[-1] not in known and _missing(message):
         shown = ".".join(map(_shown, (*known, place[-1])))
-    return InputError(f"{path}:{located.line(known)}: {shown}: {message}")
+    within = f"profile {profile}: " if profile else ""
+    return InputError(f"{path}:{located.line(known)}: {within}{shown}: {message}")
 
 
 def _shown(part: str | int) -> str:
@@ -207,7 +221,7 @@ def _shown(part: str | int) -> str:
 
 
 def _missing(message: str) -> bool:
-    return message.startswith("Field required")
+    return message.endswith("Field required")
 
 
 def _exists(value: Any, parents: tuple[str | int, ...], part: str | int) -> bool:
@@ -254,6 +268,13 @@ def _check(space: SearchSpace, rows: Mapping[str, Row], datasets: Mapping[str, D
     unused = set(datasets) - {column.dataset for column in space.columns.values()}
     if unused:
         raise refuse("no column shows this dataset", "datasets", min(unused))
+    trials = 0
+    for name, row in rows.items():
+        seeds = 0 if row.trivial else len(space.seeds.grid)
+        trials += sum(map(len, row.grids.values())) * seeds + len(space.seeds.final) * len(datasets)
+        if trials > MOST_TRIALS:
+            raise refuse(f"with this row there are {trials} trials; at most {MOST_TRIALS}",
+                         "rows", name)  # fmt: skip
     methods: dict[str, str] = {}
     for name, row in rows.items():
         identity = canonical_json([dict(row.model), dict(row.objective), dict(row.grids)])

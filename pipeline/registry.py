@@ -71,9 +71,9 @@ class Objective:
 
 @dataclass(frozen=True)
 class Metric:
-    """margin: a difference from the print that still counts as agreement, None where none does.
+    """margin: a difference from the published value that still agrees, None where none does.
 
-    relative: the margin is a fraction of the printed figure.
+    relative: the margin is a fraction of the published value.
     """
 
     higher_is_better: bool
@@ -264,7 +264,7 @@ def higher_is_better(score: str) -> bool:
     return METRICS[score.removeprefix("val_")].higher_is_better
 
 
-def margin_of(metric: str, printed: float) -> float | None:
-    """By how much a score may depart from a printed one and still agree with it."""
+def margin_of(metric: str, published: float) -> float | None:
+    """By how much a score may depart from a published one and still agree with it."""
     found = METRICS[metric]
-    return found.margin * printed if found.margin and found.relative else found.margin
+    return found.margin * published if found.margin and found.relative else found.margin

@@ -20,6 +20,9 @@ from pipeline.schema import Component, DatasetSpec, RowSpec, refuse
 from pipeline.source_code import fingerprints
 from pipeline.trial import COMPONENT
 
+#: Of one row's grid for one dataset.
+MOST_POINTS = 10_000
+
 
 @dataclass(frozen=True)
 class Row:
@@ -220,4 +223,6 @@ def _points(
         if values.get(key) is None:
             raise refuse(f"{key!r} is missing: a list of values to search", *place)
     axes = [values[key] or [] for key in searched]
+    if (size := math.prod(map(len, axes))) > MOST_POINTS:
+        raise refuse(f"a grid of {size} points; at most {MOST_POINTS}", *place)
     return tuple(dict(zip(searched, point, strict=True)) for point in itertools.product(*axes))

@@ -100,7 +100,7 @@ class DatasetSpec(Strict):
 
 
 class ColumnSpec(Strict):
-    """margin: how far from the print a score may lie and agree; by default the metric's own."""
+    """margin: how far from the published value a score agrees; by default the metric's own."""
 
     dataset: str
     split: str

@@ -6,6 +6,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from rich.console import RenderableType
 from rich.table import Table as RichTable
@@ -54,8 +55,8 @@ def forecast(experiment: Experiment, workspace: Workspace) -> Iterator[Renderabl
         f"{sum(ahead.values())} trainings missing"
     )
     yield from changes(plan, workspace, ahead)
-    if experiment.space.resources.cpu > (os.cpu_count() or 1):
-        yield f"a trial wants {experiment.space.resources.cpu:g} CPUs, this machine has fewer"
+    yield from _absent_files(experiment, workspace, recipes)
+    yield from too_large(experiment)
     yield _estimate(plan, workspace, ahead)
 
 
@@ -91,14 +92,46 @@ def _what_changed(trial: Trial, twins: Sequence[Twin]) -> str:
     return min(texts, key=len)
 
 
-def check_room(experiment: Experiment) -> None:
-    """InputError where a trial wants more cores than this machine, which cannot grow, has."""
+def _absent_files(
+    experiment: Experiment, workspace: Workspace, recipes: Mapping[str, Mapping[str, Any]]
+) -> Iterator[str]:
+    """Raw files that a run will have to fetch, or to do without."""
+    folder = RawStore().folder
+    absent = {
+        file.name: file
+        for name, dataset in experiment.datasets.items()
+        if not workspace.data_file(recipes[name]).exists()
+        for file in dataset.builder.raw_files
+        if not (folder / file.name).exists()
+    }
+    for name, file in absent.items():
+        yield f"{folder / name} is not there: a run fetches it from {file.url}"
+
+
+def too_large(experiment: Experiment) -> Iterator[str]:
+    """What this machine can never do, whatever else happens."""
     wanted, cores = experiment.space.resources.cpu, os.cpu_count() or 1
     if wanted > cores:
-        raise InputError(
-            f"{experiment.name}: resources.cpu: a trial wants {wanted:g} CPUs, this machine has "
-            f"{cores}; it could never start"
+        yield (
+            f"resources.cpu: a trial wants {wanted:g} CPUs, this machine has {cores}; it could "
+            "never start"
         )
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for name, dataset in experiment.datasets.items():
+        shape = dataset.builder.input_shape
+        # A byte a value is the least that any builder keeps.
+        least = dataset.builder.train_size * math.prod(shape or (1,))
+        if least > memory:
+            yield (
+                f"datasets.{name}: its training inputs alone take {least / 1e9:.0f} GB, this "
+                f"machine has {memory / 1e9:.0f} GB of memory"
+            )
+
+
+def check_room(experiment: Experiment) -> None:
+    """InputError where this machine, which cannot grow, can never do what is asked for."""
+    for text in too_large(experiment):
+        raise InputError(f"{experiment.name}: {text}")
 
 
 def trials_ahead(plan: Plan) -> dict[Group, int]:

@@ -5,27 +5,19 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from pipeline.config import Experiment
 from pipeline.datasets.raw import RawStore
 from pipeline.files import InputError, write_atomically
-from pipeline.orchestration.plan import Plan, make_plan, plan_from_workspace
+from pipeline.orchestration.plan import Gap, Plan, make_plan, plan_from_workspace
 from pipeline.orchestration.workspace import Workspace
 from pipeline.tracking.store import Store, StoreError
 from pipeline.tracking.tracked import Tracked, last_known, load_tracked, refresh
 from pipeline.trial import data_key
 
 log = logging.getLogger("equigrid")
-
-
-@dataclass(frozen=True)
-class Gap:
-    """Why a run could not have a dataset. data_key: of what failed to build; None: no raw data."""
-
-    reason: str
-    data_key: str | None = None
 
 
 #: Logged once a process: a run looks at MLflow several times.
@@ -74,10 +66,10 @@ def keep_gaps(experiment: Experiment, workspace: Workspace, gaps: Mapping[str, G
 
 def known_data(
     experiment: Experiment, workspace: Workspace
-) -> tuple[dict[str, Mapping[str, Any]], dict[str, str]]:
+) -> tuple[dict[str, Mapping[str, Any]], dict[str, Gap]]:
     """Recipes by dataset; and why the last run could not have those that it could not make."""
     raw = RawStore()
-    recipes, gaps = recipes_of(experiment, raw), {}
+    recipes, gaps = recipes_of(experiment, raw), dict[str, Gap]()
     path = workspace.gaps_file(experiment.full_name)
     try:
         said = json.loads(path.read_text()) if path.exists() else {}
@@ -95,7 +87,7 @@ def known_data(
         else:
             holds = gap.data_key == data_key(recipe) and not workspace.cache_file(recipe).exists()
         if holds:
-            gaps[name] = gap.reason
+            gaps[name] = gap
             del recipes[name]
     return recipes, gaps
 

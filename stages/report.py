@@ -92,7 +92,7 @@ def _groups(
             row=row,
             dataset=dataset,
             columns=tuple(cells),
-            gap=plan.gaps.get(dataset) or next(iter(cells.values())).gap,
+            gap=plan.why_not(dataset) or next(iter(cells.values())).gap,
             selection=_selection(plan, group),
             heat_map=figures.heat_map(group),
             grid=tuple(grid),
@@ -138,7 +138,7 @@ def _selection(plan: Plan, group: Group) -> str:
     if plan.experiment.rows[row].trivial:
         return "Not trained: nothing to select."
     if dataset in plan.gaps:
-        return "Nothing selected: its data cannot be had."
+        return "Nothing selected: there is no data."
     if group in plan.unselected:
         return "Nothing selected yet: the grid is not finished."
     chosen = plan.selections[group]
@@ -183,13 +183,13 @@ def _facts(plan: Plan, table: Table) -> Iterator[tuple[str, str]]:
             for trial in plan.all_trials()
             if trial.dataset == name and trial.key in plan.results
         })  # fmt: skip
-        known = f"SHA-256 {', '.join(hashes)}" if hashes else plan.gaps.get(name, "no run yet")
+        known = f"SHA-256 {', '.join(hashes)}" if hashes else plan.why_not(name) or "no run yet"
         yield f"Data of {name}", f"{dataset.builder_name}, group {dataset.group_name}; {known}"
 
 
 def _verdict_rule(plan: Plan, table: Table) -> str:
     if not table.has_published:
-        return "None: nothing is printed to compare with."
+        return "None: nothing is published to compare with."
     if not plan.experiment.is_published_setting:
         return "None: this profile is not the published setting."
     return (

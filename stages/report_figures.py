@@ -244,7 +244,7 @@ class Figures:
     def _open(self, dataset: str) -> Dataset | str:
         trial = next((it for it in self.plan.all_trials() if it.dataset == dataset), None)
         if trial is None:
-            return self.plan.gaps.get(dataset, "no trial is planned")
+            return self.plan.why_not(dataset) or "no trial is planned"
         data, cache = self.workspace.data_file(trial.data), self.workspace.cache_file(trial.data)
         if not data.exists() or not cache.exists():
             return "the data files are not in this workspace"

@@ -14,7 +14,7 @@ from pipeline.config import Experiment
 from pipeline.datasets.raw import MissingRawDataError, RawStore
 from pipeline.files import InputError, write_atomically
 from pipeline.orchestration.dispatch import Dispatcher, PreparedData
-from pipeline.orchestration.plan import Group, Plan, plan_from_workspace
+from pipeline.orchestration.plan import Gap, Group, Plan, plan_from_workspace
 from pipeline.orchestration.workspace import Workspace
 from pipeline.record import Record
 from pipeline.reporting.table import Table
@@ -28,7 +28,7 @@ from stages.display import Display
 from stages.final_runs import final_runs
 from stages.forecast import changes, trials_ahead
 from stages.grid import grid
-from stages.known import Gap, keep_gaps, store_of, tracked_runs
+from stages.known import keep_gaps, store_of, tracked_runs
 from stages.publishing import publish
 from stages.report import current_report
 from stages.tables import tables
@@ -45,10 +45,6 @@ class Data:
     prepared: dict[str, PreparedData]
     gaps: dict[str, Gap]
 
-    @property
-    def reasons(self) -> dict[str, str]:
-        return {name: gap.reason for name, gap in self.gaps.items()}
-
     def lose(self, name: str, gap: Gap) -> None:
         log.warning("%s", gap.reason)
         self.recipes.pop(name, None)
@@ -56,7 +52,7 @@ class Data:
 
     def check_any(self) -> None:
         if not self.recipes:
-            raise InputError(f"no dataset can be made: {next(iter(self.reasons.values()))}")
+            raise InputError(f"no dataset can be made: {next(iter(self.gaps.values())).reason}")
 
 
 def prepare_data(
@@ -167,7 +163,7 @@ def run(
 
 
 def current_plan(experiment: Experiment, workspace: Workspace, data: Data) -> Plan:
-    return plan_from_workspace(experiment, workspace, data.recipes, data.reasons)
+    return plan_from_workspace(experiment, workspace, data.recipes, data.gaps)
 
 
 def _counts(plan: Plan, role: str, ran: int) -> str:

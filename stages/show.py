@@ -22,13 +22,29 @@ from stages.tables import assemble
 
 #: A run id or run key, or enough of its beginning.
 RUN = re.compile(r"[0-9a-f]{6,64}")
+#: Runs that a refusal names at most.
+LISTED = 8
 
 
 def show(plan: Plan, workspace: Workspace, what: str) -> Iterator[RenderableType]:
     """`ROW/COLUMN`, or a run by its MLflow id or run key; InputError where there is none."""
     if RUN.fullmatch(what):
         return show_run(plan, workspace, what)
+    if "/" not in what:
+        raise InputError(f"{what!r} is neither ROW/COLUMN nor a run; {_runs(plan)}; {_cells(plan)}")
     return show_cell(plan, workspace, *cell_named(plan.experiment, what))
+
+
+def _cells(plan: Plan) -> str:
+    return "cells: " + ", ".join(f"{row}/{column}" for row, column in plan.experiment.cells())
+
+
+def _runs(plan: Plan) -> str:
+    """The beginnings of the run keys of what is finished."""
+    known = {t.key: t for t in plan.all_trials() if plan.is_finished(t)}
+    shown = [f"{key[:12]} ({trial.describe()})" for key, trial in list(known.items())[:LISTED]]
+    more = [f"{len(known) - LISTED} more"] if len(known) > LISTED else []
+    return "runs: " + (", ".join(shown + more) or "none is finished")
 
 
 def show_cell(plan: Plan, workspace: Workspace, row: str, column: str) -> Iterator[RenderableType]:
@@ -39,7 +55,7 @@ def show_cell(plan: Plan, workspace: Workspace, row: str, column: str) -> Iterat
     name = plan.experiment.full_name
     yield f"{cell.split} {cell.metric} of dataset {escape(cell.dataset)}, {name}"
     if cell.published is not None:
-        text = f"published {formats.printed(cell)}, difference "
+        text = f"published {formats.published(cell)}, difference "
         text += formats.difference(table, row, column)
         if verdict := table.verdicts.get((row, column)):
             ps = (("equivalence", verdict.p_equivalence), ("difference", verdict.p_difference))
@@ -153,7 +169,8 @@ def show_run(plan: Plan, workspace: Workspace, what: str) -> Iterator[Renderable
     trials = _matching(plan, what)
     if not trials:
         raise InputError(
-            f"{what}: no run or run key of {plan.experiment.full_name} begins with this"
+            f"{what}: no run or run key of {plan.experiment.full_name} begins with this; "
+            f"{_runs(plan)}"
         )
     if len({trial.key for trial in trials}) > 1:
         raise InputError(f"{what}: {len(trials)} runs begin with this; give more of it")

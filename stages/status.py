@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from rich.console import RenderableType
 from rich.markup import escape
@@ -12,9 +13,14 @@ from rich.table import Table as RichTable
 
 from pipeline.orchestration.plan import Plan
 from pipeline.orchestration.workspace import Workspace
+from pipeline.registry import higher_is_better
 from pipeline.reporting import formats
 from pipeline.trial import TRAINING_VERSION, Trial, point_text
+from stages.display import duration
 from stages.tables import assemble
+
+#: Epochs whose mean time tells how long the rest takes.
+LATEST = 5
 
 
 @dataclass(frozen=True)
@@ -69,11 +75,14 @@ def status(plan: Plan, workspace: Workspace) -> Iterator[RenderableType]:
             formats.score(cell),
         ]
         if table.has_published:
-            line += [formats.printed(cell), formats.difference(table, row, name)]
+            line += [formats.published(cell), formats.difference(table, row, name)]
         shown.add_row(*map(escape, line))
     yield shown
     for text in dict.fromkeys(doubt for cell in table.cells.values() for doubt in cell.doubts):
         yield escape(f"{formats.DOUBT} {text}")
+    for trial in {t.key: t for t in plan.all_trials() if t.key in running}.values():
+        if not plan.is_finished(trial):
+            yield escape(f"running: {trial.describe()}: {_progress(trial, workspace)}")
     failed = {trial.key: trial for trial in plan.all_trials() if plan.is_failed(trial)}
     for key, trial in failed.items():
         yield f"[yellow]{escape(f'failed: {trial.describe()}: {plan.failures[key]}')}[/]"
@@ -81,10 +90,25 @@ def status(plan: Plan, workspace: Workspace) -> Iterator[RenderableType]:
         if refusal := plan.refusal(trial):
             text = f"MLflow refuses {trial.describe()} ({trial.role}): {refusal}"
             yield f"[yellow]{escape(text)}[/]"
-    for dataset, reason in plan.gaps.items():
-        yield f"[yellow]{escape(f'gap: {dataset}: {reason}')}[/]"
+    for dataset, gap in plan.gaps.items():
+        yield f"[yellow]{escape(f'gap: {dataset}: {gap.reason}')}[/]"
     doubted = any(plan.doubt(t) and not plan.refusal(t) for t in plan.all_trials())
     yield from _advice(plan, bool(failed), doubted)
+
+
+def _progress(trial: Trial, workspace: Workspace) -> str:
+    """Epoch, score and an upper bound of the time left, by the latest epochs."""
+    epochs, journal = trial.training["epochs"], workspace.journal(trial.key)
+    if not journal:
+        return f"in epoch 1 of {epochs}"
+    select = str(trial.training["select"])
+    scores = [epoch[select] for epoch in journal]
+    best = (max if higher_is_better(select) else min)(scores)
+    seconds = fmean(epoch["seconds"] for epoch in journal[-LATEST:]) * (epochs - len(journal))
+    return (
+        f"epoch {len(journal)} of {epochs}, {select} {scores[-1]:.4f} (best {best:.4f}), "
+        f"at most {duration(seconds)} left"
+    )
 
 
 def _advice(plan: Plan, failed: bool, doubted: bool) -> Iterator[str]:

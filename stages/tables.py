@@ -79,7 +79,7 @@ def assemble(plan: Plan) -> Table:
 def _verdicts(
     experiment: Experiment, cells: Mapping[tuple[str, str], Cell]
 ) -> dict[tuple[str, str], Verdict]:
-    """Of whole cells with a print. Trivial rows have one seed: nothing to test."""
+    """Of whole cells with a published value. Trivial rows have one seed: nothing to test."""
     questions = {}
     for (row, name), cell in cells.items():
         if cell.published is None or not cell.is_whole:
@@ -129,7 +129,7 @@ def _gap(plan: Plan, group: tuple[str, str]) -> str:
     """Why a cell is not whole; empty where it is."""
     row, dataset = group
     if dataset in plan.gaps:
-        return "raw data missing"  # which, and where to put it, is said once below
+        return plan.gaps[dataset].label  # the reason stands below, a line for each dataset
     trials = plan.grid[group]
     done = sum(map(plan.is_finished, trials))
     failed = [trial for trial in trials if plan.is_failed(trial)]
@@ -201,7 +201,7 @@ def _notes(plan: Plan) -> list[str]:
         devices = {plan.results[t.key].device for t in trials if plan.is_finished(t)}
         if len(devices) > 1:
             notes.append(f"{row} / {dataset} mixes devices: {', '.join(sorted(devices))}.")
-    notes += [f"No raw data of {dataset}: {reason}" for dataset, reason in plan.gaps.items()]
+    notes += [f"No {dataset}, {gap.label}: {gap.reason}" for dataset, gap in plan.gaps.items()]
     failed = {t.key: t for t in plan.all_trials() if plan.is_failed(t)}
     notes += [f"Failed: {t.describe()}: {plan.failures[k]}" for k, t in failed.items()]
     return notes

@@ -81,8 +81,8 @@ def end(plan: Plan) -> None:
     """Exit with 3 and the gaps' names where the table is not whole."""
     if plan.is_complete:
         return
-    for dataset, reason in plan.gaps.items():
-        warn(f"gap: {dataset}: {reason}")
+    for dataset, gap in plan.gaps.items():
+        warn(f"gap: {dataset}: {gap.reason}")
     for trial in {t.key: t for t in plan.all_trials() if plan.is_failed(t)}.values():
         reason = plan.failures[trial.key]
         warn(f"failed: {trial.describe()}: {reason}")

@@ -34,7 +34,7 @@ class ResNet3D(nn.Module):
     """The network of table 5: 141 998 parameters at the defaults with 2 classes, 142 439 with 11.
 
     Seven convolutions in three residual blocks. Sides 29, 27, 13, 3, 1; the latent is the third
-    block's output, flattened. The parameters printed (0.19 M) are those of width 7, latent 56.
+    block's output, flattened. The parameters published (0.19 M) are those of width 7, latent 56.
     Raises ValueError for volumes of another side than 28 or 14.
     """
 

@@ -19,13 +19,25 @@ Group = tuple[str, str]
 
 
 @dataclass(frozen=True)
+class Gap:
+    """Why there is no dataset. data_key: of what failed to build; None: raw data is missing."""
+
+    reason: str
+    data_key: str | None = None
+
+    @property
+    def label(self) -> str:
+        return "raw data missing" if self.data_key is None else "not built"
+
+
+@dataclass(frozen=True)
 class Plan:
     """What an experiment wants and what it has.
 
     grid, finals: desired trials by (row, dataset); finals only where the selection is known.
     unselected: (row, dataset) whose grid still runs: their finals are not known yet.
     failures: why a trial was given up, by run key.
-    gaps: datasets that cannot be had, with the reason.
+    gaps: datasets that could not be made.
     recorded: results that have a record in the workspace. tracked: what MLflow holds, None where
     it was not asked. refused: why MLflow would not take a record, by the identity of its run.
     """
@@ -37,7 +49,7 @@ class Plan:
     unselected: tuple[Group, ...]
     results: Mapping[str, Result]
     failures: Mapping[str, str]
-    gaps: Mapping[str, str]
+    gaps: Mapping[str, Gap]
     recorded: Mapping[str, Result] = field(default_factory=dict)
     tracked: Tracked | None = None
     refused: Mapping[Identity, str] = field(default_factory=dict)
@@ -62,6 +74,10 @@ class Plan:
     def refusal(self, trial: Trial) -> str:
         """Why MLflow would not take a trial's record; empty where it did, or was not asked."""
         return self.refused.get(identity_of(trial), "")
+
+    def why_not(self, dataset: str) -> str:
+        """Why a dataset could not be made; empty where it was, or nobody tried."""
+        return self.gaps[dataset].reason if dataset in self.gaps else ""
 
     def is_finished(self, trial: Trial) -> bool:
         """A grid trial needs its result, a final its test scores too."""
@@ -122,7 +138,7 @@ def make_plan(
     recipes: Mapping[str, Mapping[str, Any]],
     results: Mapping[str, Result],
     failures: Mapping[str, str],
-    gaps: Mapping[str, str],
+    gaps: Mapping[str, Gap],
 ) -> Plan:
     grid = grid_trials(experiment, recipes)
     score = experiment.space.training.select
@@ -152,7 +168,7 @@ def plan_from_workspace(
     experiment: Experiment,
     workspace: Workspace,
     recipes: Mapping[str, Mapping[str, Any]],
-    gaps: Mapping[str, str],
+    gaps: Mapping[str, Gap],
     tracked: Tracked | None = None,
 ) -> Plan:
     """The plan from the workspace's records, and from `tracked` where a record is not here."""

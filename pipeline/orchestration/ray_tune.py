@@ -218,6 +218,8 @@ class RayTune:
         need = {"cpu": self.resources.cpu}
         if self.resources.gpu and ray.cluster_resources().get("GPU"):
             need["gpu"] = self.resources.gpu
+        if self.is_cluster:
+            self._say_what_fits_nowhere(need)
         # As many at once as there is room for: of itself Tune starts one after the other.
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(max(PENDING, self._slots(need)))
         context = {
@@ -255,6 +257,19 @@ class RayTune:
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
         self._account_for([t for t in trials if t.key not in reporter.ended], report)
+
+    def _say_what_fits_nowhere(self, need: Mapping[str, float]) -> None:
+        """A cluster may grow: it is waited for, and not in silence."""
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        if any(all(it.get(n.upper(), 0.0) >= amount for n, amount in need.items()) for it in nodes):
+            return
+        wanted = ", ".join(f"{name} {amount:g}" for name, amount in need.items())
+        there = "; ".join(
+            ", ".join(f"{n} {it.get(n.upper(), 0.0):g}" for n in need) for it in nodes
+        )
+        log.warning(
+            "a trial wants %s, and no node has that (%s): waiting for one to join", wanted, there
+        )
 
     def _slots(self, need: Mapping[str, float]) -> int:
         """How many trials the cluster, as it is now, has room for."""

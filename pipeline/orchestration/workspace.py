@@ -54,9 +54,26 @@ class Workspace:
             checkpoint=running / "checkpoint",
             previous_checkpoint=running / "checkpoint.previous",
             weights=self.root / "weights" / key,
-            journal=running / "journal.jsonl",
+            journal=self.journal_file(key),
             record=self.record_file(key),
         )
+
+    def journal_file(self, key: str) -> Path:
+        return self.root / "running" / key / "journal.jsonl"
+
+    def journal(self, key: str) -> list[dict[str, float]]:
+        """A line for each epoch so far of a key in training; empty where none has ended."""
+        try:
+            lines = self.journal_file(key).read_text("utf-8").splitlines()
+        except FileNotFoundError:
+            return []
+        epochs = []
+        for line in lines:
+            try:
+                epochs.append(json.loads(line))
+            except ValueError:  # it is being written
+                break
+        return epochs
 
     def record_file(self, key: str) -> Path:
         return self.root / "records" / f"{key}.json"

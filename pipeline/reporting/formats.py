@@ -38,8 +38,8 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def printed(cell: Cell) -> str:
-    """The print, with as many digits as it has; `?` where its number of seeds is not known."""
+def published(cell: Cell) -> str:
+    """The published value with all its digits; `?` where its number of seeds is not known."""
     if cell.published is None:
         return DASH
     digits = cell.published.decimals
@@ -48,7 +48,7 @@ def printed(cell: Cell) -> str:
 
 
 def difference(table: Table, row: str, column: str) -> str:
-    """`+0.003 agrees`: reproduced − printed, and the verdict where there is one."""
+    """`+0.003 agrees`: reproduced − published, and the verdict where there is one."""
     value = table.cells[row, column].difference
     if value is None:
         return DASH
@@ -76,7 +76,7 @@ def _body(table: Table) -> Iterator[list[str]]:
             cell = table.cells[row, column]
             line.append(score(cell))
             if _column_is_published(table, column):
-                line += [printed(cell), difference(table, row, column)]
+                line += [published(cell), difference(table, row, column)]
         yield line
 
 
@@ -250,7 +250,7 @@ def _one_line_a_cell(table: Table) -> list[list[str]]:
     for (row, column), cell in table.cells.items():
         line = [row, column, score(cell)]
         if table.has_published:
-            line += [printed(cell), difference(table, row, column)]
+            line += [published(cell), difference(table, row, column)]
         lines.append(line)
     return lines
 

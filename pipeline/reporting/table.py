@@ -13,7 +13,7 @@ import yaml
 
 from pipeline.files import InputError
 from pipeline.reporting.comparison import Comparison
-from pipeline.reporting.verdicts import Printed, Verdict
+from pipeline.reporting.verdicts import Published, Verdict
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Cell:
     point: Mapping[str, float]
     equivariance: tuple[float, ...]
     parameters: int | None
-    published: Printed | None
+    published: Published | None
     seeds: tuple[int, ...] = ()
     doubts: tuple[str, ...] = ()
 
@@ -48,7 +48,7 @@ class Cell:
 
     @property
     def std(self) -> float | None:
-        """The population standard deviation, as printed in the paper."""
+        """The population standard deviation, as the paper gives it."""
         return pstdev(self.values) if self.values else None
 
     @property
@@ -69,7 +69,8 @@ class Cell:
 class Table:
     """cells by (row, column); notes are shown below it. Holds nothing that differs between runs.
 
-    verdicts: of whole cells with a print, in the published setting. comparisons: of trained rows.
+    verdicts: of whole cells with a published value, in the published setting.
+    comparisons: of trained rows.
     """
 
     name: str
@@ -123,8 +124,8 @@ class Table:
 
 
 @lru_cache
-def published_table(name: str) -> Mapping[str, Mapping[str, Printed]]:
-    """{row: {column: figure}} as printed; InputError for a table that is not known."""
+def published_table(name: str) -> Mapping[str, Mapping[str, Published]]:
+    """{row: {column: figure}} as published; InputError for a table that is not known."""
     text = resources.files("pipeline.reporting").joinpath("published.yaml").read_text()
     tables = yaml.safe_load(text)
     if name not in tables:
@@ -132,7 +133,7 @@ def published_table(name: str) -> Mapping[str, Mapping[str, Printed]]:
     table = tables[name]
     return {
         row: {
-            column: Printed(mean, std, table["decimals"], table["seeds"].get(row))
+            column: Published(mean, std, table["decimals"], table["seeds"].get(row))
             for column, (mean, std) in cells.items()
         }
         for row, cells in table["rows"].items()

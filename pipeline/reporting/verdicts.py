@@ -1,4 +1,4 @@
-"""Does a reproduced cell agree with the printed one?
+"""Does a reproduced cell agree with the published one?
 
 Tried in this order, each test's p-values adjusted by Holm over the cells of the table:
 
@@ -6,9 +6,9 @@ Tried in this order, each test's p-values adjusted by Holm over the cells of the
 2. *above*, *below*: Welch's test shows that they differ;
 3. *undecided*.
 
-The print gives a mean and a population standard deviation, both rounded. The latter is turned into
+The paper gives a mean and a population standard deviation, both rounded. The latter is turned into
 a sample's; the rounding is taken as an interval, and a p-value is the largest over it. Where the
-print's number of seeds is unknown it is taken as 2, the most cautious choice.
+number of seeds is unknown it is taken as 2, the most cautious choice.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Literal, TypeVar
 from scipy.special import stdtr
 
 ALPHA = 0.05
-#: Of a print whose number of seeds is not known.
+#: Of a published value whose number of seeds is not known.
 UNKNOWN_SEEDS = 2
 
 Key = TypeVar("Key")
@@ -31,10 +31,10 @@ Word = Literal["agrees", "above", "below", "undecided"]
 
 
 @dataclass(frozen=True)
-class Printed:
-    """mean, std: as printed, to `decimals` digits after the point; std is the population's.
+class Published:
+    """mean, std: as published, to `decimals` digits after the point; std is the population's.
 
-    seeds: how many the print averages, None where it does not say.
+    seeds: how many the paper averages, None where it does not say.
     """
 
     mean: float
@@ -50,10 +50,10 @@ class Printed:
 
 @dataclass(frozen=True)
 class Question:
-    """A whole cell's scores, one a seed; what the paper prints; how far apart still agrees."""
+    """A whole cell's scores, one a seed; what the paper has; how far apart still agrees."""
 
     values: tuple[float, ...]
-    printed: Printed
+    published: Published
     margin: float | None
 
 
@@ -88,19 +88,19 @@ def upper_tail(difference: float, error: float, freedom: float) -> float:
     return float(stdtr(freedom, -difference / error))
 
 
-def _corners(printed: Printed) -> list[tuple[float, float, int]]:
+def _corners(published: Published) -> list[tuple[float, float, int]]:
     """Mean, sample std and n at the ends of the rounding intervals."""
-    n = printed.seeds or UNKNOWN_SEEDS
+    n = published.seeds or UNKNOWN_SEEDS
     if n < 2:
         return []
-    means = {printed.mean - printed.half, printed.mean + printed.half}
-    stds = {max(0.0, printed.std - printed.half), printed.std + printed.half}
+    means = {published.mean - published.half, published.mean + published.half}
+    stds = {max(0.0, published.std - published.half), published.std + published.half}
     return [(m, s * math.sqrt(n / (n - 1)), n) for m, s in itertools.product(means, stds)]
 
 
 def p_equivalence(question: Question) -> float | None:
     """The larger p of the two one-sided tests against ±margin; None where they cannot be made."""
-    corners = _corners(question.printed)
+    corners = _corners(question.published)
     if question.margin is None or len(question.values) < 2 or not corners:
         return None
     found = 0.0
@@ -113,11 +113,11 @@ def p_equivalence(question: Question) -> float | None:
 
 
 def p_difference(question: Question) -> float | None:
-    """Two-sided, by Welch's test; 1 where our mean lies within the print's rounding."""
-    corners = _corners(question.printed)
+    """Two-sided, by Welch's test; 1 where our mean lies within the published value's rounding."""
+    corners = _corners(question.published)
     if len(question.values) < 2 or not corners:
         return None
-    if abs(fmean(question.values) - question.printed.mean) <= question.printed.half:
+    if abs(fmean(question.values) - question.published.mean) <= question.published.half:
         return 1.0
     found = 0.0
     for mean, std, n in corners:
@@ -148,6 +148,6 @@ def verdicts(questions: Mapping[Key, Question]) -> dict[Key, Verdict]:
         if same is not None and same < ALPHA:
             word = "agrees"
         elif other is not None and other < ALPHA:
-            word = "above" if fmean(question.values) > question.printed.mean else "below"
+            word = "above" if fmean(question.values) > question.published.mean else "below"
         found[key] = Verdict(word, same, other)
     return found

@@ -182,8 +182,13 @@ class TrialRun:
             self.started = content["started"]
             self.history = json.loads(content["history"])
             self.epoch_seconds = json.loads(content["epoch_seconds"])
-        lines = [json.dumps({"epoch": n, **row}) + "\n" for n, row in enumerate(self.history, 1)]
+        lines = map(self._journal_line, range(1, len(self.history) + 1))
         write_atomically(self.files.journal, "".join(lines), durable=False)
+
+    def _journal_line(self, epoch: int) -> str:
+        """What `status` shows of a training under way."""
+        seconds = round(self.epoch_seconds[epoch - 1], 3)
+        return json.dumps({"epoch": epoch, "seconds": seconds, **self.history[epoch - 1]}) + "\n"
 
     def run_epoch(self) -> Epoch:
         """Train one epoch and validate; writes the checkpoint and a line of the journal.
@@ -277,7 +282,7 @@ class TrialRun:
             },
         )
         with self.files.journal.open("a") as journal:
-            journal.write(json.dumps({"epoch": len(self.history), **self.history[-1]}) + "\n")
+            journal.write(self._journal_line(len(self.history)))
 
     def finish(self) -> Record:
         """Write the best weights and the record; a final is tested first, on its best weights."""

@@ -281,7 +281,7 @@ def test_a_mistake_is_named_with_file_line_key_value_and_remedy(write, mistake):
     marker = mistake.at or mistake.new.strip().splitlines()[0]
     line = text[: text.index(marker)].count("\n") + 1
     path = write(text)
-    message = refusal(path)
+    message = re.sub(r"(:\d+: )profile small: ", r"\1", refusal(path), count=1)
     assert message.startswith(f"{path}:{line}: {mistake.key}"), message
     rest = message.removeprefix(f"{path}:{line}: {mistake.key}")
     assert mistake.key == "" or rest[:1] in (":", "."), message
@@ -393,4 +393,11 @@ def test_a_mistake_in_any_profile_is_found_whichever_is_chosen(write, chosen):
     text = replaced("lr: [0.01]", "lr: []")
     path = write(text)
     line = text[: text.index("lr: []")].count("\n") + 1
-    assert refusal(path, chosen).startswith(f"{path}:{line}: rows.CNN.grid.lr")
+    said = refusal(path, chosen)
+    assert said.startswith(f"{path}:{line}: profile small: rows.CNN.grid.lr")
+
+
+def test_what_only_a_profile_names_is_said_to_be_no_part_of_the_base(write):
+    path = write(replaced("      CNN: {grid: {lr: [0.01]}}", "      CMM: {grid: {lr: [0.01]}}"))
+    said = refusal(path)
+    assert "profile small: rows.CMM.model: no such row in the base, and as a new one: " in said

@@ -83,7 +83,7 @@ def test_the_double_digit_network_follows_the_listing():
 )
 @pytest.mark.parametrize("side", [28, 14])
 def test_the_network_for_volumes_is_the_published_one(outputs, settings, parameters, side):
-    """The listing of C.2; pooled volumes take the same parameters. Width 7: the 0.19 M printed."""
+    """The listing of C.2; pooled volumes take the same. Width 7: the published 0.19 M."""
     model = ResNet3D((1, side, side, side), outputs, **settings).eval()
     assert _parameters(model) == parameters
     with torch.inference_mode():

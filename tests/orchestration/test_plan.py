@@ -11,7 +11,7 @@ import spaces
 
 from pipeline.config import Experiment, load_experiment
 from pipeline.datasets.raw import RawStore
-from pipeline.orchestration.plan import Plan, make_plan, plan_from_workspace
+from pipeline.orchestration.plan import Gap, Plan, make_plan, plan_from_workspace
 from pipeline.orchestration.workspace import Failure, Workspace
 from pipeline.record import Result
 from pipeline.tracking.tracked import Tracked, TrackedRun, identity_of
@@ -34,7 +34,7 @@ def plan(
     finished: Iterable[Trial] = (),
     tested: Iterable[Trial] = (),
     failed: Iterable[Trial] = (),
-    gaps: Mapping[str, str] | None = None,
+    gaps: Mapping[str, Gap] | None = None,
 ) -> Plan:
     """A plan with results made up: the higher the rate, the better."""
     results = {}
@@ -198,11 +198,11 @@ def test_a_dataset_that_cannot_be_had_is_a_gap_and_nothing_else(tmp_path: Path) 
     datasets = {"D1": spaces.DATASET, "Other": spaces.DATASET | {"seed": 5}}
     columns = {name: {"dataset": name, "split": "test", "metric": "accuracy"} for name in datasets}
     wanted = experiment(tmp_path, datasets=datasets, columns=columns)
-    found = plan(wanted, gaps={"Other": "a file is missing"})
+    found = plan(wanted, gaps={"Other": Gap("a file is missing")})
     assert {trial.dataset for trial in found.all_trials()} == {"D1"}
     grid = found.missing("grid")
-    finals = plan(wanted, finished=grid, gaps={"Other": "gone"}).missing("final")
-    assert not plan(wanted, grid, finals, gaps={"Other": "gone"}).is_complete
+    finals = plan(wanted, finished=grid, gaps={"Other": Gap("gone")}).missing("final")
+    assert not plan(wanted, grid, finals, gaps={"Other": Gap("gone")}).is_complete
 
 
 def test_the_workspace_says_what_is_finished_and_what_was_given_up(tmp_path: Path) -> None:

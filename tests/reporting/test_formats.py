@@ -16,7 +16,7 @@ from rich.console import Console
 from pipeline.files import InputError
 from pipeline.reporting import formats
 from pipeline.reporting.table import Cell, Table, published_table
-from pipeline.reporting.verdicts import Printed
+from pipeline.reporting.verdicts import Published
 
 SCORES = (0.9, 0.91, 0.93)
 
@@ -128,7 +128,7 @@ def test_markdown_shows_rows_parameters_and_equivariance() -> None:
 def test_published_figures_stand_beside_the_reproduced_ones() -> None:
     shown = table(
         {
-            ("Ours", "a"): cell(*SCORES, published=Printed(0.92, 0.004, seeds=5)),
+            ("Ours", "a"): cell(*SCORES, published=Published(0.92, 0.004, seeds=5)),
             ("Ours", "b"): cell(*SCORES),
             ("New", "a"): cell(*SCORES),
             ("New", "b"): cell(*SCORES),
@@ -145,7 +145,7 @@ def test_published_figures_stand_beside_the_reproduced_ones() -> None:
 
 def test_csv_reads_back_to_the_same_numbers() -> None:
     awkward = (0.1 + 0.2, 1 / 3, 2 / 7)
-    ours = cell(*awkward, published=Printed(0.92, 0.004, seeds=5), equivariance=(1 / 3, 1e-17))
+    ours = cell(*awkward, published=Published(0.92, 0.004, seeds=5), equivariance=(1 / 3, 1e-17))
     line = as_csv(one(ours))["Ours", "D1"]
     assert tuple(map(float, line["values"].split())) == awkward
     assert float(line["mean"]) == fmean(awkward)
@@ -269,6 +269,6 @@ def test_the_terminal_shows_the_same_cells(gap: str) -> None:
 
 
 def test_published_tables_are_known_by_name() -> None:
-    assert published_table("table4")["Ours"]["C4"] == Printed(0.915, 0.004, 3, seeds=5)
+    assert published_table("table4")["Ours"]["C4"] == Published(0.915, 0.004, 3, seeds=5)
     with pytest.raises(InputError, match=r"'table99'; allowed: .*table4"):
         published_table("table99")

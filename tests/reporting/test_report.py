@@ -14,13 +14,13 @@ import spaces
 
 from pipeline.config import Experiment, load_experiment
 from pipeline.datasets.raw import RawStore
-from pipeline.orchestration.plan import Plan, make_plan, plan_from_workspace
+from pipeline.orchestration.plan import Gap, Plan, make_plan, plan_from_workspace
 from pipeline.orchestration.workspace import Failure, Workspace
 from pipeline.record import Record, Result
 from pipeline.reporting import charts, formats
 from pipeline.reporting.report import Chart, Content, Group, Run, Section, render
 from pipeline.reporting.table import Cell, Table
-from pipeline.reporting.verdicts import Printed, Verdict
+from pipeline.reporting.verdicts import Published, Verdict
 from pipeline.tracking.tracked import Tracked, TrackedRun, identity_of
 from pipeline.trial import Trial
 from stages.augment_cache import augment_cache
@@ -244,12 +244,12 @@ def test_a_table_from_mlflow_alone_has_all_but_curves_and_environments(tmp_path:
     assert (tmp_path / "out" / "figures" / "equivariance-plain.pdf").exists()
 
 
-def test_a_dataset_that_cannot_be_had_is_said(tmp_path: Path) -> None:
+def test_a_dataset_that_could_not_be_made_is_said(tmp_path: Path) -> None:
     wanted, workspace = experiment(tmp_path), Workspace(tmp_path / "workspace")
-    plan = make_plan(wanted, {}, {}, {}, {"D1": "train.gz is missing"})
+    plan = make_plan(wanted, {}, {}, {}, {"D1": Gap("train.gz is missing")})
     text = report(plan, assemble(plan), workspace, tmp_path / "out")[0].read_text()
     assert {score for _, score in check(text).scores()} == {"– raw data missing"}
-    assert "Nothing selected: its data cannot be had." in text
+    assert "Nothing selected: there is no data." in text
     assert "D1: train.gz is missing." in text
 
 
@@ -289,7 +289,7 @@ def test_inputs_are_shown_where_they_are_what_was_trained_on(tmp_path: Path, qui
 
 def test_whatever_a_name_holds_is_shown_as_it_is() -> None:
     odd = "<b>&x λ (\"q\") 'p'"
-    whole = Cell(odd, odd, odd, (0.5, 0.7), 2, "", {}, (), 9, Printed(0.6, 0.1), (0, 1), (odd,))
+    whole = Cell(odd, odd, odd, (0.5, 0.7), 2, "", {}, (), 9, Published(0.6, 0.1), (0, 1), (odd,))
     gap = replace(whole, values=(0.5,), gap=odd, published=None)
     table = Table(
         odd, odd, (odd, "Ours"), (odd,), frozenset({odd}), {odd: True},

@@ -14,7 +14,7 @@ from pipeline.reporting.comparison import all_pairs, compare
 from pipeline.reporting.formats import interval
 from pipeline.reporting.verdicts import (
     ALPHA,
-    Printed,
+    Published,
     Question,
     holm,
     p_difference,
@@ -42,7 +42,7 @@ def test_the_difference_is_welchs_test(
     expected = stats.ttest_ind_from_stats(
         fmean(values), stdev(values), len(values), mean, sample_std(std, n), n, equal_var=False
     ).pvalue
-    found = p_difference(Question(values, Printed(mean, std, EXACT, n), None))
+    found = p_difference(Question(values, Published(mean, std, EXACT, n), None))
     assert found == pytest.approx(expected, rel=1e-6, abs=1e-9)
 
 
@@ -57,7 +57,7 @@ def test_equivalence_is_two_one_sided_welch_tests(
         ).pvalue)  # fmt: skip
 
     expected = max(one_sided(-margin, "greater"), one_sided(margin, "less"))
-    found = p_equivalence(Question(values, Printed(mean, std, EXACT, n), margin))
+    found = p_equivalence(Question(values, Published(mean, std, EXACT, n), margin))
     assert found == pytest.approx(expected, rel=1e-6, abs=1e-9)
 
 
@@ -70,13 +70,13 @@ def test_whatever_was_rounded_away_the_verdict_would_not_be_surer(
     margin: float,
     data: st.DataObject,
 ) -> None:
-    printed = Printed(round(mean, decimals), round(std, decimals), decimals, 5)
-    inside = st.floats(-printed.half, printed.half)
-    true_mean = printed.mean + data.draw(inside)
-    # The spread that was printed is an end of its interval, or its middle.
-    true_std = max(0.0, printed.std + data.draw(st.sampled_from([-1, 1])) * printed.half)
-    truth = Question(values, Printed(true_mean, true_std, EXACT, 5), margin)
-    cautious = Question(values, printed, margin)
+    published = Published(round(mean, decimals), round(std, decimals), decimals, 5)
+    inside = st.floats(-published.half, published.half)
+    true_mean = published.mean + data.draw(inside)
+    # The spread that was published is an end of its interval, or its middle.
+    true_std = max(0.0, published.std + data.draw(st.sampled_from([-1, 1])) * published.half)
+    truth = Question(values, Published(true_mean, true_std, EXACT, 5), margin)
+    cautious = Question(values, published, margin)
     for test in (p_equivalence, p_difference):
         sure, careful = test(truth), test(cautious)
         assert sure is not None
@@ -85,9 +85,9 @@ def test_whatever_was_rounded_away_the_verdict_would_not_be_surer(
 
 
 def test_an_unknown_number_of_seeds_is_taken_as_two() -> None:
-    unknown, two, five = (Printed(0.9, 0.004, 3, n) for n in (None, 2, 5))
+    unknown, two, five = (Published(0.9, 0.004, 3, n) for n in (None, 2, 5))
     for test in (p_equivalence, p_difference):
-        at = [test(Question(OURS, printed, 0.05)) for printed in (unknown, two, five)]
+        at = [test(Question(OURS, published, 0.05)) for published in (unknown, two, five)]
         assert at[0] == at[1]
         assert at[0] is not None
         assert at[2] is not None
@@ -107,7 +107,7 @@ def test_holm_rejects_as_its_step_down_procedure_does(ps: dict[int, float]) -> N
 
 
 def word(mean: float, std: float = 0.004, values: tuple[float, ...] = OURS) -> str:
-    return verdicts({0: Question(values, Printed(mean, std, 3, 5), 0.01)})[0].word
+    return verdicts({0: Question(values, Published(mean, std, 3, 5), 0.01)})[0].word
 
 
 def test_the_four_verdicts() -> None:
@@ -118,7 +118,7 @@ def test_the_four_verdicts() -> None:
     # A difference that can be told from nought but lies within the margin agrees: tried first.
     sharp = tuple(0.915 + 1e-6 * n for n in range(5))
     assert word(0.918, 0.0, sharp) == "agrees"
-    assert p_difference(Question(sharp, Printed(0.918, 0.0, 3, 5), 0.01)) < 1e-3
+    assert p_difference(Question(sharp, Published(0.918, 0.0, 3, 5), 0.01)) < 1e-3
 
 
 def test_without_spread_or_seeds_there_is_no_certainty() -> None:
@@ -131,7 +131,7 @@ def test_without_spread_or_seeds_there_is_no_certainty() -> None:
 
 def test_holm_counts_all_cells_of_the_table() -> None:
     # p = 0.03 each: alone they differ, as one of four they do not.
-    close = Question(OURS, Printed(0.923, 0.004, EXACT, 5), None)
+    close = Question(OURS, Published(0.923, 0.004, EXACT, 5), None)
     p = p_difference(close)
     assert p is not None
     assert ALPHA / 4 < p < ALPHA

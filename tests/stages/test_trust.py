@@ -5,6 +5,7 @@ One finished workspace is copied, damaged as people and machines damage such thi
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -216,3 +217,37 @@ def test_weights_that_are_not_those_of_the_record_are_found(copy: Path) -> None:
     assert f"({first}): SHA-256 is " in done.stdout.replace("\n", "")
     assert "1 do not match; weights of 5 trainings read" in done.stdout
     assert ", of 1 not here" in done.stdout
+
+
+def test_what_is_in_training_is_shown_with_its_epoch_score_and_time_left(copy: Path) -> None:
+    content = spaces.space(seeds={"grid": [0], "final": [0, 1, 2]})
+    spaces.write(copy / "tiny.yaml", content)
+    workspace = Workspace(copy / "workspace")
+    plan = known_plan(load_experiment(str(copy / "tiny.yaml")), workspace)
+    trial = plan.missing("final")[0]
+    journal = workspace.journal_file(trial.key)
+    journal.parent.mkdir(parents=True)
+    with workspace.claim(trial.key):
+        text = spaces.in_this_process("status", "tiny.yaml", folder=copy, expect=3).stdout
+        assert f"running: {trial.describe()}: in epoch 1 of 3\n" in text
+        lines = [{"epoch": n, "seconds": 60.0, "val_accuracy": s} for n, s in ((1, 0.5), (2, 0.4))]
+        # The third line is being written.
+        journal.write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"epoch": 3, "se')
+        text = spaces.in_this_process("status", "tiny.yaml", folder=copy, expect=3).stdout
+        progress = "epoch 2 of 3, val_accuracy 0.4000 (best 0.5000), at most 1 min 00 s left"
+        assert f"running: {trial.describe()}: {progress}\n" in text
+    text = spaces.in_this_process("status", "tiny.yaml", folder=copy, expect=3).stdout
+    assert "running" not in text
+
+
+def test_what_cannot_be_shown_is_refused_with_what_can(copy: Path) -> None:
+    for what, says in (
+        ("Ours", "'Ours' is neither ROW/COLUMN nor a run"),
+        ("0123456789ab", "no run or run key of tiny begins with this"),
+    ):
+        done = spaces.in_this_process("show", "tiny.yaml", what, folder=copy, expect=2)
+        assert says in done.stderr
+        key = next((copy / "workspace" / "records").glob("*.json")).stem
+        assert "runs: " in done.stderr
+        assert f"{key[:12]} (" in done.stderr
+        assert len(done.stderr.splitlines()) == 1

@@ -59,7 +59,10 @@ def test_a_dataset_that_fails_to_build_is_a_gap_until_its_code_is_mended(folder:
     for command in ("status", "tables"):
         said = spaces.in_this_process(command, "two.yaml", folder=folder, expect=3)
         assert f"gap: mine: {reason}" in said.stdout
-        assert "missing" not in said.stdout.replace("raw data missing", "")
+        assert "missing" not in said.stdout
+    table = (folder / "workspace" / "tables" / "two" / "table.md").read_text()
+    assert "– not built" in table
+    assert f"No mine, not built: {reason}" in table.replace("\\", "")
     (folder / "helper.py").write_text(HELPER.replace("made[0]", "made"))
     # It may be built now: until a run has tried, its trials are missing.
     status = spaces.in_this_process("status", "two.yaml", folder=folder, expect=3)

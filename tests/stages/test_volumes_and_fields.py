@@ -96,7 +96,7 @@ def test_volumes_end_with_a_table_and_a_set_that_is_missing_is_a_labelled_gap(
         for column in ("nodule", "nodule AUC"):
             assert cells[row, column]["gap"] == ""
     table = (tmp_path / "workspace" / "tables" / "v" / "table.md").read_text()
-    (note,) = [line for line in table.splitlines() if "No raw data of synapse" in line]
+    (note,) = [line for line in table.splitlines() if "No synapse, raw data missing" in line]
     assert place in note
     assert float(cells["Majority", "nodule AUC"]["mean"]) == 0.5
     # Boxes of a side by class: one epoch tells them apart.

@@ -98,6 +98,7 @@ def test_the_journal_has_a_line_per_epoch_until_the_record_is_there(start, make_
     run = start(trial)
     rows = [run.run_epoch(), run.run_epoch()]
     lines = [json.loads(line) for line in files.journal.read_text().splitlines()]
+    assert [line.pop("seconds") > 0 for line in lines] == [True, True]
     assert lines == [{"epoch": n, **row} for n, row in enumerate(rows, 1)]
     record = _train(run)
     assert sorted(path.name for path in files.record.parent.iterdir()) == [
