@@ -235,3 +235,18 @@ def test_a_trial_that_another_process_holds_is_waited_for(
     assert told.slices[trial.key][0].state == "waiting"
     assert told.end(trial).state == "finished"
     assert timeless(workspace, trial) == timeless(expected, trial)
+
+
+@pytest.mark.cluster
+def test_the_private_name_of_tune_s_that_is_overwritten_is_what_it_was() -> None:
+    """Storage keys would be handed on to workers, in a setting that Ray logs word for word."""
+    code = (
+        "import inspect\n"
+        "from ray.tune.execution import class_cache\n"
+        "names = class_cache.ENV_VARS_TO_PROPAGATE\n"
+        "assert {'AWS_SECRET_ACCESS_KEY', 'AWS_ACCESS_KEY_ID'} <= set(names)\n"
+        "assert 'in ENV_VARS_TO_PROPAGATE' in inspect.getsource(class_cache)\n"
+        "import pipeline.orchestration.ray_tune\n"
+        "assert not [n for n in class_cache.ENV_VARS_TO_PROPAGATE if n.startswith('AWS_')]\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env=spaces.environment())
