@@ -27,7 +27,7 @@ from stages.tables import assemble
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-#: A file of weights begins with the digest of what follows.
+#: Of training version 1, a file of weights begins with the digest of what follows.
 DIGEST_SIZE = 32
 #: Of a run's tags: those that a table or a selection depends on, or that say where it ran.
 CHECKED_TAGS = ("data_sha256", "weights_sha256", "hardware", "git_commit", "seed")
@@ -101,12 +101,14 @@ def _weights(plan: Plan, workspace: Workspace) -> Weights:
         record = workspace.record(key)
         if record is None or record.weights_sha256 is None:
             continue
-        path = workspace.trial_files(key).weights
+        path, skipped = workspace.trial_files(key).weights, 0
+        if trial.training_version == 1:  # its own format: a digest, and what was hashed
+            path, skipped = path.with_suffix(""), DIGEST_SIZE
         if not path.exists():
             absent += 1
             continue
         content = path.read_bytes()
-        found = sha256(content[DIGEST_SIZE:])
+        found = sha256(content[skipped:])
         count, size = count + 1, size + len(content)
         if found != record.weights_sha256:
             text = f"SHA-256 is {found[:12]}, the record says {record.weights_sha256[:12]}"

@@ -121,7 +121,7 @@ def trial_files(tmp_path: Path) -> Callable[[str], TrialFiles]:
         return TrialFiles(
             folder / "checkpoint",
             folder / "previous",
-            folder / "weights",
+            folder / "weights.safetensors",
             folder / "journal.jsonl",
             folder / "record.json",
         )

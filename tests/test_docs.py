@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import spaces
+import yaml
 
 from pipeline.config import load_experiment
 
@@ -35,8 +36,12 @@ def test_the_example_of_extending_goes_through_all_five_stages(tmp_path):
     folder, elsewhere = tmp_path / "mine", tmp_path / "elsewhere"
     folder.mkdir()
     elsewhere.mkdir()
-    (folder / "shapes.py").write_text(re.findall(r"```python\n(.*?)```", text, re.S)[0])
-    (folder / "shapes.yaml").write_text(re.findall(r"```yaml\n(.*?)```", text, re.S)[1])
+    code = re.findall(r"```python\n(.*?)```", text, re.S)
+    _, space, more = (yaml.safe_load(it) for it in re.findall(r"```yaml\n(.*?)```", text, re.S))
+    for name, content in zip(("shapes", "perceptron", "consistency"), code, strict=True):
+        (folder / f"{name}.py").write_text(content)
+    space["rows"] |= more["rows"]
+    spaces.write(folder / "shapes.yaml", space)
     command = [spaces.EXECUTABLE, "run", str(folder / "shapes.yaml")]
     ended = subprocess.run(
         [*command, "--in-process"],
@@ -53,6 +58,9 @@ def test_the_example_of_extending_goes_through_all_five_stages(tmp_path):
         }
     assert means["Ours", "rotated"] > 0.7 > means["Chance", "rotated"]
     assert means["Ours", "upright"] > 0.7
+    # A dense network of a few epochs: it learns, which is all that is asked of it here.
+    for row in ("Perceptron", "Consistent"):
+        assert means[row, "upright"] > means["Chance", "upright"] + 0.05
 
 
 def test_another_set_of_medmnist_is_a_change_to_a_search_space_only(tmp_path):

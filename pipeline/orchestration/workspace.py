@@ -53,7 +53,7 @@ class Workspace:
         return TrialFiles(
             checkpoint=running / "checkpoint",
             previous_checkpoint=running / "checkpoint.previous",
-            weights=self.root / "weights" / key,
+            weights=self.root / "weights" / f"{key}.safetensors",
             journal=self.journal_file(key),
             record=self.record_file(key),
         )

@@ -34,22 +34,23 @@ class TrialFiles:
     @classmethod
     def below(cls, folder: Path) -> TrialFiles:
         """All in one folder: for a trial outside a workspace."""
-        names = ("checkpoint", "checkpoint.previous", "weights", "journal.jsonl", "record.json")
+        names = (
+            "checkpoint", "checkpoint.previous", "weights.safetensors", "journal.jsonl",
+            "record.json",
+        )  # fmt: skip
         return cls(*(folder / name for name in names))
 
 
-def save_tensors(path: Path, content: Any, *, durable: bool) -> str:
-    """Write tensors and plain values; returns the SHA-256 of their bytes."""
+def save_tensors(path: Path, content: Any) -> None:
+    """Write tensors and plain values, behind the SHA-256 of their bytes."""
     buffer = io.BytesIO()
     torch.save(content, buffer)
     payload = buffer.getvalue()
-    digest = hashlib.sha256(payload).digest()
-    write_atomically(path, digest + payload, durable=durable)
-    return digest.hex()
+    write_atomically(path, hashlib.sha256(payload).digest() + payload, durable=False)
 
 
-def load_tensors(path: Path) -> tuple[Any, str]:
-    """Read what save_tensors wrote, on the CPU, and its SHA-256.
+def load_tensors(path: Path) -> Any:
+    """Read what save_tensors wrote, on the CPU.
 
     Raises ValueError where the file is torn, altered or holds anything but tensors and numbers.
     """
@@ -58,17 +59,16 @@ def load_tensors(path: Path) -> tuple[Any, str]:
     if sha256(payload) != digest.hex():
         raise ValueError(f"{path}: torn or altered")
     try:
-        content = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+        return torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError) as error:
         raise ValueError(f"{path}: refused: {error}") from error
-    return content, digest.hex()
 
 
 def save_checkpoint(files: TrialFiles, content: dict[str, Any]) -> None:
     """Keep the checkpoint before this one: a torn file costs one epoch, not the trial."""
     if files.checkpoint.exists():
         os.replace(files.checkpoint, files.previous_checkpoint)
-    save_tensors(files.checkpoint, content, durable=False)
+    save_tensors(files.checkpoint, content)
 
 
 def load_checkpoint(files: TrialFiles, key: str) -> dict[str, Any] | None:
@@ -77,7 +77,7 @@ def load_checkpoint(files: TrialFiles, key: str) -> dict[str, Any] | None:
         if not path.exists():
             continue
         try:
-            content, _ = load_tensors(path)
+            content = load_tensors(path)
         except ValueError as error:
             log.warning("%s; falling back to the one before", error)
             path.unlink()  # else the next save would move it over the sound one

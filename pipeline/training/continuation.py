@@ -9,8 +9,8 @@ from torch import Tensor
 
 from pipeline.datasets.resident import Dataset
 from pipeline.objectives.task import TASKS
-from pipeline.training.checkpoint import load_tensors
 from pipeline.training.run import build_model
+from pipeline.training.weights import load_weights
 from pipeline.trial import Trial
 
 
@@ -24,7 +24,7 @@ def continuation(
     """
     model = build_model(trial, dataset, "cpu").eval()
     if trial.training:
-        model.load_state_dict(load_tensors(weights)[0])
+        model.load_state_dict(load_weights(weights)[0])
     source, rows = dataset.sources[split], torch.tensor([row])
     targets = dataset.targets(source, rows)
     with torch.inference_mode():

@@ -25,14 +25,13 @@ from pipeline.training.checkpoint import (
     TrialFiles,
     drop_checkpoints,
     load_checkpoint,
-    load_tensors,
     save_checkpoint,
-    save_tensors,
 )
 from pipeline.training.environment import environment
 from pipeline.training.evaluation import evaluate, validate
 from pipeline.training.normalisation import with_right_sums
 from pipeline.training.streams import seeded, stream
+from pipeline.training.weights import load_weights, save_weights
 from pipeline.trial import Trial
 
 log = logging.getLogger("equigrid")
@@ -138,7 +137,7 @@ class TrialRun:
             return None
         record = Record.load(self.files.record)
         try:
-            weights, digest = load_tensors(self.files.weights)
+            weights, digest = load_weights(self.files.weights)
         except ValueError as error:
             log.warning("%s; training again", error)
             return None
@@ -299,7 +298,7 @@ class TrialRun:
             self.best_weights = self._weights()
         if not self.trivial:
             self.model.load_state_dict(self.best_weights)
-            digest = save_tensors(self.files.weights, self.best_weights, durable=True)
+            digest = save_weights(self.files.weights, self.best_weights)
         return Record(
             trial=self.trial,
             key=self.trial.key,

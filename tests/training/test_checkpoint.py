@@ -28,27 +28,20 @@ def _content(epoch):
 
 
 def test_tensors_come_back_to_the_bit(tmp_path):
-    path = tmp_path / "weights"
+    path = tmp_path / "checkpoint"
     saved = {"a": torch.randn(3, 4), "b": torch.tensor([1, 2]), "n": 3, "x": [0.1, None, "s"]}
-    digest = save_tensors(path, saved, durable=True)
-    found, same = load_tensors(path)
-    assert same == digest == hashlib.sha256(path.read_bytes()[32:]).hexdigest()
+    save_tensors(path, saved)
+    found = load_tensors(path)
     assert torch.equal(found["a"], saved["a"])
     assert torch.equal(found["b"], saved["b"])
     assert (found["n"], found["x"]) == (3, [0.1, None, "s"])
-    assert [each.name for each in tmp_path.iterdir()] == ["weights"]
-
-
-def test_equal_tensors_give_equal_files(tmp_path):
-    """The hash of the weights can be compared between trainings."""
-    digests = {save_tensors(tmp_path / name, _content(1), durable=False) for name in ("a", "b")}
-    assert len(digests) == 1
+    assert [each.name for each in tmp_path.iterdir()] == ["checkpoint"]
 
 
 @given(st.data())
 def test_any_change_or_cut_is_noticed(tmp_path_factory, data):
     path = tmp_path_factory.mktemp("checkpoint") / "file"
-    save_tensors(path, _content(1), durable=False)
+    save_tensors(path, _content(1))
     whole = path.read_bytes()
     place = data.draw(st.integers(0, len(whole) - 1))
     flipped = bytearray(whole)

@@ -15,10 +15,10 @@ import torch
 from pipeline.record import Record
 from pipeline.registry import MODELS, Model
 from pipeline.source_code import fingerprints
-from pipeline.training.checkpoint import load_tensors
 from pipeline.training.evaluation import evaluate
 from pipeline.training.run import TrainingDivergedError, TrialRun, build_model, is_better
 from pipeline.training.streams import stream, stream_seed
+from pipeline.training.weights import load_weights
 
 DATA = "d" * 64
 
@@ -44,7 +44,7 @@ def _without_times(record):
 def _assert_same(record, other, files, other_files):
     """The records but for their times, and the best weights to the bit."""
     assert _without_times(record) == _without_times(other)
-    weights, others = (load_tensors(each.weights)[0] for each in (files, other_files))
+    weights, others = (load_weights(each.weights)[0] for each in (files, other_files))
     assert weights.keys() == others.keys()
     for name, value in weights.items():
         assert torch.equal(value, others[name]), name
@@ -103,10 +103,10 @@ def test_the_journal_has_a_line_per_epoch_until_the_record_is_there(start, make_
     record = _train(run)
     assert sorted(path.name for path in files.record.parent.iterdir()) == [
         "record.json",
-        "weights",
+        "weights.safetensors",
     ]
     assert Record.load(files.record) == record
-    assert record.weights_sha256 == load_tensors(files.weights)[1]
+    assert record.weights_sha256 == load_weights(files.weights)[1]
 
 
 def test_interleaved_trials_equal_trials_alone(start, make_trial, trial_files):
@@ -279,7 +279,7 @@ def test_a_final_tests_its_best_weights_and_a_grid_trial_does_not_test(
     assert set(record.test) == {"test", "test_augmented"}
 
     model = build_model(trial, tiny, "cpu")
-    model.load_state_dict(load_tensors(trial_files().weights)[0])
+    model.load_state_dict(load_weights(trial_files().weights)[0])
     model.eval()
     rows, views = torch.arange(tiny.size("test")), tiny.views["test_augmented"]
     inputs = {
@@ -298,7 +298,7 @@ def test_a_final_tests_its_best_weights_and_a_grid_trial_does_not_test(
     )  # fmt: skip
     # The weights are those of the best epoch: a training cut off there has them as its last.
     short = _train(start(make_trial(epochs=record.best_epoch, patience=99), "short"))
-    weights = [load_tensors(trial_files(name).weights)[0] for name in ("trial", "short")]
+    weights = [load_weights(trial_files(name).weights)[0] for name in ("trial", "short")]
     assert short.best_epoch == record.best_epoch
     assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
 
@@ -338,7 +338,7 @@ def test_without_its_weights_a_training_is_repeated_with_the_same_result(
     run = start(trial)
     assert not run.done
     assert _without_times(_train(run)) == _without_times(first)
-    assert load_tensors(path)[1] == first.weights_sha256
+    assert load_weights(path)[1] == first.weights_sha256
 
 
 def test_a_last_batch_of_one_sample_is_left_out(start, make_trial, tiny):

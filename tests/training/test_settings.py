@@ -8,8 +8,8 @@ import torch
 from pipeline.datasets.smoke import Smoke, SmokeParameters
 from pipeline.record import Record
 from pipeline.symmetry import cyclic
-from pipeline.training.checkpoint import load_tensors
 from pipeline.training.run import TrialRun
+from pipeline.training.weights import load_weights
 
 STARTS = {"train": [0, 4], "val": [4, 7], "future": [7, 9], "domain": [0, 2]}
 
@@ -99,7 +99,7 @@ def test_the_last_weights_are_tested_where_asked_for(start, make_trial, trial_fi
             run.run_epoch()
         last = run._weights()
         records[name] = run.finish()
-        weights, _ = load_tensors(trial_files(name).weights)
+        weights, _ = load_weights(trial_files(name).weights)
         same = all(torch.equal(value, last[key]) for key, value in weights.items())
         assert same == (name == "last")
     assert records["best"].history == records["last"].history
