@@ -37,7 +37,7 @@ def test_these_are_the_commands() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_shows_an_example_that_can_be_parsed(command: str, tmp_path: Path) -> None:
-    text = spaces.equigrid(command, "--help", folder=tmp_path).stdout
+    text = spaces.in_this_process(command, "--help", folder=tmp_path).stdout
     examples = [line for line in text.splitlines() if f"equigrid {command}" in line]
     assert any("Example:" in line for line in examples)
     assert "Traceback" not in text
@@ -118,7 +118,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     (tmp_path / "broken.yaml").write_text("rows: {}\nrows: {}\n")
     trial_file(tmp_path / "outside.json", lambda it: it["data"].update(builder="../x:Data"))
     before = sorted(tmp_path.rglob("*"))
-    done = spaces.equigrid(*arguments, folder=tmp_path, expect=None)
+    done = spaces.in_this_process(*arguments, folder=tmp_path, expect=None)
     assert "Traceback" not in done.stderr + done.stdout
     lines = done.stderr.strip().splitlines()
     assert len(lines) == 1, done.stderr
@@ -199,7 +199,7 @@ def test_what_is_no_trial_is_refused(content: bytes | None, tmp_path: Path) -> N
 def test_a_workspace_in_use_is_refused_by_name(tmp_path: Path) -> None:
     spaces.write(tmp_path / "tiny.yaml")
     with Workspace(tmp_path / "workspace").driver():
-        done = spaces.equigrid("run", "tiny.yaml", "--in-process", folder=tmp_path, expect=2)
+        done = spaces.in_this_process("run", "tiny.yaml", "--in-process", folder=tmp_path, expect=2)
     assert f"host {platform.node()}, pid {os.getpid()}" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 

@@ -200,7 +200,7 @@ def test_mistakes_about_one_s_own_parts_are_told(
 ) -> None:
     (tmp_path / "negatives.py").write_text(MODULE)
     (tmp_path / "stripes.yaml").write_text(SPACE.replace(*change))
-    done = spaces.equigrid("plan", "stripes.yaml", folder=tmp_path, expect=2)
+    done = spaces.in_this_process("plan", "stripes.yaml", folder=tmp_path, expect=2)
     assert said in done.stderr
     assert done.stderr.startswith("equigrid: stripes.yaml:")
     assert len(done.stderr.splitlines()) == 1

@@ -1,4 +1,4 @@
-"""The MLflow server killed for a minute in the midst of a run: everything arrives, once."""
+"""The MLflow server killed for half a minute in the midst of a run: everything arrives, once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = [
     pytest.mark.skipif(not Path("/proc/locks").exists(), reason="needs Linux's /proc"),
 ]
 
-DOWN = 60.0
+DOWN = 25.0
 MODEL = {"paced:Paced": {"width": 4, "latent": 8}}
 ROWS = {
     "Chance": {"model": "majority"},
@@ -25,10 +25,10 @@ ROWS = {
 }
 #: 6 epochs of 3 steps: with PACE at 0.7 s a training lasts 13 s.
 TRAINING = {"epochs": 6, "batch_size": 20, "patience": 6}
-SEEDS = {"grid": [0, 1, 2], "final": [0, 1, 2, 3, 4, 5, 6, 7]}
+SEEDS = {"grid": [0, 1, 2], "final": [0, 1, 2, 3]}
 
 
-def test_a_minute_without_its_server_costs_a_run_nothing(tmp_path: Path) -> None:
+def test_half_a_minute_without_its_server_costs_a_run_nothing(tmp_path: Path) -> None:
     shutil.copy(Path(spaces.__file__).with_name("paced.py"), tmp_path)
     file = spaces.write(tmp_path / "tiny.yaml", rows=ROWS, training=TRAINING, seeds=SEEDS)
     undisturbed = tmp_path / "undisturbed"
@@ -47,7 +47,7 @@ def test_a_minute_without_its_server_costs_a_run_nothing(tmp_path: Path) -> None
         driver.finish()
         said = driver.output.read_text()
         print(f"{meanwhile} trainings ended while the server was down for {DOWN:.0f} s")
-        assert meanwhile >= 4
+        assert meanwhile >= 2
         assert "not in MLflow yet" not in said
 
         assert spaces.tables(workspace) == spaces.tables(undisturbed)

@@ -99,11 +99,11 @@ def test_a_second_run_does_nothing_and_changes_no_byte(done: Path) -> None:
 
 def test_a_plan_says_what_is_missing_and_touches_nothing(done: Path, tmp_path: Path) -> None:
     spaces.write(tmp_path / "tiny.yaml")
-    text = spaces.equigrid("plan", "tiny.yaml", folder=tmp_path).stdout
+    text = spaces.in_this_process("plan", "tiny.yaml", folder=tmp_path).stdout
     assert "6 cells, 4 grid and 5 final trials; 6 trainings missing" in text
     assert "at most" in text
     assert not (tmp_path / "workspace").exists()
-    finished = spaces.equigrid("plan", "tiny.yaml", folder=done).stdout
+    finished = spaces.in_this_process("plan", "tiny.yaml", folder=done).stdout
     assert "6 cells, 4 grid and 5 final trials; 0 trainings missing" in finished
     assert "nothing to train" in finished
 
@@ -121,7 +121,7 @@ def test_a_plan_after_an_edit_counts_the_new_trials(done: Path, tmp_path: Path) 
 
 def test_tables_are_assembled_again_from_records_alone(copy: Path, done: Path) -> None:
     shutil.rmtree(copy / "workspace" / "tables")
-    text = spaces.equigrid("tables", "tiny.yaml", folder=copy).stdout
+    text = spaces.in_this_process("tables", "tiny.yaml", folder=copy).stdout
     assert "written to" in text
     assert spaces.tree(copy / "workspace", ["tables"]) == spaces.tree(
         done / "workspace", ["tables"]
@@ -131,7 +131,7 @@ def test_tables_are_assembled_again_from_records_alone(copy: Path, done: Path) -
 
 def test_an_unfinished_table_is_shown_with_its_gaps(tmp_path: Path) -> None:
     spaces.write(tmp_path / "tiny.yaml")
-    shown = spaces.equigrid("tables", "tiny.yaml", folder=tmp_path, expect=3)
+    shown = spaces.in_this_process("tables", "tiny.yaml", folder=tmp_path, expect=3)
     assert "missing: 5 trials" in shown.stdout
     found = cells(tmp_path / "workspace")
     assert found["Ours", "plain"]["gap"] == "grid 0/2 done"
@@ -204,14 +204,14 @@ def test_records_from_elsewhere_make_the_same_table_without_training(
 ) -> None:
     spaces.write(tmp_path / "tiny.yaml")
     files = sorted((done / "workspace" / "records").iterdir())
-    added = spaces.equigrid("import", *files, folder=tmp_path)
+    added = spaces.in_this_process("import", *files, folder=tmp_path)
     assert f"{len(files)} records added, 0 known already" in added.stdout
     run = spaces.equigrid("run", "tiny.yaml", folder=tmp_path)
     assert "4/4 finished, 0 run now" in run.stdout
     assert "5/5 finished, 0 run now" in run.stdout
     assert spaces.tables(tmp_path / "workspace") == spaces.tables(done / "workspace")
     before = spaces.tree(tmp_path / "workspace", ("records", "tables", "artifacts"))
-    again = spaces.equigrid("import", files[0], folder=tmp_path)
+    again = spaces.in_this_process("import", files[0], folder=tmp_path)
     assert "0 records added, 1 known already" in again.stdout
     assert spaces.tree(tmp_path / "workspace", ("records", "tables", "artifacts")) == before
     # And back from MLflow alone, where the records are lost.
@@ -238,7 +238,7 @@ def test_a_bad_record_is_refused_before_any_other_is_added(
     change(data)
     bad = tmp_path / "bad.json"
     bad.write_text(json.dumps(data))
-    refused = spaces.equigrid("import", *files[1:], bad, folder=tmp_path, expect=2)
+    refused = spaces.in_this_process("import", *files[1:], bad, folder=tmp_path, expect=2)
     assert len(refused.stderr.splitlines()) == 1
     assert refused.stderr.startswith(f"equigrid: {bad}: not a valid record")
     assert not (tmp_path / "workspace").exists()
@@ -272,7 +272,7 @@ def test_a_failing_row_is_a_gap_until_it_is_mended(done: Path, tmp_path: Path) -
     # What is finished elsewhere is brought along: only the new row is run.
     shutil.copytree(done / "workspace" / "records", workspace / "records")
 
-    run = spaces.equigrid("run", "tiny.yaml", "--in-process", folder=tmp_path, expect=3)
+    run = spaces.in_this_process("run", "tiny.yaml", "--in-process", folder=tmp_path, expect=3)
     assert len(attempts.read_text()) == 2 * 2  # two rates, one retry each
     assert "Traceback" not in run.stderr
     failed = [line for line in run.stdout.splitlines() if line.startswith("failed: ")]
@@ -295,19 +295,19 @@ def test_a_failing_row_is_a_gap_until_it_is_mended(done: Path, tmp_path: Path) -
 
     # Given up is given up, in the workspace and in MLflow alike.
     before = spaces.tables(workspace)
-    again = spaces.equigrid("run", "tiny.yaml", "--in-process", folder=tmp_path, expect=3)
+    again = spaces.in_this_process("run", "tiny.yaml", "--in-process", folder=tmp_path, expect=3)
     assert "0 run now" in again.stdout
     assert len(attempts.read_text()) == 4
     assert spaces.tables(workspace) == before
-    spaces.equigrid("tables", "tiny.yaml", "--from-mlflow", folder=tmp_path, expect=3)
+    spaces.in_this_process("tables", "tiny.yaml", "--from-mlflow", folder=tmp_path, expect=3)
     assert spaces.tables(workspace) == before
 
     (tmp_path / "mended").touch()
-    mended = spaces.equigrid("run", "tiny.yaml", "--in-process", "--retry-failed", folder=tmp_path)
+    mended = spaces.in_this_process("run", "tiny.yaml", "--in-process", "--retry-failed", folder=tmp_path)
     assert "6/6 finished, 2 run now" in mended.stdout
     assert cells(workspace)["Faulty", "plain"]["n"] == "2"
     after = spaces.tables(workspace)
-    spaces.equigrid("tables", "tiny.yaml", "--from-mlflow", folder=tmp_path)
+    spaces.in_this_process("tables", "tiny.yaml", "--from-mlflow", folder=tmp_path)
     assert spaces.tables(workspace) == after
 
 

@@ -58,13 +58,13 @@ def alter_run(folder: Path, trial: Trial) -> str:
 
 
 def test_the_status_of_a_whole_table(copy: Path) -> None:
-    text = spaces.equigrid("status", "tiny.yaml", folder=copy).stdout
+    text = spaces.in_this_process("status", "tiny.yaml", folder=copy).stdout
     assert text.splitlines()[-1] == "complete"
     for row in ("Chance", "CNN", "Ours"):
         for column in ("augmented", "plain"):
             assert f"{row} / {column}" in text
     # Watching what is complete ends at once.
-    spaces.equigrid("status", "tiny.yaml", "--watch", folder=copy)
+    spaces.in_this_process("status", "tiny.yaml", "--watch", folder=copy)
 
 
 def test_the_status_names_what_is_missing_and_what_failed(copy: Path) -> None:
@@ -73,12 +73,12 @@ def test_the_status_names_what_is_missing_and_what_failed(copy: Path) -> None:
     (copy / "workspace" / "mlflow.db").unlink()
     workspace.record_file(second.key).unlink()
     workspace.quarantine(Failure(second, "it broke on [/purpose]", "Traceback …", 3))
-    text = spaces.equigrid("status", "tiny.yaml", folder=copy, expect=3).stdout
+    text = spaces.in_this_process("status", "tiny.yaml", folder=copy, expect=3).stdout
     assert "1/2, 1 failed" in text
     assert f"failed: {second.describe()}: it broke on [/purpose]" in text
     assert "--retry-failed" in text
     workspace.release(second.key)
-    text = spaces.equigrid("status", "tiny.yaml", folder=copy, expect=3).stdout
+    text = spaces.in_this_process("status", "tiny.yaml", folder=copy, expect=3).stdout
     assert "1/2, 1 missing" in text
     assert "[1/2 seeds]" in text
     assert "no run of tiny is tracked in MLflow: equigrid run tiny.yaml sends them" in text
@@ -87,45 +87,45 @@ def test_the_status_names_what_is_missing_and_what_failed(copy: Path) -> None:
 def test_only_a_cell_is_filled(tmp_path: Path) -> None:
     spaces.write(tmp_path / "tiny.yaml")
     only = ("run", "tiny.yaml", "--in-process", "--only")
-    spaces.equigrid(*only, "CNN/plain", folder=tmp_path)
-    text = spaces.equigrid("status", "tiny.yaml", folder=tmp_path, expect=3).stdout
+    spaces.in_this_process(*only, "CNN/plain", folder=tmp_path)
+    text = spaces.in_this_process("status", "tiny.yaml", folder=tmp_path, expect=3).stdout
     lines = {line.split("│")[1].strip(): line for line in text.splitlines() if "│" in line}
     # Both columns of the row are fed by the same trainings.
     assert "2/2" in lines["CNN / plain"]
     assert "n=2" in lines["CNN / augmented"]
     assert "0/2, 2 missing" in lines["Ours / plain"]
     assert "0/1, 1 missing" in lines["Chance / plain"]
-    refused = spaces.equigrid(*only, "Their/plain", folder=tmp_path, expect=2)
+    refused = spaces.in_this_process(*only, "Their/plain", folder=tmp_path, expect=2)
     assert "no row 'Their'; there are: Chance, CNN, Ours" in refused.stderr
-    refused = spaces.equigrid(*only, "Ours", folder=tmp_path, expect=2)
+    refused = spaces.in_this_process(*only, "Ours", folder=tmp_path, expect=2)
     assert "no column ''; there are: augmented, plain" in refused.stderr
 
 
 def test_what_was_deleted_or_altered_in_mlflow_is_named_and_mended(copy: Path) -> None:
-    spaces.equigrid("tables", "tiny.yaml", folder=copy)
+    spaces.in_this_process("tables", "tiny.yaml", folder=copy)
     before = spaces.tables(copy / "workspace")
     missing, altered = finals(copy)
     delete_run(copy, missing)
     run_id = alter_run(copy, altered)
 
-    text = spaces.equigrid("status", "tiny.yaml", folder=copy).stdout
+    text = spaces.in_this_process("status", "tiny.yaml", folder=copy).stdout
     assert f"seed {missing.seed} (final): recorded, not tracked" in text
     assert f"seed {altered.seed} (final): tracked with other test than recorded" in text
-    found = spaces.equigrid("verify", "tiny.yaml", folder=copy, expect=1).stdout
+    found = spaces.in_this_process("verify", "tiny.yaml", folder=copy, expect=1).stdout
     assert f"run {run_id}" in found
     assert "test/test/accuracy is 0.123, recorded 0." in found
     assert f"{missing.describe()}: recorded, not tracked" in found
     assert "8 runs and 6 cells: 2 do not match" in found
-    spaces.equigrid("tables", "tiny.yaml", folder=copy)
+    spaces.in_this_process("tables", "tiny.yaml", folder=copy)
     marked = spaces.tables(copy / "workspace")["table.md"].decode()
     assert marked.count("n=2 †") == 2  # both columns of the row
     assert marked.count("- † ") == 2
 
     # Sent again from its record: nothing is trained.
-    again = spaces.equigrid("run", "tiny.yaml", "--in-process", folder=copy).stdout
+    again = spaces.in_this_process("run", "tiny.yaml", "--in-process", folder=copy).stdout
     assert "5/5 finished, 0 run now" in again
     assert "recorded, not tracked" not in again
-    mended = spaces.equigrid("verify", "tiny.yaml", "--repair", folder=copy).stdout
+    mended = spaces.in_this_process("verify", "tiny.yaml", "--repair", folder=copy).stdout
     assert "1 runs written anew" in mended
     assert "9 runs and 6 cells: all match" in mended
     assert spaces.tables(copy / "workspace") == before
@@ -133,18 +133,18 @@ def test_what_was_deleted_or_altered_in_mlflow_is_named_and_mended(copy: Path) -
 
 
 def test_a_run_lost_with_its_record_is_trained_again_to_the_same_bytes(copy: Path) -> None:
-    spaces.equigrid("tables", "tiny.yaml", folder=copy)
+    spaces.in_this_process("tables", "tiny.yaml", folder=copy)
     before = spaces.tables(copy / "workspace")
     lost = finals(copy)[1]
     delete_run(copy, lost)
     workspace = Workspace(copy / "workspace")
     workspace.record_file(lost.key).unlink()
     workspace.trial_files(lost.key).weights.unlink()
-    spaces.equigrid("status", "tiny.yaml", folder=copy, expect=3)
-    again = spaces.equigrid("run", "tiny.yaml", "--in-process", folder=copy).stdout
+    spaces.in_this_process("status", "tiny.yaml", folder=copy, expect=3)
+    again = spaces.in_this_process("run", "tiny.yaml", "--in-process", folder=copy).stdout
     assert "5/5 finished, 1 run now" in again
     assert spaces.tables(copy / "workspace") == before
-    assert "all match" in spaces.equigrid("verify", "tiny.yaml", folder=copy).stdout
+    assert "all match" in spaces.in_this_process("verify", "tiny.yaml", folder=copy).stdout
 
 
 def test_what_nobody_would_notice_verify_does(copy: Path) -> None:
@@ -158,7 +158,7 @@ def test_what_nobody_would_notice_verify_does(copy: Path) -> None:
     table.write_text("\n".join(lines) + "\n")
     run = run_of(copy, finals(copy)[1])
     client(copy).set_tag(run.info.run_id, "data_sha256", "0" * 64)
-    text = spaces.equigrid("verify", "tiny.yaml", folder=copy, expect=1).stdout
+    text = spaces.in_this_process("verify", "tiny.yaml", folder=copy, expect=1).stdout
     assert "cell Ours/plain: table.csv has mean '0.999', the runs give" in text
     assert f"run {run.info.run_id}" in text
     assert f"data_sha256 is {'0' * 64}" in text
@@ -166,7 +166,7 @@ def test_what_nobody_would_notice_verify_does(copy: Path) -> None:
 
 
 def test_from_a_cell_to_its_runs_and_back(copy: Path) -> None:
-    text = spaces.equigrid("show", "tiny.yaml", "Ours/plain", folder=copy).stdout
+    text = spaces.in_this_process("show", "tiny.yaml", "Ours/plain", folder=copy).stdout
     trials = finals(copy)
     for trial in trials:
         assert trial.key[:12] in text
@@ -176,21 +176,21 @@ def test_from_a_cell_to_its_runs_and_back(copy: Path) -> None:
     assert record.data_sha256 in text
     assert record.environment["git_commit"] in text
     assert '"regular_representation"' in text
-    by_key = spaces.equigrid("show", "tiny.yaml", trials[1].key[:10], folder=copy).stdout
+    by_key = spaces.in_this_process("show", "tiny.yaml", trials[1].key[:10], folder=copy).stdout
     run_id = run_of(copy, trials[1]).info.run_id
-    by_run = spaces.equigrid("show", "tiny.yaml", run_id, folder=copy).stdout
+    by_run = spaces.in_this_process("show", "tiny.yaml", run_id, folder=copy).stdout
     assert by_key == by_run
     assert "feeds Ours/augmented, Ours/plain as seed 1" in by_key
-    nothing = spaces.equigrid("show", "tiny.yaml", "abcdef123456", folder=copy, expect=2)
+    nothing = spaces.in_this_process("show", "tiny.yaml", "abcdef123456", folder=copy, expect=2)
     assert "no run or run key of tiny begins with this" in nothing.stderr
 
 
 def test_a_run_is_replayed_from_its_record_bit_for_bit(copy: Path) -> None:
     for trial in (*finals(copy), finals(copy, "Chance")[0]):
-        text = spaces.equigrid("replay", trial.key[:12], folder=copy).stdout
+        text = spaces.in_this_process("replay", trial.key[:12], folder=copy).stdout
         assert text.splitlines()[-1] == "bitwise equal"
     run_id = run_of(copy, trial).info.run_id
-    assert "bitwise equal" in spaces.equigrid("replay", run_id, folder=copy).stdout
+    assert "bitwise equal" in spaces.in_this_process("replay", run_id, folder=copy).stdout
 
     # A record whose score was touched up is found out.
     trial = finals(copy)[1]
@@ -200,7 +200,7 @@ def test_a_run_is_replayed_from_its_record_bit_for_bit(copy: Path) -> None:
     assert record.test is not None
     value = record.test["test"]["accuracy"]
     path.write_text(path.read_text().replace(f'"accuracy": {value!r}', '"accuracy": 0.999'))
-    text = spaces.equigrid("replay", trial.key, folder=copy, expect=1).stdout
+    text = spaces.in_this_process("replay", trial.key, folder=copy, expect=1).stdout
     assert f"test/accuracy was 0.999, is {value!r}" in text
 
 

@@ -125,7 +125,7 @@ def test_volumes_end_with_a_table_and_a_set_that_is_missing_is_a_labelled_gap(
 
 def test_fields_end_with_a_table_from_one_training_a_row_and_seed(tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_text(FIELDS)
-    spaces.equigrid("run", "s.yaml", "--in-process", folder=tmp_path)
+    spaces.in_this_process("run", "s.yaml", "--in-process", folder=tmp_path)
     workspace = tmp_path / "workspace"
     cells = _cells(workspace, "s")
     assert len(cells) == 5 * 3
@@ -149,12 +149,12 @@ def test_fields_end_with_a_table_from_one_training_a_row_and_seed(tmp_path: Path
         assert heading in page
     for shown in ("truth, Persistence, CNN, CNN (augmented), MLP, Ours", "test rmse by frame"):
         assert shown in page.replace("Test rmse", "test rmse")
-    verified = spaces.equigrid("verify", "s.yaml", folder=tmp_path)
+    verified = spaces.in_this_process("verify", "s.yaml", folder=tmp_path)
     assert "all match" in verified.stdout
 
     # Without the weights the window cannot be continued, and the page says so.
     for path in (workspace / "weights").iterdir():
         path.unlink()
-    spaces.equigrid("report", "s.yaml", "-o", "page", folder=tmp_path)
+    spaces.in_this_process("report", "s.yaml", "-o", "page", folder=tmp_path)
     page = (tmp_path / "page" / "index.html").read_text()
     assert "truth, Persistence." in page
