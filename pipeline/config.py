@@ -143,7 +143,7 @@ def load_experiment(name: str, profile: str | None = None) -> Experiment:
     if not FILE_NAME.fullmatch(path.stem):
         raise InputError(f"{path}: the file's name may hold letters, digits, _ and - only")
     try:
-        text = path.read_text()
+        text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read: {error}") from error
     folder = path.resolve().parent

@@ -133,7 +133,7 @@ class Record:
     @classmethod
     def load(cls, path: Path) -> Record:
         try:
-            text = path.read_text()
+            text = path.read_text("utf-8")
         except UnicodeDecodeError as error:
             raise InputError(f"{path}: not a valid record: {error}") from error
         return cls.from_json(text, str(path))

@@ -64,7 +64,7 @@ def resolve(
 def resolve_file(path: Path) -> Trial:
     """A trial from a JSON file, checked whole: InputError names what this version cannot run."""
     try:
-        trial = Trial.from_dict(json.loads(path.read_text()))
+        trial = Trial.from_dict(json.loads(path.read_text("utf-8")))
         check_runnable(trial)
     except (OSError, ValueError, RecursionError, InputError) as error:
         text = " ".join(str(error).split())

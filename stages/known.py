@@ -72,7 +72,7 @@ def known_data(
     recipes, gaps = recipes_of(experiment, raw), dict[str, Gap]()
     path = workspace.gaps_file(experiment.full_name)
     try:
-        said = json.loads(path.read_text()) if path.exists() else {}
+        said = json.loads(path.read_text("utf-8")) if path.exists() else {}
         # Before failures of a builder were kept, a gap was its reason alone.
         known = {n: Gap(**it) if isinstance(it, dict) else Gap(str(it)) for n, it in said.items()}
     except (ValueError, TypeError, AttributeError) as error:

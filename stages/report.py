@@ -63,7 +63,8 @@ def current_report(plan: Plan, table: Table, workspace: Workspace) -> None:
         "table": markdown(table),
     }
     digest = sha256(canonical_json(inputs).encode())
-    if not (folder / "index.html").exists() or not mark.exists() or mark.read_text() != digest:
+    known = mark.read_text("utf-8") if mark.exists() else ""
+    if known != digest or not (folder / "index.html").exists():
         report(plan, table, workspace, folder)
         write_atomically(mark, digest)
 

@@ -220,6 +220,6 @@ def tables(plan: Plan, workspace: Workspace) -> Table:
     }
     for name, content in contents.items():
         path = workspace.tables(plan.experiment.full_name) / name
-        if not path.exists() or path.read_text() != content:
+        if not path.exists() or path.read_text("utf-8") != content:
             write_atomically(path, content)
     return table

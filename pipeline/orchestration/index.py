@@ -85,7 +85,7 @@ def _entry(mark: tuple[int, int], record: Record) -> Entry:
 def _load(workspace: Workspace) -> dict[str, Entry]:
     path = workspace.record_index
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text("utf-8"))
         if content["schema"] != SCHEMA:
             return {}
         return {

@@ -165,7 +165,7 @@ class _Reporter(Callback):  # type: ignore[misc]
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
         ours = self.trials[trial.config["key"]]
-        details = Path(trial.error_file).read_text() if trial.error_file else ""
+        details = Path(trial.error_file).read_text("utf-8", "replace") if trial.error_file else ""
         last = (details.strip().splitlines() or ["no reason given"])[-1]
         reason = f"its process died {self.retries + 1} times: {last[:300]}"
         failure = Failure(ours, reason, details, self.retries + 1)

@@ -180,7 +180,7 @@ class Workspace:
         if not path.exists():
             return None
         try:
-            data = json.loads(path.read_text())
+            data = json.loads(path.read_text("utf-8"))
             trial = Trial.from_dict(data["trial"])
             return Failure(trial, data["reason"], data["details"], data["attempts"])
         except (ValueError, TypeError, KeyError, InputError) as error:

@@ -126,7 +126,7 @@ class Table:
 @lru_cache
 def published_table(name: str) -> Mapping[str, Mapping[str, Published]]:
     """{row: {column: figure}} as published; InputError for a table that is not known."""
-    text = resources.files("pipeline.reporting").joinpath("published.yaml").read_text()
+    text = resources.files("pipeline.reporting").joinpath("published.yaml").read_text("utf-8")
     tables = yaml.safe_load(text)
     if name not in tables:
         raise InputError(f"published: {name!r}; allowed: {', '.join(tables)}")

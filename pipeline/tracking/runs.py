@@ -437,5 +437,5 @@ def log_text(client: MlflowClient, run: str, name: str, text: str) -> None:
     """An artifact from text."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / name
-        path.write_text(text)
+        path.write_text(text, "utf-8")
         client.log_artifact(run, str(path))

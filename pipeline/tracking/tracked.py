@@ -188,7 +188,7 @@ def _to_json(tracked: Tracked, stamp: list[Any] | None) -> str:
 def _read_cache(cache: Path, stamp: list[Any] | None) -> Tracked | None:
     """None where there is none of this stamp (any, for None), or it is damaged."""
     try:
-        content = json.loads(cache.read_text())
+        content = json.loads(cache.read_text("utf-8"))
         if content["schema"] != CACHE_SCHEMA or stamp not in (None, content["stamp"]):
             return None
         runs: dict[Identity, TrackedRun] = {}

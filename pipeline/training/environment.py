@@ -18,7 +18,7 @@ PACKAGES = ("torch", "numpy", "h5py", "scikit-learn", "phiflow", "ray", "mlflow"
 
 def _processor() -> str:
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     except OSError:

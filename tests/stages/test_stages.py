@@ -303,7 +303,9 @@ def test_a_failing_row_is_a_gap_until_it_is_mended(done: Path, tmp_path: Path) -
     assert spaces.tables(workspace) == before
 
     (tmp_path / "mended").touch()
-    mended = spaces.in_this_process("run", "tiny.yaml", "--in-process", "--retry-failed", folder=tmp_path)
+    mended = spaces.in_this_process(
+        "run", "tiny.yaml", "--in-process", "--retry-failed", folder=tmp_path
+    )
     assert "6/6 finished, 2 run now" in mended.stdout
     assert cells(workspace)["Faulty", "plain"]["n"] == "2"
     after = spaces.tables(workspace)
