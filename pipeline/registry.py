@@ -181,13 +181,16 @@ def load(target: str) -> Any:
     return getattr(module, attribute)
 
 
-def _parameters(target: Any) -> dict[str, Value]:
-    """Keyword-only parameters with a default: those a search space may set."""
-    return {
+def _parameters(part: str, target: Any) -> dict[str, Value]:
+    """Keyword-only parameters with a plain default: those a search space may set."""
+    found = {
         name: parameter.default
         for name, parameter in inspect.signature(target).parameters.items()
-        if parameter.kind is parameter.KEYWORD_ONLY and parameter.default is not parameter.empty
+        if parameter.kind is parameter.KEYWORD_ONLY and isinstance(parameter.default, Value)
     }
+    if "name" in found:  # in records and run keys it is the part's own
+        raise InputError(f"{part!r} has a parameter 'name', which stands for the part: rename it")
+    return found
 
 
 def _load_callable(name: str) -> Any:
@@ -207,7 +210,7 @@ def model_entry(name: str) -> Model:
     found = _load_callable(name)
     return Model(
         name,
-        _parameters(found),
+        _parameters(name, found),
         trivial=getattr(found, "trivial", False),
         task=getattr(found, "task", CLASSIFICATION),
         axes=getattr(found, "axes", None),
@@ -225,7 +228,7 @@ def objective_entry(name: str) -> Objective:
         raise InputError(f"{name!r} searches {', '.join(searched)}; a grid has: {allowed}")
     return Objective(
         name,
-        _parameters(found),
+        _parameters(name, found),
         searched=searched,
         task=getattr(found, "task", CLASSIFICATION),
         needs_latent=getattr(found, "needs_latent", False),

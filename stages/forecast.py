@@ -118,13 +118,11 @@ def too_large(experiment: Experiment) -> Iterator[str]:
         )
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for name, dataset in experiment.datasets.items():
-        shape = dataset.builder.input_shape
-        # A byte a value is the least that any builder keeps.
-        least = dataset.builder.train_size * math.prod(shape or (1,))
+        least = dataset.builder.least_bytes
         if least > memory:
             yield (
-                f"datasets.{name}: its training inputs alone take {least / 1e9:.0f} GB, this "
-                f"machine has {memory / 1e9:.0f} GB of memory"
+                f"datasets.{name}: it takes at least {least / 1e9:.0f} GB, this machine has "
+                f"{memory / 1e9:.0f} GB of memory"
             )
 
 

@@ -40,7 +40,7 @@ def plan(name: Name, profile: Profile = None, workspace: Root = WORKSPACE) -> No
 
     experiment = load_experiment(name, profile)
     for part in forecast(experiment, Workspace(workspace)):
-        console.print(part, highlight=False)
+        console.print(part, highlight=False, markup=False, soft_wrap=isinstance(part, str))
 
 
 @app.command()

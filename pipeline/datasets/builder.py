@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -54,6 +55,11 @@ class Builder(ABC):
     def input_shape(self) -> tuple[int, ...] | None:
         """(channels, *grid) of an input; None where only the arrays tell, and nobody checks."""
         return None
+
+    @property
+    def least_bytes(self) -> int:
+        """What the arrays take in memory at the least: a byte a value of the training inputs."""
+        return self.train_size * math.prod(self.input_shape or (1,))
 
     @property
     def raw_files(self) -> tuple[RawFile, ...]:

@@ -16,7 +16,7 @@ from pipeline.symmetry import FiniteGroup, grid_action, is_exact_on_grids
 if TYPE_CHECKING:
     from pipeline.datasets.resident import Dataset
 
-Positive = Annotated[int, Field(ge=1)]
+Positive = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
 class PerLabel(BaseModel):
@@ -93,6 +93,16 @@ class DDMNIST(Builder):
     @property
     def input_shape(self) -> tuple[int, ...]:
         return (1, 2 * self.source.side, 2 * self.source.side)
+
+    @property
+    def least_bytes(self) -> int:
+        """Digits apart, and of each its orbit of artefacts."""
+        copies = (
+            self.factor.order * self.parameters.artefacts.draws if self.parameters.artefacts else 1
+        )
+        sizes = self.parameters.per_label
+        pairs = self.labels * (sizes.train + sizes.val + sizes.test)
+        return pairs * 2 * copies * self.source.side**2
 
     @property
     def raw_files(self) -> tuple[RawFile, ...]:

@@ -15,7 +15,7 @@ from pipeline.symmetry import FiniteGroup, grid_action, vector_action
 if TYPE_CHECKING:
     from pipeline.datasets.resident import Dataset
 
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Range = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=2, max_length=2)]
 Numbers = Annotated[list[Count], Field(min_length=1)]
 Vector = Annotated[
@@ -59,7 +59,7 @@ class SmokeParameters(Parameters):
     seed: fixes the element of each validation window.
     """
 
-    grid: Annotated[int, Field(ge=8, multiple_of=2)] = 64
+    grid: Annotated[int, Field(ge=8, le=4096, multiple_of=2)] = 64
     steps: Count = 310
     simulations: Count = 36
     buoyancy: Annotated[list[Vector], Field(min_length=4, max_length=4)] = Field(
@@ -116,7 +116,13 @@ class Smoke(Builder):
 
     @property
     def train_size(self) -> int:
-        return len(self._windows("train"))
+        return len(self._numbers("train")) * len(self._range("train"))
+
+    @property
+    def least_bytes(self) -> int:
+        """The velocity of every frame."""
+        frames = self.parameters.simulations * (self.parameters.steps - SKIPPED)
+        return frames * COMPONENTS * self.parameters.grid**2 * 4
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -124,9 +130,13 @@ class Smoke(Builder):
 
     def _windows(self, split: str) -> list[tuple[int, int]]:
         """(simulation, start) by simulation, in the order given."""
-        numbers = self.parameters.domain if split == "domain" else self.parameters.train
-        starts = range(*self._starts(split), self.parameters.stride)
-        return [(k - 1, start) for k in numbers for start in starts]
+        return [(k - 1, start) for k in self._numbers(split) for start in self._range(split)]
+
+    def _numbers(self, split: str) -> list[int]:
+        return self.parameters.domain if split == "domain" else self.parameters.train
+
+    def _range(self, split: str) -> range:
+        return range(*self._starts(split), self.parameters.stride)
 
     def build(self, raw: RawStore, progress: Progress) -> Arrays:
         """Simulate all flows in one batch; a build that was ended starts again."""

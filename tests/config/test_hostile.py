@@ -37,7 +37,7 @@ class Network(SmallCNN):
 class Objective:
     searched = ("lambda",)
 
-    def __init__(self, hyperparameters, *, sharpness: float = 1.0, name: str = "x"): ...
+    def __init__(self, hyperparameters, *, sharpness: float = 1.0, word: str = "x"): ...
 
 
 def mirror():

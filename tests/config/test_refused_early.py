@@ -21,6 +21,10 @@ class Task(DDMNIST):
     task = "segmentation"
 
 
+class Named:
+    def __init__(self, hyperparameters, *, name: str = "x"): ...
+
+
 class Searching:
     searched = ("beta",)
 
@@ -46,6 +50,18 @@ class Searching:
                             "grid": {"lr": [1]}}}},
             "a grid has: lr, lambda",
         ),
+        (
+            {"rows": {"A": {"model": "small_cnn", "objective": "own:Named", "grid": {"lr": [1]}}}},
+            "'own:Named' has a parameter 'name'",
+        ),
+        (
+            {"datasets": {"D1": {"builder": "smoke", "group": "C4", "grid": 10**6}}},
+            "datasets.D1.grid: 1000000",
+        ),
+        ({"seeds": {"grid": list(range(40_000))}}, "trials; at most 100000"),
+        ({"rows": {"A": {"model": "small_cnn", "objective": "augmented",
+                         "grid": {"lr": [1e-5 * n for n in range(1, 10_002)]}}}},
+         "a grid of 10001 points"),
         ({"rows": {"A ": {"model": "majority"}}}, "'A ' is not a name"),
         ({"training": {"batch_size": 1000}}, "has 48 training samples"),
         ({"resources": {"cpu": 1e-9}}, "resources.cpu"),
@@ -68,6 +84,26 @@ def test_more_cores_than_there_are_is_refused_before_any_work(tmp_path: Path) ->
         done.stderr
     )
     assert not (tmp_path / "workspace" / "data").exists()
+
+
+def test_more_memory_than_there_is_is_refused_before_any_work(tmp_path: Path) -> None:
+    sizes = {"train": 1_000_000, "val": 1, "test": 1}
+    data = {"digits": 10, "per_label": sizes, "artefacts": {"draws": 100_000}}
+    spaces.write(tmp_path / "large.yaml", datasets={"D1": spaces.DATASET | data})
+    said = spaces.in_this_process("plan", "large.yaml", folder=tmp_path).stdout
+    assert "datasets.D1: it takes at least " in said
+    done = spaces.in_this_process("run", "large.yaml", folder=tmp_path, expect=2)
+    assert "large: datasets.D1: it takes at least " in done.stderr
+    assert not (tmp_path / "workspace" / "data").exists()
+
+
+def test_a_plan_names_the_raw_files_that_a_run_will_fetch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EQUIGRID_RAW_DIR", str(tmp_path / "raw"))
+    said = spaces.in_this_process("plan", "medmnist3d", folder=tmp_path).stdout
+    file = tmp_path / "raw" / "medmnist3d" / "nodulemnist3d.npz"
+    assert f"{file} is not there: a run fetches it from https://" in said
 
 
 def test_titles_are_plain_text_and_terminals_may_know_ascii_alone(tmp_path: Path) -> None:
