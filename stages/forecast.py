@@ -57,6 +57,10 @@ def forecast(experiment: Experiment, workspace: Workspace) -> Iterator[Renderabl
     yield from changes(plan, workspace, ahead)
     yield from _absent_files(experiment, workspace, recipes)
     yield from too_large(experiment)
+    training = experiment.space.training
+    rule = training.trend
+    if rule is not None and max(rule.after, 2 * rule.window) >= training.epochs:
+        yield f"training.trend stops none of these trainings: they have {training.epochs} epochs"
     yield _estimate(plan, workspace, ahead)
 
 
