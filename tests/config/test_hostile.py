@@ -15,6 +15,8 @@ import pytest
 import spaces
 import yaml
 
+from pipeline.yaml_lines import parse
+
 COUNT = 200
 #: Seconds that any one may take.
 LIMIT = 20
@@ -82,6 +84,12 @@ BASE: dict[str, Any] = {
     "retries": 1,
     "profiles": {"small": {"training": {"epochs": 2}, "rows": {"CNN": {"grid": {"lr": [1.0]}}}}},
 }  # fmt: skip
+
+#: And the packaged ones.
+BASES = [BASE] * 3 + [
+    parse(path.read_text("utf-8"), path.name).value
+    for path in sorted((Path(__file__).parents[2] / "search_spaces").glob("*.yaml"))
+]
 
 NAMES = [
     "", " ", "a" * 70, "a/b", "../up", "\x1b[31m", "[/red]", "{x}", "%s", "λ", "A ", "a\nb", "null",
@@ -180,7 +188,7 @@ def damaged(text: bytes, chance: random.Random) -> bytes:
 def hostile(number: int) -> bytes:
     """The same bytes for the same number, on every machine."""
     chance = random.Random(number)
-    content = copy.deepcopy(BASE)
+    content = copy.deepcopy(chance.choice(BASES))
     if number % 4:
         for _ in range(chance.choice([1, 1, 1, 2, 3])):
             changed(content, chance)
