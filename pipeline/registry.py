@@ -222,6 +222,8 @@ def objective_entry(name: str) -> Objective:
     if not is_external(name):
         return _known("objective", name, OBJECTIVES)
     found = _load_callable(name)
+    if inspect.isclass(found) and not any("__call__" in vars(base) for base in found.__mro__):
+        raise InputError(f"{name!r} is never called with a batch: it lacks __call__")
     searched = ("lr", *getattr(found, "searched", ()))
     if not set(searched) <= set(SEARCHED):
         allowed = ", ".join(SEARCHED)

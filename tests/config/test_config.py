@@ -67,6 +67,7 @@ def test_a_users_own_parts_are_found_beside_the_search_space(write, tmp_path):
         "class Loss:\n"
         "    searched, passes, needs_latent = ('lambda',), 3, True\n"
         "    def __init__(self, hyperparameters, *, sharp=1.0): ...\n"
+        "    def __call__(self, model, batch, task): ...\n"
     )
     text = replaced("group: D1xD1", "group: own_parts:group")
     text = text.replace("model: small_cnn\n", "model: {own_parts:net: {depth: 4}}\n")

@@ -41,6 +41,8 @@ class Objective:
 
     def __init__(self, hyperparameters, *, sharpness: float = 1.0, word: str = "x"): ...
 
+    def __call__(self, model, batch, task): ...
+
 
 def mirror():
     return group_by_name("D1xD1")

@@ -21,14 +21,20 @@ class Task(DDMNIST):
     task = "segmentation"
 
 
+class Silent:
+    def __init__(self, hyperparameters): ...
+
+
 class Named:
     def __init__(self, hyperparameters, *, name: str = "x"): ...
+    def __call__(self, model, batch, task): ...
 
 
 class Searching:
     searched = ("beta",)
 
     def __init__(self, hyperparameters): ...
+    def __call__(self, model, batch, task): ...
 """
 
 
@@ -49,6 +55,10 @@ class Searching:
             {"rows": {"A": {"model": "small_cnn", "objective": "own:Searching",
                             "grid": {"lr": [1]}}}},
             "a grid has: lr, lambda",
+        ),
+        (
+            {"rows": {"A": {"model": "small_cnn", "objective": "own:Silent", "grid": {"lr": [1]}}}},
+            "'own:Silent' is never called with a batch: it lacks __call__",
         ),
         (
             {"rows": {"A": {"model": "small_cnn", "objective": "own:Named", "grid": {"lr": [1]}}}},
