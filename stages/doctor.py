@@ -108,7 +108,7 @@ def _disk(root: Path) -> Iterator[Finding]:
 
 
 def _mlflow(workspace: Workspace) -> Iterator[Finding]:
-    from pipeline.tracking.runs import damage
+    from pipeline.tracking.database import damage
 
     store = store_named(workspace, "")
     if (path := store.database) is not None:

@@ -165,7 +165,7 @@ def ui(
     space = Workspace(workspace)
     if "MLFLOW_TRACKING_URI" not in os.environ and not (space.root / "mlflow.db").exists():
         raise InputError(f"{space.root}: nothing is tracked here yet; run a search space first")
-    from pipeline.tracking.runs import follow_move
+    from pipeline.tracking.database import follow_move
     from pipeline.tracking.store import StoreError
     from stages.known import store_named
 

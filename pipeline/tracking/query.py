@@ -13,7 +13,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline.files import InputError
 from pipeline.record import Record, Result
-from pipeline.tracking.runs import connect, damage, search
+from pipeline.tracking.database import damage
+from pipeline.tracking.runs import connect, search
 from pipeline.tracking.store import Identity, Store, StoreError
 from pipeline.tracking.tracked import Tracked, TrackedRun
 

@@ -6,25 +6,12 @@ metrics carry the record's own values and timestamps, so that nothing is stored 
 
 from __future__ import annotations
 
-import logging
-import os
-import shlex
-import sqlite3
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-# With a server: two lines into the output for every run.
-os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-# No retries within: the writer itself tries again, and the next command sends what stays unsent.
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 
 from mlflow.entities import (
     Dataset,
@@ -40,17 +27,12 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import SQLAlchemyError
 
-from pipeline.files import InputError, locked
+from pipeline.files import InputError
 from pipeline.record import Record
-from pipeline.tracking.store import Identity, Store, StoreError
+from pipeline.tracking.database import make_store
+from pipeline.tracking.store import Identity
 from pipeline.tracking.tracked import identity_of
 from pipeline.trial import Trial, data_key
-
-# What goes wrong comes as an exception, and is said in one line.
-for noisy in ("mlflow", "alembic", "urllib3"):
-    logging.getLogger(noisy).setLevel(logging.CRITICAL)
-
-log = logging.getLogger("equigrid")
 
 PARENT = "parent"
 #: Trainings shorter than this log at most MAX_POINTS of their epochs (the best and last always);
@@ -67,26 +49,8 @@ class Known:
 
 def connect(uri: str) -> MlflowClient:
     if uri.startswith("sqlite:///") and "?" not in uri:  # with options it is no plain path
-        _make_store(Path(uri.removeprefix("sqlite:///")))
+        make_store(Path(uri.removeprefix("sqlite:///")))
     return MlflowClient(tracking_uri=uri)
-
-
-def _make_store(path: Path) -> None:
-    """Make MLflow's tables beside, and move them to their place when they are whole.
-
-    It makes them in some fifty steps, takes no lock for it, and where it was killed in between or
-    another process made them as well, nobody can use the file any more.
-    """
-    if path.exists():
-        return
-    with locked(path.with_name(f".{path.name}.lock"), wait=True):
-        if path.exists():
-            return
-        beside = path.with_name(f".{path.name}.new")
-        for left in (beside, path.with_name(f"{beside.name}-journal")):
-            left.unlink(missing_ok=True)
-        MlflowClient(tracking_uri=f"sqlite:///{beside}").search_experiments(max_results=1)
-        os.replace(beside, path)
 
 
 #: HTTP statuses by which a store says that it will not take what it was given.
@@ -102,65 +66,6 @@ def is_refusal(error: Exception) -> bool:
         of_database = isinstance(error.__cause__, SQLAlchemyError)
         return error.get_http_status_code() in REFUSED and not of_database
     return isinstance(error, InputError | ValueError | TypeError)
-
-
-def damage(store: Store) -> str:
-    """What is wrong with the file of a SQLite store, and what to do; empty where nothing is."""
-    path = store.database
-    if path is None or not path.exists():
-        return ""
-    found = "cannot be written" if not os.access(path, os.W_OK) else ""
-    try:
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
-            (answer,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-            connection.execute("SELECT count(*) FROM runs").fetchone()
-            if answer != "ok":
-                found = f"damaged: {answer}"
-    except sqlite3.OperationalError as error:
-        if "locked" not in str(error):
-            found = f"damaged: {error}"
-    except sqlite3.Error as error:
-        found = f"damaged: {error}"
-    if not found:
-        return ""
-    return (
-        f"{path} is {' '.join(found.split())}; the records are whole, and `equigrid doctor "
-        f"--repair-store --workspace {shlex.quote(str(path.parent))}` writes it anew from them"
-    ).replace("is cannot", "cannot")
-
-
-def follow_move(store: Store) -> None:
-    """Let the artifacts of a workspace's own store be where the workspace is now.
-
-    MLflow writes whole paths into its database, so that after a move, or in a copy, they lead to
-    the original. Its own API cannot change them.
-    """
-    path = store.database
-    if path is None or not path.exists() or path.parent != store.artifact_folder.parent:
-        return
-    try:
-        _rewrite_addresses(store, path)
-    except sqlite3.Error as error:
-        raise StoreError(damage(store) or f"{path}: {error}") from error
-
-
-def _rewrite_addresses(store: Store, path: Path) -> None:
-    with closing(sqlite3.connect(path, timeout=20)) as connection, connection:
-        found = connection.execute("SELECT experiment_id, name, artifact_location FROM experiments")
-        for identifier, name, old in found.fetchall():
-            new = (store.artifact_folder / name).as_uri()
-            if not old or old == new or not old.startswith("file:") or identifier == 0:
-                continue
-            connection.execute(
-                "UPDATE runs SET artifact_uri = ? || substr(artifact_uri, ?) "
-                "WHERE experiment_id = ? AND substr(artifact_uri, 1, ?) = ?",
-                (new, len(old) + 1, identifier, len(old), old),
-            )
-            connection.execute(
-                "UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?",
-                (new, identifier),
-            )
-            log.debug("%s: artifacts of %s follow the workspace from %s", path, name, old)
 
 
 def experiment_id(client: MlflowClient, name: str, artifact_folder: Path, uri: str) -> str:

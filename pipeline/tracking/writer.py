@@ -13,6 +13,7 @@ from typing import Any
 
 from pipeline.files import write_atomically
 from pipeline.record import Record
+from pipeline.tracking.database import damage, follow_move
 from pipeline.tracking.store import CHANGED, Store, read_refusals
 from pipeline.trial import Trial
 
@@ -146,7 +147,7 @@ class Writer:
                             self._refused(trial, error)
                         refused = True
                         continue
-                    if broken := runs.damage(self.store):
+                    if broken := damage(self.store):
                         self.error = broken
                         break
                     if self._deadline is not None and time.monotonic() >= self._deadline:
@@ -182,7 +183,7 @@ class Writer:
         from pipeline.tracking import runs
 
         client = runs.connect(self.store.uri)
-        runs.follow_move(self.store)
+        follow_move(self.store)
         experiment = runs.experiment_id(
             client, self.store.experiment, self.store.artifact_folder, self.store.uri
         )

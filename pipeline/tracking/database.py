@@ -1,0 +1,94 @@
+"""The workspace's own MLflow store, a SQLite file: made whole, examined, moved."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from pipeline.files import locked
+from pipeline.tracking.store import Store, StoreError
+
+log = logging.getLogger("equigrid")
+
+
+def make_store(path: Path) -> None:
+    """Make MLflow's tables beside, and move them to their place when they are whole.
+
+    It makes them in some fifty steps, takes no lock for it, and where it was killed in between or
+    another process made them as well, nobody can use the file any more.
+    """
+    if path.exists():
+        return
+    from mlflow.tracking import MlflowClient  # takes a second, and most commands make none
+
+    with locked(path.with_name(f".{path.name}.lock"), wait=True):
+        if path.exists():
+            return
+        beside = path.with_name(f".{path.name}.new")
+        for left in (beside, path.with_name(f"{beside.name}-journal")):
+            left.unlink(missing_ok=True)
+        MlflowClient(tracking_uri=f"sqlite:///{beside}").search_experiments(max_results=1)
+        os.replace(beside, path)
+
+
+def damage(store: Store) -> str:
+    """What is wrong with the file of a SQLite store, and what to do; empty where nothing is."""
+    path = store.database
+    if path is None or not path.exists():
+        return ""
+    found = "cannot be written" if not os.access(path, os.W_OK) else ""
+    try:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+            (answer,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+            connection.execute("SELECT count(*) FROM runs").fetchone()
+            if answer != "ok":
+                found = f"damaged: {answer}"
+    except sqlite3.OperationalError as error:
+        if "locked" not in str(error):
+            found = f"damaged: {error}"
+    except sqlite3.Error as error:
+        found = f"damaged: {error}"
+    if not found:
+        return ""
+    return (
+        f"{path} is {' '.join(found.split())}; the records are whole, and `equigrid doctor "
+        f"--repair-store --workspace {shlex.quote(str(path.parent))}` writes it anew from them"
+    ).replace("is cannot", "cannot")
+
+
+def follow_move(store: Store) -> None:
+    """Let the artifacts of a workspace's own store be where the workspace is now.
+
+    MLflow writes whole paths into its database, so that after a move, or in a copy, they lead to
+    the original. Its own API cannot change them.
+    """
+    path = store.database
+    if path is None or not path.exists() or path.parent != store.artifact_folder.parent:
+        return
+    try:
+        _rewrite_addresses(store, path)
+    except sqlite3.Error as error:
+        raise StoreError(damage(store) or f"{path}: {error}") from error
+
+
+def _rewrite_addresses(store: Store, path: Path) -> None:
+    with closing(sqlite3.connect(path, timeout=20)) as connection, connection:
+        found = connection.execute("SELECT experiment_id, name, artifact_location FROM experiments")
+        for identifier, name, old in found.fetchall():
+            new = (store.artifact_folder / name).as_uri()
+            if not old or old == new or not old.startswith("file:") or identifier == 0:
+                continue
+            connection.execute(
+                "UPDATE runs SET artifact_uri = ? || substr(artifact_uri, ?) "
+                "WHERE experiment_id = ? AND substr(artifact_uri, 1, ?) = ?",
+                (new, len(old) + 1, identifier, len(old), old),
+            )
+            connection.execute(
+                "UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?",
+                (new, identifier),
+            )
+            log.debug("%s: artifacts of %s follow the workspace from %s", path, name, old)
