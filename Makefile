@@ -2,8 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Three at once: much of what they do is waiting for processes. A file's tests share what it made.
-TESTS ?= -n 3 --dist loadfile --no-loadscope-reorder
+# Four at once: much of what they do is waiting for processes. A file's tests share what it made.
+TESTS ?= -n 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test lint setup clean
 
