@@ -103,3 +103,16 @@ def test_the_example_that_is_not_images_learns_through_all_five_stages(tmp_path)
             errors.setdefault(name, []).append(record["validation"]["val_equivariance_error"])
     assert max(errors["signals:OneSided"]) < min(errors["augmented"]) / 2
     assert max(errors["regular_representation"]) < min(errors["augmented"]) / 2
+
+
+@pytest.mark.parametrize("name", ["ddmnist.small"])
+def test_a_bundle_gives_the_table_that_the_results_show(name, tmp_path):
+    """Whoever doubts a figure has the records it was made of."""
+    bundle = ROOT / "docs" / "bundles" / f"{name}.equigrid"
+    space, _, profile = name.partition(".")
+    spaces.equigrid("import", bundle, folder=tmp_path)
+    spaces.equigrid("tables", space, "--profile", profile, folder=tmp_path)
+    table = (tmp_path / "workspace" / "tables" / name / "table.md").read_text("utf-8")
+    shown = (ROOT / "docs" / "results.md").read_text("utf-8").splitlines()
+    missing = [line for line in table.splitlines()[1:] if line and line not in shown]
+    assert missing == []
