@@ -39,7 +39,7 @@ log = logging.getLogger("equigrid")
 
 @dataclass
 class Data:
-    """recipes by dataset; prepared files by data key; gaps: why a dataset cannot be had."""
+    """recipes by dataset; prepared files by data key; gaps: why a dataset could not be made."""
 
     recipes: dict[str, Mapping[str, Any]]
     prepared: dict[str, PreparedData]
