@@ -21,14 +21,14 @@ os.environ.setdefault("RAY_worker_niceness", "0")
 import numpy as np
 import torch
 
-from pipeline.config import Experiment, load_experiment
-from pipeline.datasets.ddmnist import DDMNIST, DDMNISTParameters
+from pipeline.config.experiment import Experiment, load_experiment
+from pipeline.datasets.ddmnist.builder import DDMNIST, DDMNISTParameters
 from pipeline.datasets.raw import RawStore
 from pipeline.datasets.recipe import builder_of, group_named
 from pipeline.datasets.resident import Dataset
 from pipeline.datasets.store import Arrays, read_arrays
 from pipeline.orchestration.dispatch import PreparedData
-from pipeline.orchestration.workspace import Workspace
+from pipeline.planning.workspace import Workspace
 from pipeline.training.environment import environment
 from pipeline.trial import Trial
 from stages.augment_cache import augment_cache

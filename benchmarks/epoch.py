@@ -39,9 +39,8 @@ from common import (
 
 from pipeline.datasets.resident import Dataset
 from pipeline.objectives.regular import LatentAction
-from pipeline.orchestration.workspace import Workspace
-from pipeline.record import Record
-from pipeline.training.checkpoint import TrialFiles
+from pipeline.planning.workspace import Workspace
+from pipeline.record import Record, TrialFiles
 from pipeline.training.environment import environment
 from pipeline.training.evaluation import EVALUATION_BATCH
 from pipeline.training.run import TrialRun, build_model

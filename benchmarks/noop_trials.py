@@ -32,13 +32,13 @@ from typing import Any
 import yaml
 from common import Report, begin, prepare, quickstart_trial
 
-from pipeline.config import find, load_experiment
+from pipeline.config.experiment import find, load_experiment
+from pipeline.config.schema import ResourcesSpec
 from pipeline.datasets.raw import RawStore
 from pipeline.orchestration.dispatch import SLICE_SECONDS, PreparedData, Slice
 from pipeline.orchestration.in_process import InProcess
 from pipeline.orchestration.worker import Worker
-from pipeline.orchestration.workspace import Workspace
-from pipeline.schema import ResourcesSpec
+from pipeline.planning.workspace import Workspace
 from pipeline.trial import Trial, data_key
 
 

@@ -35,12 +35,12 @@ from typing import Any
 
 from common import begin, open_dataset, prepare, quickstart
 
+from pipeline.config.schema import ResourcesSpec
 from pipeline.orchestration.dispatch import PreparedData, Slice
-from pipeline.orchestration.workspace import Workspace
-from pipeline.schema import ResourcesSpec
+from pipeline.planning.workspace import Workspace
+from pipeline.record import TrialFiles
 from pipeline.tracking.store import Store
 from pipeline.tracking.writer import Writer
-from pipeline.training.checkpoint import TrialFiles
 from pipeline.training.run import TrialRun
 from pipeline.trial import Trial, data_key
 

@@ -20,14 +20,14 @@ from typing import Any
 
 from common import begin, side_by_side, timed, wall
 
-from pipeline.config import Experiment, load_experiment
+from pipeline.config.experiment import Experiment, load_experiment
 from pipeline.datasets.raw import RawStore
 from pipeline.files import canonical_json, sha256
-from pipeline.orchestration.plan import grid_trials
-from pipeline.orchestration.workspace import Workspace
+from pipeline.planning.known import known_plan
+from pipeline.planning.plan import grid_trials
+from pipeline.planning.workspace import Workspace
 from pipeline.record import Record
 from pipeline.training.environment import environment
-from stages.known import known_plan
 
 TRIALS = 10_000
 

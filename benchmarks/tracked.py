@@ -25,14 +25,14 @@ from statistics import median
 import yaml
 from common import Report, machine
 
-from pipeline.config import Experiment, load_experiment
+from pipeline.config.experiment import Experiment, load_experiment
 from pipeline.datasets.raw import RawStore
-from pipeline.orchestration.plan import grid_trials, make_plan
-from pipeline.orchestration.workspace import Workspace
+from pipeline.planning.known import recipes_of, store_of
+from pipeline.planning.plan import grid_trials, make_plan
+from pipeline.planning.workspace import Workspace
 from pipeline.record import Record, Result
 from pipeline.tracking.writer import Writer
 from pipeline.trial import Trial
-from stages.known import recipes_of, store_of
 
 GOAL_WARM, GOAL_COLD = 2.0, 20.0
 

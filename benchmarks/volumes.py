@@ -21,11 +21,11 @@ import torch
 from common import Report, begin, open_dataset, quiet, side_by_side, timed, wall
 from epoch import compare
 
-from pipeline.config import load_experiment
-from pipeline.datasets.medmnist3d import medmnist_info
+from pipeline.config.experiment import load_experiment
+from pipeline.datasets.medmnist3d.builder import medmnist_info
 from pipeline.datasets.raw import RawStore
 from pipeline.datasets.store import read_arrays
-from pipeline.orchestration.workspace import Workspace
+from pipeline.planning.workspace import Workspace
 from stages.augment_cache import augment_cache
 from stages.data_build import data_build
 

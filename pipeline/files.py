@@ -13,9 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-
-class InputError(Exception):
-    """Something the user gave is wrong: one clear line, exit code 2, before any work."""
+from pipeline.errors import LockedError
 
 
 def canonical_json(value: Any) -> str:
@@ -77,10 +75,6 @@ def write_derived(path: Path, text: str) -> None:
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise
-
-
-class LockedError(Exception):
-    """Another process holds the lock; the text says which."""
 
 
 @contextmanager

@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.files import InputError, write_atomically
-from pipeline.source_code import SOURCE, fingerprint
+from pipeline.errors import InputError
+from pipeline.files import write_atomically
+from pipeline.own_parts.source_code import SOURCE, fingerprint
 from pipeline.trial import Trial
 
 RECORD_SCHEMA = 1
@@ -176,3 +177,23 @@ class Result:
             record.environment["hardware"],
             record.data_sha256,
         )
+
+
+@dataclass(frozen=True)
+class TrialFiles:
+    """Where one trial keeps what it writes."""
+
+    checkpoint: Path
+    previous_checkpoint: Path
+    weights: Path
+    journal: Path
+    record: Path
+
+    @classmethod
+    def below(cls, folder: Path) -> TrialFiles:
+        """All in one folder: for a trial outside a workspace."""
+        names = (
+            "checkpoint", "checkpoint.previous", "weights.safetensors", "journal.jsonl",
+            "record.json",
+        )  # fmt: skip
+        return cls(*(folder / name for name in names))

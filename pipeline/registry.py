@@ -14,9 +14,9 @@ from typing import Any, TypeVar
 
 import yaml
 
-from pipeline.blame import users_code
-from pipeline.files import InputError
-from pipeline.source_code import import_part, is_external
+from pipeline.errors import InputError
+from pipeline.own_parts.blame import users_code
+from pipeline.own_parts.source_code import import_part, is_external
 
 Value = bool | int | float | str
 Entry = TypeVar("Entry")

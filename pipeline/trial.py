@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
-from pipeline.files import InputError, canonical_json, sha256
+from pipeline.errors import InputError
+from pipeline.files import canonical_json, sha256
 
 #: Raised when the shape of the canonical configuration changes.
 SCHEMA = 1

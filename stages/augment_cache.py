@@ -7,12 +7,13 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.blame import users_code
 from pipeline.datasets.builder import checked_arrays
-from pipeline.datasets.recipe import builder_of
-from pipeline.datasets.store import DamagedFileError, Progress, read_arrays, write_arrays
+from pipeline.datasets.recipe import builder_of, cache_identity
+from pipeline.datasets.store import Progress, read_arrays, write_arrays
+from pipeline.errors import DamagedFileError
 from pipeline.orchestration.dispatch import PreparedData
-from pipeline.orchestration.workspace import Workspace
+from pipeline.own_parts.blame import users_code
+from pipeline.planning.workspace import Workspace
 
 log = logging.getLogger("equigrid")
 
@@ -21,7 +22,7 @@ def augment_cache(
     workspace: Workspace, recipe: Mapping[str, Any], base_sha256: str, progress: Progress
 ) -> PreparedData:
     """Make the augmentation cache of a dataset, or verify the one that is there."""
-    identity = {"kind": "cache", "recipe": dict(recipe), "data_sha256": base_sha256}
+    identity = cache_identity(recipe, base_sha256)
     path = workspace.cache_file(recipe)
     with workspace.building(path):
         if path.exists():

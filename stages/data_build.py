@@ -7,18 +7,15 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.blame import users_code
 from pipeline.datasets.builder import checked_arrays
 from pipeline.datasets.raw import RawStore
-from pipeline.datasets.recipe import builder_of
-from pipeline.datasets.store import DamagedFileError, Progress, read_arrays, write_arrays
-from pipeline.orchestration.workspace import Workspace
+from pipeline.datasets.recipe import builder_of, data_identity
+from pipeline.datasets.store import Progress, read_arrays, write_arrays
+from pipeline.errors import DamagedFileError
+from pipeline.own_parts.blame import users_code
+from pipeline.planning.workspace import Workspace
 
 log = logging.getLogger("equigrid")
-
-
-def identity(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    return {"kind": "data", "recipe": dict(recipe)}
 
 
 def data_build(
@@ -33,13 +30,13 @@ def data_build(
     with workspace.building(path):
         if path.exists():
             try:
-                return read_arrays(path, identity(recipe))[1]
+                return read_arrays(path, data_identity(recipe))[1]
             except DamagedFileError as error:
                 log.warning("%s; building it again", error)
         begun = time.monotonic()
         with users_code(recipe["builder"]):
             arrays = checked_arrays(builder_of(recipe).build(raw, progress))
-        digest = write_arrays(path, arrays, identity(recipe))
+        digest = write_arrays(path, arrays, data_identity(recipe))
         size = path.stat().st_size / 1e6
         log.info("built %s: %.1f MB in %.1f s", path.name, size, time.monotonic() - begun)
         return digest

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pipeline.orchestration.plan import Plan
-from stages.trials import Crew, run_missing
+from pipeline.orchestration.crew import Crew, run_missing
+from pipeline.planning.plan import Plan
 
 
 def final_runs(plan: Plan, crew: Crew) -> int:

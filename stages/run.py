@@ -10,29 +10,29 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import Experiment
-from pipeline.datasets.raw import MissingRawDataError, RawStore
-from pipeline.files import InputError, write_atomically
+from pipeline.config.experiment import Experiment
+from pipeline.datasets.raw import RawStore
+from pipeline.errors import InputError, MissingRawDataError
+from pipeline.files import write_atomically
+from pipeline.orchestration.crew import Crew, Watcher
 from pipeline.orchestration.dispatch import Dispatcher, PreparedData
-from pipeline.orchestration.plan import Gap, Group, Plan, plan_from_workspace
-from pipeline.orchestration.workspace import Workspace
+from pipeline.planning.ahead import changes, trials_ahead
+from pipeline.planning.known import keep_gaps, store_of, tracked_runs
+from pipeline.planning.plan import Gap, Group, Plan, plan_from_workspace
+from pipeline.planning.workspace import Workspace
 from pipeline.record import Record
+from pipeline.reporting.page.content import current_report
+from pipeline.reporting.publishing import publish
 from pipeline.reporting.table import Table
+from pipeline.tracking.cache import keep
 from pipeline.tracking.store import Store
-from pipeline.tracking.tracked import keep
 from pipeline.tracking.writer import Writer
 from pipeline.trial import Role, data_key
 from stages.augment_cache import augment_cache
 from stages.data_build import data_build
-from stages.display import Display
 from stages.final_runs import final_runs
-from stages.forecast import changes, trials_ahead
 from stages.grid import grid
-from stages.known import keep_gaps, store_of, tracked_runs
-from stages.publishing import publish
-from stages.report import current_report
 from stages.tables import tables
-from stages.trials import Crew
 
 log = logging.getLogger("equigrid")
 
@@ -56,17 +56,17 @@ class Data:
 
 
 def prepare_data(
-    experiment: Experiment, workspace: Workspace, raw: RawStore, display: Display
+    experiment: Experiment, workspace: Workspace, raw: RawStore, watcher: Watcher
 ) -> Data:
     """Stages 1 and 2 for every dataset; one that cannot be made becomes a gap, the others go on."""
     data = Data({}, {}, {})
     base: dict[str, str] = {}
-    display.begin("data build")
+    watcher.begin("data build")
     for name in experiment.datasets:
         recipe = experiment.recipe(name, raw)
 
         def progress(done: int, total: int, name: str = name) -> None:
-            display.progress("data build", name, done, total)
+            watcher.progress("data build", name, done, total)
 
         try:
             base[name] = data_build(workspace, recipe, raw, progress)
@@ -77,12 +77,12 @@ def prepare_data(
         except InputError as error:
             data.lose(name, Gap(str(error), data_key(recipe)))
     data.check_any()
-    display.end("data build", ", ".join(f"{name} {digest[:8]}" for name, digest in base.items()))
-    display.begin("augment cache")
+    watcher.end("data build", ", ".join(f"{name} {digest[:8]}" for name, digest in base.items()))
+    watcher.begin("augment cache")
     for name, made_from in list(data.recipes.items()):
 
         def progress(done: int, total: int, name: str = name) -> None:
-            display.progress("augment cache", name, done, total)
+            watcher.progress("augment cache", name, done, total)
 
         key = data_key(made_from)
         try:
@@ -91,7 +91,7 @@ def prepare_data(
             data.lose(name, Gap(str(error), key))
     data.check_any()
     sizes = [workspace.cache_file(recipe).stat().st_size for recipe in data.recipes.values()]
-    display.end("augment cache", f"{sum(sizes) / 1e6:.1f} MB")
+    watcher.end("augment cache", f"{sum(sizes) / 1e6:.1f} MB")
     return data
 
 
@@ -99,7 +99,7 @@ def run(
     experiment: Experiment,
     workspace: Workspace,
     make_dispatcher: Callable[[], Dispatcher],
-    display: Display,
+    watcher: Watcher,
     *,
     retry_failed: bool = False,
     only: Container[Group] | None = None,
@@ -119,7 +119,7 @@ def run(
     with workspace.driver():
         note = workspace.search_space_note(experiment.full_name)
         write_atomically(note, str(experiment.folder), durable=False)
-        data = prepare_data(experiment, workspace, RawStore(), display)
+        data = prepare_data(experiment, workspace, RawStore(), watcher)
         keep_gaps(experiment, workspace, data.gaps)
         plan = current_plan(experiment, workspace, data)
         if retry_failed:
@@ -130,22 +130,22 @@ def run(
         with closing(Writer(store_of(workspace, experiment))) as writer:
             for text in changes(plan, workspace, trials_ahead(plan)):
                 log.info("%s", text)
-            crew = Crew(workspace, dispatcher, data.prepared, writer, display, only)
+            crew = Crew(workspace, dispatcher, data.prepared, writer, watcher, only)
             try:
                 send_untracked(plan, workspace, writer)
-                display.begin("grid")
+                watcher.begin("grid")
                 ran = grid(plan, crew)
                 plan = current_plan(experiment, workspace, data)
-                display.end("grid", _counts(plan, "grid", ran))
+                watcher.end("grid", _counts(plan, "grid", ran))
 
-                display.begin("final runs")
+                watcher.begin("final runs")
                 tested = final_runs(plan, crew)
                 plan = current_plan(experiment, workspace, data)
-                display.end("final runs", _counts(plan, "final", tested))
+                watcher.end("final runs", _counts(plan, "final", tested))
             finally:
                 for each in opened:
                     each.close()
-            display.begin("tables")
+            watcher.begin("tables")
             # Again: which finals there are is known only now, and some may have had a record.
             send_untracked(plan, workspace, writer)
             writer.flush()
@@ -158,7 +158,7 @@ def run(
             # Only parents and the table were written since: the next command need not read again.
             cache = workspace.tracked_cache(experiment.full_name)
             keep(tracked, store_of(workspace, experiment), cache)
-        display.end("tables", str(workspace.tables(experiment.full_name)))
+        watcher.end("tables", str(workspace.tables(experiment.full_name)))
     return plan, table, ran + tested
 
 

@@ -10,11 +10,11 @@ import pytest
 import torch
 from hypothesis import settings
 
-from pipeline.datasets.ddmnist import DDMNIST, DDMNISTParameters
+from pipeline.datasets.ddmnist.builder import DDMNIST, DDMNISTParameters
 from pipeline.datasets.raw import RawStore
 from pipeline.datasets.recipe import group_named, recipe_of
 from pipeline.datasets.resident import Dataset
-from pipeline.training.checkpoint import TrialFiles
+from pipeline.record import TrialFiles
 from pipeline.trial import Trial
 
 # The same examples on every machine; slow machines are no failure.

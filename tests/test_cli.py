@@ -21,9 +21,9 @@ import spaces
 import typer
 
 from pipeline.cli.app import app
-from pipeline.files import InputError
-from pipeline.orchestration.workspace import Workspace
-from stages.foreground import resolve, resolve_file
+from pipeline.commands.train import resolve, resolve_file
+from pipeline.errors import InputError
+from pipeline.planning.workspace import Workspace
 
 COMMANDS = sorted(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
 
@@ -282,7 +282,7 @@ def test_the_doctor_finds_this_machine_well(tmp_path: Path) -> None:
 def test_the_doctor_says_what_to_do_about_a_store(
     store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from stages import doctor
+    from pipeline.commands import doctor
 
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     if store == "garbage":

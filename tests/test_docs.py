@@ -11,7 +11,7 @@ import pytest
 import spaces
 import yaml
 
-from pipeline.config import load_experiment
+from pipeline.config.experiment import load_experiment
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted(

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.files import InputError
+from pipeline.errors import InputError
 from pipeline.record import Record, Result
 from pipeline.trial import Trial
 

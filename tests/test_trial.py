@@ -9,8 +9,8 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.config import load_experiment
-from pipeline.files import InputError
+from pipeline.config.experiment import load_experiment
+from pipeline.errors import InputError
 from pipeline.trial import Trial, data_key
 
 RECIPE = {

@@ -16,10 +16,10 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from pipeline import __version__
-from pipeline.files import InputError
+from pipeline.errors import InputError
 
 if TYPE_CHECKING:
-    from pipeline.orchestration.plan import Plan
+    from pipeline.planning.plan import Plan
     from pipeline.reporting.table import Table
 
 # Into a file or a pipe, lines are not cut at 80 characters.

@@ -23,12 +23,12 @@ def verify(
 
     Example: equigrid verify quickstart --repair
     """
-    from pipeline.config import load_experiment
-    from pipeline.orchestration.workspace import Workspace
+    from pipeline.commands.verify import repair
+    from pipeline.commands.verify import verify as examine
+    from pipeline.config.experiment import load_experiment
+    from pipeline.planning.known import known_plan
+    from pipeline.planning.workspace import Workspace
     from stages import tables as stage
-    from stages.known import known_plan
-    from stages.verify import repair
-    from stages.verify import verify as examine
 
     experiment, space = load_experiment(name, profile), Workspace(workspace)
     found = examine(experiment, space)
@@ -66,9 +66,9 @@ def replay(
 
     Example: equigrid replay 3f2a9c41
     """
-    from pipeline.orchestration.workspace import Workspace
-    from stages.replay import TOLERANCE, Replay, find_record
-    from stages.replay import replay as steps_of
+    from pipeline.commands.replay import TOLERANCE, Replay, find_record
+    from pipeline.commands.replay import replay as steps_of
+    from pipeline.planning.workspace import Workspace
 
     space = Workspace(workspace)
     record = find_record(space, run)
@@ -105,9 +105,9 @@ def export(
 
     Example: equigrid export quickstart -o quickstart.equigrid
     """
-    from pipeline.config import load_experiment
-    from pipeline.orchestration.workspace import Workspace
-    from stages.exporting import export as write
+    from pipeline.config.experiment import load_experiment
+    from pipeline.exchange.exporting import export as write
+    from pipeline.planning.workspace import Workspace
 
     count = write(load_experiment(name, profile), Workspace(workspace), output)
     console.print(f"{count} records written to {output}", highlight=False, soft_wrap=True)
@@ -126,8 +126,8 @@ def import_files(
 
     Example: equigrid import results/*.json
     """
-    from pipeline.orchestration.workspace import Workspace
-    from stages.importing import import_files as take
+    from pipeline.exchange.importing import import_files as take
+    from pipeline.planning.workspace import Workspace
 
     added, known = take(files, Workspace(workspace))
     console.print(f"{added} records added, {known} known already", highlight=False)

@@ -22,7 +22,7 @@ from pipeline.cli.app import (
     end,
     show_table,
 )
-from pipeline.files import InputError
+from pipeline.errors import InputError
 
 #: Between two looks of `status --watch`.
 WATCH_SECONDS = 2.0
@@ -34,9 +34,9 @@ def plan(name: Name, profile: Profile = None, workspace: Root = WORKSPACE) -> No
 
     Example: equigrid plan ddmnist --profile small
     """
-    from pipeline.config import load_experiment
-    from pipeline.orchestration.workspace import Workspace
-    from stages.forecast import forecast
+    from pipeline.commands.forecast import forecast
+    from pipeline.config.experiment import load_experiment
+    from pipeline.planning.workspace import Workspace
 
     experiment = load_experiment(name, profile)
     for part in forecast(experiment, Workspace(workspace)):
@@ -57,10 +57,10 @@ def status(
     from rich.console import Group
     from rich.live import Live
 
-    from pipeline.config import load_experiment
-    from pipeline.orchestration.workspace import Workspace
-    from stages.known import known_plan
-    from stages.status import status as parts_of
+    from pipeline.commands.status import status as parts_of
+    from pipeline.config.experiment import load_experiment
+    from pipeline.planning.known import known_plan
+    from pipeline.planning.workspace import Workspace
 
     experiment, space = load_experiment(name, profile), Workspace(workspace)
     plan = known_plan(experiment, space)
@@ -88,10 +88,10 @@ def show(
 
     Example: equigrid show quickstart "Ours/C4"
     """
-    from pipeline.config import load_experiment
-    from pipeline.orchestration.workspace import Workspace
-    from stages.known import known_plan
-    from stages.show import show as parts_of
+    from pipeline.commands.show import show as parts_of
+    from pipeline.config.experiment import load_experiment
+    from pipeline.planning.known import known_plan
+    from pipeline.planning.workspace import Workspace
 
     space = Workspace(workspace)
     plan = known_plan(load_experiment(name, profile), space)
@@ -112,10 +112,10 @@ def tables(
 
     Example: equigrid tables quickstart --from-mlflow
     """
-    from pipeline.config import load_experiment
-    from pipeline.orchestration.workspace import Workspace
+    from pipeline.config.experiment import load_experiment
+    from pipeline.planning.known import known_plan, plan_from_mlflow
+    from pipeline.planning.workspace import Workspace
     from stages import tables as stage
-    from stages.known import known_plan, plan_from_mlflow
 
     experiment, space = load_experiment(name, profile), Workspace(workspace)
     source = plan_from_mlflow if from_mlflow else known_plan
@@ -138,11 +138,11 @@ def report(
 
     Example: equigrid report quickstart -o report
     """
-    from pipeline.config import load_experiment
-    from pipeline.orchestration.workspace import Workspace
-    from stages import report as stage
-    from stages.known import known_plan
-    from stages.tables import assemble
+    from pipeline.config.experiment import load_experiment
+    from pipeline.planning.known import known_plan
+    from pipeline.planning.workspace import Workspace
+    from pipeline.reporting.assembly import assemble
+    from pipeline.reporting.page import content as stage
 
     experiment, space = load_experiment(name, profile), Workspace(workspace)
     plan = known_plan(experiment, space)
@@ -160,14 +160,14 @@ def ui(
 
     Example: equigrid ui --port 5001
     """
-    from pipeline.orchestration.workspace import Workspace
+    from pipeline.planning.workspace import Workspace
 
     space = Workspace(workspace)
     if "MLFLOW_TRACKING_URI" not in os.environ and not (space.root / "mlflow.db").exists():
         raise InputError(f"{space.root}: nothing is tracked here yet; run a search space first")
+    from pipeline.errors import StoreError
+    from pipeline.planning.known import store_named
     from pipeline.tracking.database import follow_move
-    from pipeline.tracking.store import StoreError
-    from stages.known import store_named
 
     try:
         follow_move(store_named(space, ""))
@@ -199,14 +199,14 @@ def doctor(
     Example: equigrid doctor ddmnist
     """
     if repair_store:
-        from pipeline.orchestration.workspace import Workspace
-        from stages.importing import rebuild_store
+        from pipeline.exchange.importing import rebuild_store
+        from pipeline.planning.workspace import Workspace
 
         aside, count = rebuild_store(Workspace(workspace))
         kept = f"; the old store is {aside}" if aside else ""
         console.print(f"{count} records tracked anew{kept}", highlight=False, soft_wrap=True)
         return
-    from stages.doctor import examine
+    from pipeline.commands.doctor import examine
 
     if not examine(name, workspace, console):
         raise typer.Exit(ERROR)

@@ -34,12 +34,12 @@ def run(
 
     Example: equigrid run ddmnist --only "Ours/C4"
     """
-    from pipeline.config import load_experiment
+    from pipeline.cli.display import Display
+    from pipeline.commands.forecast import check_room
+    from pipeline.config.experiment import load_experiment
     from pipeline.orchestration.dispatch import Dispatcher
-    from pipeline.orchestration.workspace import Workspace
-    from stages.display import Display
-    from stages.forecast import check_room
-    from stages.known import cell_named
+    from pipeline.planning.known import cell_named
+    from pipeline.planning.workspace import Workspace
     from stages.run import run as run_stages
 
     experiment = load_experiment(name, profile)
@@ -95,9 +95,9 @@ def submit(
 
     Example: equigrid submit ddmnist --address http://127.0.0.1:8265
     """
-    from pipeline.config import load_experiment
-    from stages.submit import connect, follow
-    from stages.submit import submit as submit_run
+    from pipeline.commands.submit import connect, follow
+    from pipeline.commands.submit import submit as submit_run
+    from pipeline.config.experiment import load_experiment
 
     experiment = load_experiment(name, profile)
     arguments = ["--profile", profile] if profile else []
@@ -136,8 +136,8 @@ def train(
 
     Example: equigrid train quickstart --row Ours --dataset C4 --lr 1e-3 --lambda 0.5 --role final
     """
-    from pipeline.orchestration.workspace import Workspace
-    from stages.foreground import resolve, resolve_file, train_one
+    from pipeline.commands.train import resolve, resolve_file, train_one
+    from pipeline.planning.workspace import Workspace
 
     if trial is not None:
         wanted = resolve_file(trial)

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from pipeline.datasets.raw import RawFile, RawStore
 from pipeline.datasets.store import Arrays, Progress
+from pipeline.registry import load
 from pipeline.symmetry import FiniteGroup
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ class Builder(ABC):
     task: what targets are, see pipeline.objectives.task. metrics: those a column may show.
     validation_metrics: those measured on validation after every epoch, besides the loss.
     test_splits: the splits a column may name; the validation split is always `val`.
+    dataset_class: `module:Class` of its Dataset, called as (builder, arrays, device); by name,
+    for it imports torch. A builder that writes `resident` itself needs none.
     """
 
     version: ClassVar[int] = 1
@@ -40,6 +43,7 @@ class Builder(ABC):
     validation_metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
     test_splits: ClassVar[tuple[str, ...]] = ("test",)
     Parameters: ClassVar[type[BaseModel]] = Parameters
+    dataset_class: ClassVar[str] = ""
 
     def __init__(self, parameters: Any, group: FiniteGroup) -> None:
         """Raises ValueError where the parameters and the group do not go together."""
@@ -78,9 +82,10 @@ class Builder(ABC):
     def augment(self, base: Arrays, progress: Progress) -> Arrays:
         """What is expensive about the group's action: an orbit, or gather indices."""
 
-    @abstractmethod
     def resident(self, arrays: Arrays, device: str) -> Dataset:
         """The dataset on a device, from the arrays of `build` and `augment` together."""
+        found: Dataset = load(self.dataset_class)(self, arrays, device)
+        return found
 
 
 def check_builder(builder: Builder) -> None:
@@ -95,6 +100,8 @@ def check_builder(builder: Builder) -> None:
         value = getattr(builder, name)
         if not isinstance(value, tuple) or not all(isinstance(each, str) for each in value):
             raise ValueError(f"{name} is {value!r}: expected a tuple of names")
+    if not builder.dataset_class and type(builder).resident is Builder.resident:
+        raise ValueError("it lacks resident: see pipeline.datasets.builder")
     if not builder.test_splits or "val" in builder.test_splits:
         raise ValueError(f"test_splits is {builder.test_splits!r}: expected names other than val")
 

@@ -10,17 +10,14 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.files import InputError, sha256
+from pipeline.errors import InputError, MissingRawDataError
+from pipeline.files import sha256
 
 log = logging.getLogger("equigrid")
 
 
 #: Said once a process: (path, SHA-256).
 _warned: set[tuple[Path, str]] = set()
-
-
-class MissingRawDataError(InputError):
-    """A raw file is neither here nor available from its source."""
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.blame import users_code
 from pipeline.datasets.builder import Builder
 from pipeline.datasets.raw import RawStore
-from pipeline.files import InputError
+from pipeline.errors import InputError
+from pipeline.own_parts.blame import users_code
+from pipeline.own_parts.source_code import check_fingerprints, fingerprints, is_external
 from pipeline.registry import dataset_builder, load
-from pipeline.source_code import check_fingerprints, fingerprints, is_external
 from pipeline.symmetry import FiniteGroup, group_by_name
 
 
@@ -59,3 +59,13 @@ def builder_of(recipe: Mapping[str, Any]) -> Builder:
     parameters = builder_class.Parameters.model_validate(recipe["parameters"], strict=True)
     builder: Builder = builder_class(parameters, group_named(recipe["group"]))
     return builder
+
+
+def data_identity(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """What a file of base arrays says it is."""
+    return {"kind": "data", "recipe": dict(recipe)}
+
+
+def cache_identity(recipe: Mapping[str, Any], data_sha256: str) -> dict[str, Any]:
+    """What a file of the augmentation cache says it is; data_sha256: of the base arrays."""
+    return {"kind": "cache", "recipe": dict(recipe), "data_sha256": data_sha256}

@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.errors import DamagedFileError
 from pipeline.files import canonical_json, replacing
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -23,10 +24,6 @@ FORMAT = 1
 _BLOCK = 1 << 24
 #: Bytes that an HDF5 file of ours has besides its arrays, generously.
 _METADATA = 1 << 16
-
-
-class DamagedFileError(Exception):
-    """A file is not what it says it is; the text names it and what is wrong."""
 
 
 def content_hash(arrays: Arrays, identity: Mapping[str, Any]) -> str:

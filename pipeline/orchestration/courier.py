@@ -19,8 +19,8 @@ from pipeline.datasets.store import Arrays
 from pipeline.files import write_atomically
 from pipeline.orchestration.dispatch import PreparedData, Slice
 from pipeline.orchestration.worker import Worker, open_arrays
-from pipeline.orchestration.workspace import Failure, Workspace
-from pipeline.training.checkpoint import TrialFiles
+from pipeline.planning.workspace import Failure, Workspace
+from pipeline.record import TrialFiles
 from pipeline.trial import Trial, data_key
 
 #: Seconds between two checkpoints that are carried; training more often than this is lost at most.

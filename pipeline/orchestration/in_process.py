@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from pipeline.orchestration.dispatch import SLICE_SECONDS, PreparedData, Report
 from pipeline.orchestration.worker import Worker
-from pipeline.orchestration.workspace import Workspace
+from pipeline.planning.workspace import Workspace
 from pipeline.trial import Trial
 
 

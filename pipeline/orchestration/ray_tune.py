@@ -13,10 +13,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pipeline.config.schema import ResourcesSpec
 from pipeline.orchestration.dispatch import SLICE_SECONDS, PreparedData, Report, Slice
 from pipeline.orchestration.worker import Worker
-from pipeline.orchestration.workspace import Failure, Workspace
-from pipeline.schema import ResourcesSpec
+from pipeline.planning.workspace import Failure, Workspace
 from pipeline.trial import Trial
 
 # Read by Ray and Tune when they are imported. Loggers off: 304 files less for 60 trials. Without

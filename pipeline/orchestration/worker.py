@@ -12,13 +12,13 @@ from pathlib import Path
 
 import torch
 
-from pipeline.blame import in_one_line
 from pipeline.datasets.recipe import builder_of
 from pipeline.datasets.resident import Dataset
 from pipeline.datasets.store import Arrays, read_arrays
-from pipeline.files import LockedError
+from pipeline.errors import LockedError
 from pipeline.orchestration.dispatch import PreparedData, Slice
-from pipeline.orchestration.workspace import Failure, Workspace
+from pipeline.own_parts.blame import in_one_line
+from pipeline.planning.workspace import Failure, Workspace
 from pipeline.training.run import TrialRun, choose_device
 from pipeline.trial import Trial, data_key
 

@@ -11,7 +11,7 @@ from statistics import fmean, pstdev, stdev
 
 import yaml
 
-from pipeline.files import InputError
+from pipeline.errors import InputError
 from pipeline.reporting.comparison import Comparison
 from pipeline.reporting.verdicts import Published, Verdict
 

@@ -9,8 +9,9 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+from pipeline.errors import StoreError
 from pipeline.files import locked
-from pipeline.tracking.store import Store, StoreError
+from pipeline.tracking.store import Store
 
 log = logging.getLogger("equigrid")
 

@@ -11,12 +11,11 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import SQLAlchemyError
 
-from pipeline.files import InputError
+from pipeline.errors import InputError, StoreError
 from pipeline.record import Record, Result
 from pipeline.tracking.database import damage
 from pipeline.tracking.runs import connect, search
-from pipeline.tracking.store import Identity, Store, StoreError
-from pipeline.tracking.tracked import Tracked, TrackedRun
+from pipeline.tracking.store import Identity, Store, Tracked, TrackedRun
 
 #: Not runs of a trial.
 OTHER_ROLES = ("parent", "table")

@@ -27,11 +27,10 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import SQLAlchemyError
 
-from pipeline.files import InputError
+from pipeline.errors import InputError
 from pipeline.record import Record
 from pipeline.tracking.database import make_store
-from pipeline.tracking.store import Identity
-from pipeline.tracking.tracked import identity_of
+from pipeline.tracking.store import Identity, identity_of
 from pipeline.trial import Trial, data_key
 
 PARENT = "parent"

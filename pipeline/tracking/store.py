@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+
+from pipeline.record import Result
+from pipeline.trial import Trial
 
 log = logging.getLogger("equigrid")
 
@@ -14,10 +19,6 @@ CHANGED = "equigrid.changed"
 
 #: row, dataset, role, run key: what makes a run the only one of its kind in its experiment.
 Identity = tuple[str, str, str, str]
-
-
-class StoreError(Exception):
-    """The store cannot be read or written; the text says why, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -49,3 +50,55 @@ def read_refusals(path: Path) -> dict[Identity, str]:
     except (ValueError, TypeError) as error:
         log.warning("%s: damaged (%s); the next run finds out again", path, error)
         return {}
+
+
+@dataclass(frozen=True)
+class TrackedRun:
+    """status: MLflow's. result: of a finished run. failure: the reason of a failed one."""
+
+    run_id: str
+    status: str
+    result: Result | None = None
+    failure: str = ""
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """runs: one by identity, finished before others. doubled: run ids beyond the one."""
+
+    runs: Mapping[Identity, TrackedRun]
+    doubled: tuple[str, ...] = ()
+
+    @cached_property
+    def results(self) -> Mapping[str, Result]:
+        """By run key; a final's has the test scores too, so it is preferred."""
+        found: dict[str, Result] = {}
+        for (_, _, _, key), run in self.runs.items():
+            if run.result is not None and (key not in found or run.result.test is not None):
+                found[key] = run.result
+        return found
+
+    @cached_property
+    def failures(self) -> Mapping[str, str]:
+        """Reasons by run key."""
+        return {key: run.failure for (_, _, _, key), run in self.runs.items() if run.failure}
+
+    def run(self, trial: Trial) -> TrackedRun | None:
+        return self.runs.get(identity_of(trial))
+
+    def difference(self, trial: Trial, recorded: Result) -> str:
+        """How the tracked run of a trial departs from its record; empty where it does not."""
+        run = self.run(trial)
+        if run is None or run.result is None:
+            return "recorded, not tracked"
+        names = [
+            name
+            for name in ("validation", "test", "parameters", "device", "data_sha256")
+            if (name != "test" or trial.role == "final")
+            and getattr(run.result, name) != getattr(recorded, name)
+        ]
+        return f"tracked with other {', '.join(names)} than recorded" if names else ""
+
+
+def identity_of(trial: Trial) -> Identity:
+    return trial.row, trial.dataset, trial.role, trial.key

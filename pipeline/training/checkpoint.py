@@ -8,37 +8,17 @@ import logging
 import os
 import pickle
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from pipeline.files import sha256, write_atomically
+from pipeline.record import TrialFiles
 
 log = logging.getLogger("equigrid")
 
 _DIGEST_SIZE = 32
-
-
-@dataclass(frozen=True)
-class TrialFiles:
-    """Where one trial keeps what it writes."""
-
-    checkpoint: Path
-    previous_checkpoint: Path
-    weights: Path
-    journal: Path
-    record: Path
-
-    @classmethod
-    def below(cls, folder: Path) -> TrialFiles:
-        """All in one folder: for a trial outside a workspace."""
-        names = (
-            "checkpoint", "checkpoint.previous", "weights.safetensors", "journal.jsonl",
-            "record.json",
-        )  # fmt: skip
-        return cls(*(folder / name for name in names))
 
 
 def save_tensors(path: Path, content: Any) -> None:

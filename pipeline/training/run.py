@@ -14,19 +14,15 @@ from typing import Any
 import torch
 
 from pipeline.datasets.resident import Dataset
+from pipeline.errors import TrainingDivergedError
 from pipeline.files import write_atomically
 from pipeline.objectives.batch import Batch
 from pipeline.objectives.regular import LatentAction
 from pipeline.objectives.task import TASKS
-from pipeline.record import Epoch, Record
+from pipeline.own_parts.source_code import check_fingerprints, code_of
+from pipeline.record import Epoch, Record, TrialFiles
 from pipeline.registry import higher_is_better, load, model_entry, objective_entry
-from pipeline.source_code import check_fingerprints, code_of
-from pipeline.training.checkpoint import (
-    TrialFiles,
-    drop_checkpoints,
-    load_checkpoint,
-    save_checkpoint,
-)
+from pipeline.training.checkpoint import drop_checkpoints, load_checkpoint, save_checkpoint
 from pipeline.training.environment import environment
 from pipeline.training.evaluation import evaluate, validate
 from pipeline.training.normalisation import with_right_sums
@@ -35,10 +31,6 @@ from pipeline.training.weights import load_weights, save_weights
 from pipeline.trial import Trial
 
 log = logging.getLogger("equigrid")
-
-
-class TrainingDivergedError(Exception):
-    """The loss is no longer a finite number."""
 
 
 def choose_device() -> str:

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from example import SPACE, replaced
 
-from pipeline.config import load_experiment
-from pipeline.files import InputError
-from pipeline.yaml_lines import parse
+from pipeline.config.experiment import load_experiment
+from pipeline.config.yaml_lines import parse
+from pipeline.errors import InputError
 
 ROOT = Path(__file__).parents[2]
 
@@ -129,7 +129,8 @@ def test_a_space_in_the_working_folder_comes_before_a_packaged_one(tmp_path, mon
 def test_checking_a_search_space_imports_neither_torch_nor_the_trackers():
     """So that `plan` and `--help` are quick."""
     code = (
-        "import sys; from pipeline.config import load_experiment; load_experiment('ddmnist')\n"
+        "import sys; from pipeline.config.experiment import load_experiment\n"
+        "load_experiment('ddmnist')\n"
         "print([name for name in ('torch', 'ray', 'mlflow', 'sklearn') if name in sys.modules])"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -15,7 +15,7 @@ import pytest
 import spaces
 import yaml
 
-from pipeline.yaml_lines import parse
+from pipeline.config.yaml_lines import parse
 
 COUNT = 200
 #: Seconds that any one may take.

@@ -10,8 +10,8 @@ import pytest
 import yaml
 from example import SPACE, refusal, replaced
 
-from pipeline.config import load_experiment
-from pipeline.files import InputError
+from pipeline.config.experiment import load_experiment
+from pipeline.errors import InputError
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from pipeline.datasets.ddmnist import DDMNIST, DDMNISTParameters
+from pipeline.datasets.ddmnist.builder import DDMNIST, DDMNISTParameters
 from pipeline.datasets.raw import RawStore
 from pipeline.datasets.recipe import builder_of, group_named, recipe_of
 from pipeline.symmetry import group_by_name

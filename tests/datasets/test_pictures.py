@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.datasets.images import ImageClassification
+from pipeline.datasets.images.builder import ImageClassification
 from pipeline.datasets.pictures import LETTERS, orbits, words_of
 from pipeline.datasets.raw import RawStore
 from pipeline.datasets.resident import Dataset

@@ -12,9 +12,9 @@ from functools import partial
 import numpy as np
 import pytest
 
-from pipeline.datasets.digits import MNIST_FILES, SOURCES
-from pipeline.datasets.raw import MissingRawDataError, RawFile, RawStore, raw_folder
-from pipeline.files import InputError
+from pipeline.datasets.ddmnist.digits import MNIST_FILES, SOURCES
+from pipeline.datasets.raw import RawFile, RawStore, raw_folder
+from pipeline.errors import InputError, MissingRawDataError
 
 CONTENT = b"raw content"
 OFFICIAL = hashlib.sha256(CONTENT).hexdigest()

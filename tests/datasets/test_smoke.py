@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.config import load_experiment
-from pipeline.datasets.smoke import Smoke, SmokeParameters
+from pipeline.config.experiment import load_experiment
+from pipeline.datasets.smoke.builder import Smoke, SmokeParameters
 from pipeline.symmetry import cyclic, dihedral, group_by_name
 
 C4 = cyclic(4)

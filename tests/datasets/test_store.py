@@ -17,8 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.datasets.raw import RawStore
-from pipeline.datasets.store import DamagedFileError, content_hash, read_arrays, write_arrays
-from pipeline.orchestration.workspace import Workspace
+from pipeline.datasets.store import content_hash, read_arrays, write_arrays
+from pipeline.errors import DamagedFileError
+from pipeline.planning.workspace import Workspace
 from stages.augment_cache import augment_cache
 from stages.data_build import data_build
 

@@ -26,9 +26,9 @@ import spaces
 from driving import Driver, Drivers, finished_runs, in_flight, trained
 from tracking_server import TrackingServer
 
-from pipeline.config import load_experiment
-from pipeline.orchestration.workspace import Workspace
-from stages.known import known_plan
+from pipeline.config.experiment import load_experiment
+from pipeline.planning.known import known_plan
+from pipeline.planning.workspace import Workspace
 
 VICTIMS = ("driver", "worker", "raylet", "mlflow")
 #: Seconds after which what is left of a killed driver is taken to stay, and a driver whose raylet

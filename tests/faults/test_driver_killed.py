@@ -11,9 +11,9 @@ import pytest
 import spaces
 from driving import Driver, Drivers, begun, finished_runs, in_flight, store_locked, trained
 
-from pipeline.config import load_experiment
-from pipeline.orchestration.workspace import Workspace
-from stages.known import known_plan
+from pipeline.config.experiment import load_experiment
+from pipeline.planning.known import known_plan
+from pipeline.planning.workspace import Workspace
 
 pytestmark = [
     pytest.mark.cluster,

@@ -11,7 +11,7 @@ from lots import Lot, MakeDispatcher, make_lot
 
 from pipeline.orchestration.dispatch import Dispatcher
 from pipeline.orchestration.in_process import InProcess
-from pipeline.orchestration.workspace import Workspace
+from pipeline.planning.workspace import Workspace
 
 RETRIES = 1
 

@@ -13,13 +13,13 @@ from typing import Any
 import spaces
 from rich.console import Console
 
-from pipeline.config import Experiment, load_experiment
+from pipeline.cli.display import Display
+from pipeline.config.experiment import Experiment, load_experiment
 from pipeline.datasets.raw import RawStore
 from pipeline.orchestration.dispatch import Dispatcher, PreparedData, Slice
-from pipeline.orchestration.plan import grid_trials
-from pipeline.orchestration.workspace import Workspace
+from pipeline.planning.plan import grid_trials
+from pipeline.planning.workspace import Workspace
 from pipeline.trial import Trial
-from stages.display import Display
 from stages.run import prepare_data
 
 MOODS = ("good", "raises", "nan", "dies", "slow")

@@ -16,7 +16,7 @@ from lots import EPOCHS, Lot, MakeDispatcher, Told, timeless
 
 from pipeline.orchestration.dispatch import Slice
 from pipeline.orchestration.in_process import InProcess
-from pipeline.orchestration.workspace import Workspace
+from pipeline.planning.workspace import Workspace
 from pipeline.trial import Trial
 
 RETRIES = 1
@@ -169,7 +169,7 @@ from pathlib import Path
 sys.path.insert(0, {folder!r})
 from pipeline.orchestration.dispatch import PreparedData
 from pipeline.orchestration.in_process import InProcess
-from pipeline.orchestration.workspace import Workspace
+from pipeline.planning.workspace import Workspace
 from pipeline.trial import Trial
 prepared = {{key: PreparedData(*hashes) for key, hashes in json.loads({prepared!r}).items()}}
 trial = Trial.from_dict(json.loads({trial!r}))
@@ -212,7 +212,7 @@ def test_a_trial_that_another_process_holds_is_waited_for(
     workspace, trial = lot.fresh(tmp_path / "workspace"), lot.trials["good"][0]
     code = (
         "import sys; from pathlib import Path; "
-        "from pipeline.orchestration.workspace import Workspace\n"
+        "from pipeline.planning.workspace import Workspace\n"
         f"with Workspace(Path({str(workspace.root)!r})).claim({trial.key!r}):\n"
         "    print('held', flush=True); sys.stdin.read()"
     )

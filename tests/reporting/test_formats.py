@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from pipeline.files import InputError
+from pipeline.errors import InputError
 from pipeline.reporting import formats
 from pipeline.reporting.table import Cell, Table, published_table
 from pipeline.reporting.verdicts import Published

@@ -12,21 +12,22 @@ from typing import Any
 
 import spaces
 
-from pipeline.config import Experiment, load_experiment
+from pipeline.config.experiment import Experiment, load_experiment
 from pipeline.datasets.raw import RawStore
-from pipeline.orchestration.plan import Gap, Plan, make_plan, plan_from_workspace
-from pipeline.orchestration.workspace import Failure, Workspace
+from pipeline.planning.plan import Gap, Plan, make_plan, plan_from_workspace
+from pipeline.planning.workspace import Failure, Workspace
 from pipeline.record import Record, Result
-from pipeline.reporting import charts, formats
-from pipeline.reporting.report import Chart, Content, Group, Run, Section, render
+from pipeline.reporting import formats
+from pipeline.reporting.assembly import assemble
+from pipeline.reporting.page import charts
+from pipeline.reporting.page.content import report
+from pipeline.reporting.page.page import Chart, Content, Group, Run, Section, render
 from pipeline.reporting.table import Cell, Table
 from pipeline.reporting.verdicts import Published, Verdict
-from pipeline.tracking.tracked import Tracked, TrackedRun, identity_of
+from pipeline.tracking.store import Tracked, TrackedRun, identity_of
 from pipeline.trial import Trial
 from stages.augment_cache import augment_cache
 from stages.data_build import data_build
-from stages.report import report
-from stages.tables import assemble
 
 TESTED = {"test": {"accuracy": 0.5}, "test_augmented": {"accuracy": 0.75}}
 VOID = {"meta", "link", "br"}

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import spaces
 
-from pipeline.files import InputError
+from pipeline.errors import InputError
 from pipeline.record import Record
 
 GROUP = '''

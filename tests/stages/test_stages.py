@@ -17,10 +17,10 @@ import pytest
 import spaces
 from rich.console import Console
 
-from pipeline.config import load_experiment
-from pipeline.orchestration.workspace import Workspace
+from pipeline.commands.train import resolve, train_one
+from pipeline.config.experiment import load_experiment
+from pipeline.planning.workspace import Workspace
 from pipeline.trial import Trial
-from stages.foreground import resolve, train_one
 
 pytestmark = pytest.mark.cluster
 

@@ -14,10 +14,10 @@ import spaces
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
-from pipeline.config import load_experiment
-from pipeline.orchestration.workspace import Failure, Workspace
+from pipeline.config.experiment import load_experiment
+from pipeline.planning.known import known_plan
+from pipeline.planning.workspace import Failure, Workspace
 from pipeline.trial import Trial
-from stages.known import known_plan
 
 pytestmark = pytest.mark.cluster
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import spaces
 
-from pipeline.config import load_experiment
-from pipeline.orchestration.workspace import Workspace
+from pipeline.config.experiment import load_experiment
+from pipeline.planning.known import known_plan
+from pipeline.planning.workspace import Workspace
 from pipeline.trial import Trial
-from stages.known import known_plan
 
 #: Five seeds about a mean: their population std is 0.002.
 SPREAD = (-0.0028, -0.0014, 0.0, 0.0014, 0.0028)

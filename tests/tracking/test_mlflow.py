@@ -20,14 +20,14 @@ import pytest
 import spaces
 from rich.console import Console
 
-from pipeline.config import load_experiment
+from pipeline.cli.display import Display
+from pipeline.config.experiment import load_experiment
 from pipeline.orchestration.in_process import InProcess
-from pipeline.orchestration.workspace import Workspace
+from pipeline.planning.workspace import Workspace
 from pipeline.record import Record
 from pipeline.tracking.store import Store
 from pipeline.tracking.writer import Writer
 from pipeline.trial import Trial
-from stages.display import Display
 from stages.run import run as run_stages
 
 pytestmark = pytest.mark.cluster

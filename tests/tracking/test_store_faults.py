@@ -18,14 +18,15 @@ import pytest
 import spaces
 from tracking_server import TrackingServer
 
-from pipeline.config import load_experiment
-from pipeline.orchestration.workspace import Workspace
+from pipeline.commands import doctor
+from pipeline.config.experiment import load_experiment
+from pipeline.planning import known
+from pipeline.planning.known import known_plan, store_of
+from pipeline.planning.workspace import Workspace
 from pipeline.record import Record
+from pipeline.tracking.cache import load_tracked
 from pipeline.tracking.store import Store, read_refusals
-from pipeline.tracking.tracked import load_tracked
 from pipeline.tracking.writer import Writer
-from stages import doctor, known
-from stages.known import known_plan, store_of
 
 
 @pytest.fixture
@@ -286,7 +287,7 @@ def _answering(answer: Callable[[Any], tuple[int, str]]) -> Iterator[str]:
 
 
 def test_a_bearer_token_reads_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipeline.tracking.tracked import ask_server, stamp
+    from pipeline.tracking.cache import ask_server, stamp
 
     def answer(request: Any) -> tuple[int, str]:
         if request.headers.get("Authorization") != "Bearer a-secret":

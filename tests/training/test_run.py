@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.errors import TrainingDivergedError
+from pipeline.own_parts.source_code import fingerprints
 from pipeline.record import Record
 from pipeline.registry import MODELS, Model
-from pipeline.source_code import fingerprints
 from pipeline.training.evaluation import evaluate
-from pipeline.training.run import TrainingDivergedError, TrialRun, build_model, is_better
+from pipeline.training.run import TrialRun, build_model, is_better
 from pipeline.training.streams import stream, stream_seed
 from pipeline.training.weights import load_weights
 

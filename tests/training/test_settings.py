@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pipeline.datasets.smoke import Smoke, SmokeParameters
+from pipeline.datasets.smoke.builder import Smoke, SmokeParameters
 from pipeline.record import Record
 from pipeline.symmetry import cyclic
 from pipeline.training.run import TrialRun

@@ -1,0 +1,172 @@
+"""Is this machine ready? Each problem comes with what to do about it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from secrets import token_hex
+
+from packaging.requirements import Requirement
+from rich.console import Console
+
+from pipeline.config.experiment import load_experiment
+from pipeline.datasets.raw import RawStore
+from pipeline.errors import InputError
+from pipeline.planning.known import store_named
+from pipeline.planning.workspace import Workspace
+from pipeline.tracking.cache import ask_server
+
+#: (state, what, remedy): ok, warning or problem.
+Finding = tuple[str, str, str]
+SMALL_DISK = 5e9
+
+
+def examine(name: str | None, root: Path, console: Console) -> bool:
+    """Print every finding; False where there is a problem (warnings do not count)."""
+    checks: list[Callable[[], Iterator[Finding]]] = [
+        _versions,
+        lambda: _raw(name),
+        lambda: _disk(root),
+        lambda: _mlflow(Workspace(root)),
+        _ray,
+        _gpu,
+    ]
+    healthy = True
+    signs = {"ok": "[green]✓[/]", "warning": "[yellow]![/]", "problem": "[red]✗[/]"}
+    for check in checks:
+        for state, what, remedy in check():
+            healthy &= state != "problem"
+            console.print(f"{signs[state]} {what}", highlight=False, soft_wrap=True)
+            if remedy:
+                console.print(f"    {remedy}", highlight=False, markup=False, soft_wrap=True)
+    return healthy
+
+
+def _versions() -> Iterator[Finding]:
+    yield "ok", f"Python {platform.python_version()}", ""
+    try:
+        wanted = [Requirement(line) for line in requires("equigrid") or []]
+    except PackageNotFoundError:
+        yield "problem", "equigrid is not installed", "run `make setup`, or `pip install .`"
+        return
+    for requirement in wanted:
+        if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            found = version(requirement.name)
+        except PackageNotFoundError:
+            yield "problem", f"{requirement.name} is missing", f"pip install '{requirement}'"
+            continue
+        if requirement.specifier.contains(found, prereleases=True):
+            yield "ok", f"{requirement.name} {found}", ""
+        else:
+            need = f"pip install '{requirement}'"
+            yield "problem", f"{requirement.name} {found}, not {requirement.specifier}", need
+
+
+def _raw(name: str | None) -> Iterator[Finding]:
+    store = RawStore()
+    if name is None:
+        yield "ok", f"raw data folder: {store.folder} (name a search space to check its files)", ""
+        return
+    told: set[str] = set()
+    for dataset, resolved in load_experiment(name).datasets.items():
+        files = [file for file in resolved.builder.raw_files if file.name not in told]
+        told |= {file.name for file in files}
+        absent = [file for file in files if not (store.folder / file.name).exists()]
+        if not absent:
+            try:
+                resolved.recipe(store)
+            except InputError as error:
+                yield "problem", f"{dataset}: {error}", "remove the file, so that it is fetched"
+                continue
+            needs = "raw data is here" if resolved.builder.raw_files else "needs no raw data"
+            yield "ok", f"{dataset}: {needs}", ""
+        for file in absent:
+            remedy = f"fetched from {file.url} by a run; without a network put it there by hand"
+            yield "warning", f"{store.folder / file.name} is not here yet", remedy
+
+
+def _disk(root: Path) -> Iterator[Finding]:
+    place = root.resolve()
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if free < SMALL_DISK:
+        remedy = "free some, or use --workspace on a larger disk"
+        yield "warning", f"{free / 1e9:.1f} GB free at {place}", remedy
+    else:
+        yield "ok", f"{free / 1e9:.0f} GB free at {place}", ""
+    if not os.access(place, os.W_OK):
+        yield "problem", f"{place} cannot be written", "use --workspace"
+
+
+def _mlflow(workspace: Workspace) -> Iterator[Finding]:
+    from pipeline.tracking.database import damage
+
+    store = store_named(workspace, "")
+    if (path := store.database) is not None:
+        if not path.exists():
+            yield "ok", f"MLflow: {path} will be made", ""
+        elif broken := damage(store):
+            fault, _, remedy = broken.partition("; ")
+            yield "problem", f"MLflow: {fault}", remedy
+        else:
+            yield "ok", f"MLflow: {path}", ""
+        return
+    import requests
+
+    address = store.uri.partition("@")[2] or store.uri  # never show a password
+    try:
+        ask_server(store.uri, "/health").raise_for_status()
+        yield "ok", f"MLflow server: {address}", ""
+    except requests.RequestException as error:
+        remedy = "start it, or unset MLFLOW_TRACKING_URI to use the workspace's own store"
+        yield "problem", f"MLflow server {address}: {type(error).__name__}", remedy
+
+
+def _ray() -> Iterator[Finding]:
+    # In a process of its own: importing Ray takes seconds and sets up its logging.
+    code = (
+        "import os, ray; ray.init(address=os.environ.get('RAY_ADDRESS', 'local'), "
+        "include_dashboard=False, log_to_driver=False, logging_level='ERROR'); "
+        "print(ray.cluster_resources())"
+    )
+    environment = dict(os.environ)
+    if "RAY_ADDRESS" not in environment:
+        environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token_hex(16), **environment}
+    try:
+        found = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True, text=True, timeout=120, env=environment, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        yield "problem", "Ray does not start within 120 s", "try `equigrid run --in-process`"
+        return
+    if found.returncode:
+        last = (found.stderr.strip().splitlines() or ["no message"])[-1]
+        yield "problem", f"Ray does not start: {last}", "try `equigrid run --in-process`"
+    else:
+        yield "ok", f"Ray starts; {os.cpu_count()} cores here", ""
+    shared = Path("/dev/shm")
+    if shared.exists() and shutil.disk_usage(shared).free < 2e8:
+        remedy = "give the container more shared memory (--shm-size)"
+        yield "warning", "less than 200 MB of /dev/shm for Ray's object store", remedy
+
+
+def _gpu() -> Iterator[Finding]:
+    import torch
+
+    if torch.cuda.is_available():
+        yield "ok", f"GPU: {torch.cuda.get_device_name(0)} ({torch.cuda.device_count()})", ""
+    elif shutil.which("nvidia-smi"):
+        remedy = "install a torch build with CUDA"
+        yield "warning", "a GPU is here, but this torch cannot use it", remedy
+    else:
+        yield "ok", "no GPU: trials run on the CPU, one thread each", ""

@@ -1,0 +1,147 @@
+"""What a run would do, said before anything runs."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rich.console import RenderableType
+from rich.table import Table as RichTable
+
+from pipeline.config.experiment import Experiment
+from pipeline.datasets.raw import RawStore
+from pipeline.errors import InputError
+from pipeline.planning.ahead import changes, trials_ahead
+from pipeline.planning.known import recipes_of, tracked_runs
+from pipeline.planning.plan import Group, Plan, plan_from_workspace
+from pipeline.planning.workspace import Workspace
+from pipeline.registry import model_entry
+from pipeline.reporting.words import duration
+from pipeline.trial import Trial
+
+#: Evaluation and the optimiser on top of forward and backward passes, measured on double digits.
+OVERHEAD = 1.25
+
+
+def forecast(experiment: Experiment, workspace: Workspace) -> Iterator[RenderableType]:
+    """The plan as a table, its totals, and an estimate of the time."""
+    # What a run could not have it may have now: the plan is of everything.
+    recipes, tracked = recipes_of(experiment, RawStore()), tracked_runs(experiment, workspace)
+    plan = plan_from_workspace(experiment, workspace, recipes, {}, tracked)
+    shown = RichTable(title=f"Plan of {experiment.full_name}", title_justify="left")
+    for heading in ("row / dataset", "grid", "finished", "failed", "finals", "finished", "failed"):
+        shown.add_column(heading, justify="left" if "/" in heading else "right")
+    for group in experiment.groups():
+        row, dataset = group
+        grid, tested = plan.grid[group], plan.finals.get(group, ())
+        shown.add_row(
+            f"{row} / {dataset}",
+            str(len(grid)),
+            str(sum(map(plan.is_finished, grid))),
+            str(sum(map(plan.is_failed, grid))),
+            str(len(experiment.seeds(row, "final"))),
+            str(sum(map(plan.is_finished, tested))),
+            str(sum(map(plan.is_failed, tested))),
+        )
+    yield shown
+    total = sum(len(trials) for trials in plan.grid.values())
+    finals = sum(len(experiment.seeds(row, "final")) for row, _ in experiment.groups())
+    ahead = trials_ahead(plan)
+    yield (
+        f"{len(list(experiment.cells()))} cells, {total} grid and {finals} final trials; "
+        f"{sum(ahead.values())} trainings missing"
+    )
+    yield from changes(plan, workspace, ahead)
+    yield from _absent_files(experiment, workspace, recipes)
+    yield from too_large(experiment)
+    training = experiment.space.training
+    rule = training.trend
+    if rule is not None and max(rule.after, 2 * rule.window) >= training.epochs:
+        yield f"training.trend stops none of these trainings: they have {training.epochs} epochs"
+    yield _estimate(plan, workspace, ahead)
+
+
+def _absent_files(
+    experiment: Experiment, workspace: Workspace, recipes: Mapping[str, Mapping[str, Any]]
+) -> Iterator[str]:
+    """Raw files that a run will have to fetch, or to do without."""
+    folder = RawStore().folder
+    absent = {
+        file.name: file
+        for name, dataset in experiment.datasets.items()
+        if not workspace.data_file(recipes[name]).exists()
+        for file in dataset.builder.raw_files
+        if not (folder / file.name).exists()
+    }
+    for name, file in absent.items():
+        yield f"{folder / name} is not there: a run fetches it from {file.url}"
+
+
+def too_large(experiment: Experiment) -> Iterator[str]:
+    """What this machine can never do, whatever else happens."""
+    wanted, cores = experiment.space.resources.cpu, os.cpu_count() or 1
+    if wanted > cores:
+        yield (
+            f"resources.cpu: a trial wants {wanted:g} CPUs, this machine has {cores}; it could "
+            "never start"
+        )
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for name, dataset in experiment.datasets.items():
+        least = dataset.builder.least_bytes
+        if least > memory:
+            yield (
+                f"datasets.{name}: it takes at least {least / 1e9:.0f} GB, this machine has "
+                f"{memory / 1e9:.0f} GB of memory"
+            )
+
+
+def check_room(experiment: Experiment) -> None:
+    """InputError where this machine, which cannot grow, can never do what is asked for."""
+    for text in too_large(experiment):
+        raise InputError(f"{experiment.name}: {text}")
+
+
+def _estimate(plan: Plan, workspace: Workspace, ahead: Mapping[Group, int]) -> str:
+    """Upper bound: every training to its last epoch, on this machine's cores."""
+    if not any(ahead.values()):
+        return "nothing to train"
+    seconds, measured = 0.0, True
+    for group, count in ahead.items():
+        if not count:
+            continue
+        per_epoch = _measured_epoch(plan, workspace, group)
+        if per_epoch is None:
+            measured = False
+            per_epoch = _first_guess(plan, group)
+        if per_epoch is None:
+            return f"time: unknown until a first trial of {group[0]} / {group[1]} has finished"
+        seconds += count * per_epoch * plan.experiment.space.training.epochs
+    cores = os.cpu_count() or 1
+    slots = max(1, math.floor(cores / plan.experiment.space.resources.cpu))
+    basis = "by finished trials" if measured else "roughly, by the model's cost on one CPU thread"
+    return (
+        f"at most {duration(seconds / slots)} on {slots} CPU slots of this machine ({basis}; "
+        f"all {plan.experiment.space.training.epochs} epochs, early stop ends sooner)"
+    )
+
+
+def _measured_epoch(plan: Plan, workspace: Workspace, group: Group) -> float | None:
+    trials: list[Trial] = [*plan.grid[group], *plan.finals.get(group, ())]
+    for trial in trials:
+        if trial.key in plan.results:
+            record = workspace.record(trial.key)
+            if record is not None and record.epoch_seconds:
+                return sum(record.epoch_seconds) / len(record.epoch_seconds)
+    return None
+
+
+def _first_guess(plan: Plan, group: Group) -> float | None:
+    row = plan.experiment.rows[group[0]]
+    cost = model_entry(row.model["name"]).cpu_seconds
+    builder = plan.experiment.datasets[group[1]].builder
+    if cost is None or builder.input_shape is None:
+        return None
+    sample = cost(row.model, builder.input_shape)
+    return sample * builder.train_size * row.passes * OVERHEAD

@@ -1,0 +1,221 @@
+"""A tracked run, trained again from its record alone, and compared."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from pipeline.datasets.raw import RawStore
+from pipeline.datasets.recipe import builder_of
+from pipeline.datasets.store import read_arrays
+from pipeline.errors import InputError
+from pipeline.own_parts.source_code import code_of, is_external
+from pipeline.planning.workspace import Workspace
+from pipeline.record import Epoch, Record, TrialFiles
+from pipeline.tracking.cache import last_known
+from pipeline.training.environment import environment
+from pipeline.training.run import TrialRun, choose_device
+from pipeline.trial import TRAINING_VERSION
+from stages.augment_cache import augment_cache
+from stages.data_build import data_build
+
+#: How far a score may move on another stack (torch, processor, device) and count as the same.
+TOLERANCE = 0.01
+#: Of an environment: nothing that a sum of floats depends on.
+HARMLESS = (
+    "host", "cores", "git_commit", "ray", "mlflow", "h5py", "scikit-learn", "phiflow", "equigrid",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Replay:
+    """differences: of the numbers, one text each. bitwise: there are none, weights included.
+
+    largest: the largest absolute difference of a validation or test score of the best epoch.
+    same_stack: nothing that could move a number differs between the environments.
+    """
+
+    bitwise: bool
+    same_stack: bool
+    differences: tuple[str, ...]
+    largest: float
+
+    @property
+    def agrees(self) -> bool:
+        """Bitwise on the same stack, within TOLERANCE on another."""
+        return self.bitwise or (not self.same_stack and self.largest <= TOLERANCE)
+
+
+def environment_changes(record: Record, device: str) -> dict[str, tuple[str, str]]:
+    """What differs between then and now: {name: (then, now)}."""
+    then, now = record.environment, environment(device)
+    then = {name: value for name, value in then.items() if name != "search_space_commit"}
+    return {
+        name: (then.get(name, ""), now.get(name, ""))
+        for name in dict.fromkeys((*then, *now))
+        if then.get(name) != now.get(name)
+    }
+
+
+def find_record(workspace: Workspace, what: str) -> Record:
+    """The record behind the beginning of a run key or of an MLflow run id; InputError if none."""
+    folder = workspace.record_file("").parent
+    keys = {path.stem for path in folder.glob("*.json") if path.stem.startswith(what)}
+    for cache in workspace.tracked_caches():
+        tracked = last_known(cache)
+        runs = tracked.runs.items() if tracked else ()
+        keys |= {identity[-1] for identity, run in runs if run.run_id.startswith(what)}
+    if len(keys) != 1:
+        count = "no run" if not keys else f"{len(keys)} runs"
+        raise InputError(
+            f"{what}: {count} known in {workspace.root}; give more of a run key, or of an MLflow "
+            "run id that `equigrid status` has seen"
+        )
+    record = workspace.record(keys.pop())
+    if record is None:
+        raise InputError(f"{what}: its record is not in {workspace.root}; a run brings it home")
+    return record
+
+
+def own_parts(record: Record) -> list[str]:
+    """The names of a record's parts from outside the package."""
+    trial = record.trial
+    parts = (trial.model["name"], trial.objective["name"], trial.data["builder"],
+             trial.data["group"])  # fmt: skip
+    return sorted(set(filter(is_external, parts)))
+
+
+def code_beside(record: Record, workspace: Workspace) -> Iterator[str]:
+    """Make the code of a record's own parts importable from where its search space lies.
+
+    Texts say what cannot be known. Raises InputError where the code there is not the recorded one.
+    """
+    note = workspace.search_space_note(record.trial.experiment)
+    folders = [note.read_text("utf-8")] if note.exists() else []
+    sys.path[:0] = [*folders, *(str(Path(name).resolve()) for name in (".", "search_spaces"))]
+    recorded = record.trial.all_code
+    for name in own_parts(record):
+        if name not in recorded:
+            yield f"code of {name}: the record does not say which it had"
+    differing = []
+    for name, digest in recorded.items():
+        try:
+            found = code_of(name).fingerprint[:12]
+        except InputError:
+            found = "not found"
+        if found != digest[:12]:
+            differing.append(f"{name} (here {found}, recorded {digest[:12]})")
+    if differing:
+        raise InputError(
+            f"code differs from the record's: {', '.join(differing)}; --recorded-code trains with "
+            "the code in the record, which you then run: look at it first where it is a stranger's"
+        )
+    if recorded:
+        yield "code of its own parts: nothing differs"
+
+
+@contextmanager
+def recorded_code(record: Record) -> Iterator[None]:
+    """Make the sources in a record importable."""
+    with tempfile.TemporaryDirectory() as folder:
+        for sources in record.sources.values():
+            for path, text in sources.items():
+                file = Path(folder) / path
+                if file.exists() and file.read_text("utf-8") != text:
+                    raise InputError(f"the record has two different sources of {path}")
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text(text, "utf-8")
+        sys.path.insert(0, folder)
+        try:
+            yield
+        finally:
+            sys.path.remove(folder)
+
+
+def replay(
+    record: Record, workspace: Workspace, *, from_record: bool = False
+) -> Iterator[str | Replay]:
+    """Train a record's trial again, outside the workspace; texts on the way, then the outcome.
+
+    from_record: its own parts are run from the sources in it, not from beside its search space.
+    """
+    if not from_record:
+        yield from code_beside(record, workspace)
+    with recorded_code(record) if from_record else nullcontext():
+        yield from _replay(record, workspace)
+
+
+def _replay(record: Record, workspace: Workspace) -> Iterator[str | Replay]:
+    device, trial = choose_device(), record.trial
+    torch.set_num_threads(1)
+    if trial.training_version != TRAINING_VERSION:
+        yield f"training: version was {trial.training_version}, is {TRAINING_VERSION}"
+    changes = environment_changes(record, device)
+    for name, (then, now) in changes.items():
+        yield f"environment: {name} was {then or 'not there'}, is {now or 'not there'}"
+    if not changes:
+        yield "environment: nothing differs"
+    base = data_build(workspace, trial.data, RawStore(), lambda done, total: None)
+    prepared = augment_cache(workspace, trial.data, base, lambda done, total: None)
+    differences = []
+    if prepared.cache_sha256 != record.data_sha256:
+        differences.append(
+            f"data: SHA-256 was {record.data_sha256[:12]}, is {prepared.cache_sha256[:12]}"
+        )
+    arrays = {
+        **read_arrays(workspace.data_file(trial.data), expected_hash=base)[0],
+        **read_arrays(workspace.cache_file(trial.data), expected_hash=prepared.cache_sha256)[0],
+    }
+    dataset = builder_of(trial.data).resident(arrays, device)
+    with tempfile.TemporaryDirectory() as folder:
+        run = TrialRun(
+            trial, dataset, prepared.cache_sha256, TrialFiles.below(Path(folder)), device
+        )
+        while not run.done:
+            scores = run.run_epoch()
+            number = len(run.history)
+            known = record.history[number - 1] if number <= len(record.history) else {}
+            word = "same" if scores == known else "DIFFERS"
+            yield f"epoch {number} of {len(record.history)}: {word}"
+        again = run.finish()
+    differences += _differences(record, again)
+    moved = [name for name in changes if name not in HARMLESS]
+    if trial.training_version != TRAINING_VERSION:
+        moved.append("training version")
+    yield Replay(not differences, not moved, tuple(differences), _largest(record, again))
+
+
+def _scores(record: Record) -> Epoch:
+    """The best epoch's validation scores and the test scores, flat."""
+    scores = dict(record.validation)
+    for split, values in (record.test or {}).items():
+        scores |= {f"{split}/{name}": value for name, value in values.items()}
+    return scores
+
+
+def _differences(then: Record, now: Record) -> Iterator[str]:
+    for number, (a, b) in enumerate(zip(then.history, now.history, strict=False), 1):
+        if a != b:
+            name = next(n for n in a if a[n] != b.get(n))
+            yield f"epoch {number}: {name} was {a[name]!r}, is {b.get(name)!r}"
+            break
+    if len(then.history) != len(now.history):
+        yield f"epochs: were {len(then.history)}, are {len(now.history)}"
+    before, after = _scores(then), _scores(now)
+    for name, value in before.items():
+        if after.get(name) != value:
+            yield f"{name} was {value!r}, is {after.get(name)!r}"
+    if then.weights_sha256 != now.weights_sha256:
+        yield "best weights: another hash"
+
+
+def _largest(then: Record, now: Record) -> float:
+    before, after = _scores(then), _scores(now)
+    scores = [name for name in before if not name.endswith(("loss", "error"))]
+    return max((abs(before[n] - after.get(n, float("inf"))) for n in scores), default=0.0)

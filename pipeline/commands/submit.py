@@ -1,0 +1,114 @@
+"""A run as a Ray job: it goes on when the terminal that submitted it is closed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shlex
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.config.experiment import Experiment, find
+from pipeline.errors import InputError
+from pipeline.own_parts.source_code import code_of
+
+if TYPE_CHECKING:
+    from ray.job_submission import JobSubmissionClient
+
+#: What a job is known by among others of the cluster.
+LABEL = "equigrid"
+
+
+def connect(address: str) -> JobSubmissionClient:
+    """The cluster's job server; InputError where it is none, or refuses."""
+    if not address.startswith(("http://", "https://")):
+        raise InputError(
+            f"--address: {address!r}; expected the job server, such as http://head:8265"
+        )
+    if {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")  # read by Ray when it is imported
+    from ray.exceptions import RayError
+    from ray.job_submission import JobSubmissionClient
+
+    for chatty in ("dashboard_sdk", "job.sdk"):
+        logging.getLogger(f"ray.dashboard.modules.{chatty}").setLevel(logging.WARNING)
+    try:
+        return JobSubmissionClient(address)
+    except (RayError, OSError, RuntimeError, ValueError) as error:
+        raise InputError(
+            f"--address: {address}: {_first_line(error)} (the cluster's token: RAY_AUTH_TOKEN)"
+        ) from error
+
+
+def submit(
+    client: JobSubmissionClient,
+    name: str,
+    experiment: Experiment,
+    workspace: str | None,
+    arguments: Sequence[str],
+) -> tuple[str, bool]:
+    """Start the run, or find the one under way; its id, and whether it is new.
+
+    The search space travels with the Python files beside it. workspace: on the cluster.
+    """
+    label = {LABEL: experiment.full_name, "workspace": workspace or ""}
+    try:
+        for job in client.list_jobs():
+            if job.status in ("PENDING", "RUNNING") and label.items() <= (
+                (job.metadata or {}).items()
+            ):
+                return str(job.submission_id), False
+        command = ["equigrid", "run", f"{experiment.name}.yaml", *arguments]
+        if workspace is not None:
+            command += ["--workspace", workspace]
+        with tempfile.TemporaryDirectory() as folder:
+            source = find(name)
+            for file in (source, *source.parent.glob("*.py")):
+                shutil.copy(file, folder)
+            for part in experiment.external_parts:
+                for path, text in code_of(part).sources.items():
+                    if path.endswith(".py"):
+                        (Path(folder) / path).parent.mkdir(parents=True, exist_ok=True)
+                        (Path(folder) / path).write_text(text, "utf-8")
+            identifier = client.submit_job(
+                entrypoint=shlex.join(command),
+                submission_id=f"{LABEL}-{experiment.full_name}-{time.strftime('%Y%m%d-%H%M%S')}",
+                runtime_env={"working_dir": folder},
+                metadata=label,
+            )
+    except RuntimeError as error:
+        raise InputError(f"the cluster refuses: {_first_line(error)}") from error
+    return str(identifier), True
+
+
+def follow(client: JobSubmissionClient, job: str, show: Callable[[str], Any]) -> int:
+    """Show a job's output to its end; its exit code, 1 where it ended without one.
+
+    Raises InputError where the connection is lost: the job goes on.
+    """
+
+    async def stream() -> None:
+        async for lines in client.tail_job_logs(job):
+            show(lines)
+
+    try:
+        asyncio.run(stream())
+        ended = client.get_job_info(job)
+    except (RuntimeError, OSError) as error:
+        raise InputError(
+            f"job {job} is out of sight ({_first_line(error)}); it goes on, and the same command "
+            "shows it again"
+        ) from error
+    if ended.driver_exit_code is not None:
+        return int(ended.driver_exit_code)
+    show(f"job {job}: {ended.status}: {ended.message or ''}\n")
+    return 0 if ended.status == "SUCCEEDED" else 1
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

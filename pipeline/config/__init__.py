@@ -1,0 +1,1 @@
+"""Search spaces: from a YAML file to an experiment that is checked and resolved."""

@@ -1,0 +1,297 @@
+"""The search-space schema. Every mistake is refused with file, line, key, value and remedy."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import PydanticCustomError
+
+from pipeline.config.resolution import Dataset, Row, resolve_dataset, resolve_row
+from pipeline.config.schema import SearchSpace, refuse
+from pipeline.config.yaml_lines import Located, merge, parse
+from pipeline.datasets.raw import RawStore
+from pipeline.errors import InputError
+from pipeline.files import canonical_json
+from pipeline.own_parts.source_code import commit_of, is_external
+from pipeline.registry import METRICS, TASKS, published_names
+from pipeline.trial import CODE_SINCE, FILE_NAME, TRAINING_VERSION, Role, Trial
+
+#: Of an experiment: ten times what was ever measured to be planned and tracked well.
+MOST_TRIALS = 100_000
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A search space with one profile applied, checked and resolved.
+
+    training_version: of the trials that it makes. given: the name or path it was loaded by.
+    """
+
+    name: str
+    profile: str | None
+    space: SearchSpace
+    rows: Mapping[str, Row]
+    datasets: Mapping[str, Dataset]
+    folder: Path
+    training_version: int = TRAINING_VERSION
+    given: str = ""
+
+    def as_of(self, training_version: int) -> Experiment:
+        """The same experiment as an older version of training had it: to read what it left."""
+        return replace(self, training_version=training_version)
+
+    @property
+    def full_name(self) -> str:
+        return f"{self.name}.{self.profile}" if self.profile else self.name
+
+    @property
+    def is_published_setting(self) -> bool:
+        """The base settings and the profile of the published optimum count as the paper's."""
+        return self.profile in (None, "optimum")
+
+    def trial(
+        self,
+        row: str,
+        dataset: str,
+        point: Mapping[str, float],
+        seed: int,
+        role: Role,
+        recipe: Mapping[str, Any],
+    ) -> Trial:
+        method = self.rows[row]
+        return Trial(
+            experiment=self.full_name,
+            row=row,
+            dataset=dataset,
+            role=role,
+            model=method.model,
+            objective=method.objective,
+            data=recipe,
+            hyperparameters={name: float(value) for name, value in point.items()},
+            seed=0 if method.trivial else seed,
+            training={} if method.trivial else self.space.training.settings(),
+            training_version=self.training_version,
+            code=method.code if self.knows_code else {},
+            search_space_commit=commit_of(self.folder),
+        )
+
+    @property
+    def knows_code(self) -> bool:
+        """Whether its trials say which code their parts from outside the package have."""
+        return self.training_version >= CODE_SINCE
+
+    @property
+    def external_parts(self) -> list[str]:
+        """The names of parts from outside the package."""
+        named = [each.model["name"] for each in self.rows.values()]
+        named += [each.objective["name"] for each in self.rows.values()]
+        named += [n for it in self.datasets.values() for n in (it.builder_name, it.group_name)]
+        return sorted(set(filter(is_external, named)))
+
+    def recipe(self, dataset: str, raw: RawStore) -> dict[str, Any]:
+        """Everything that determines a dataset's arrays."""
+        recipe = self.datasets[dataset].recipe(raw)
+        return recipe if self.knows_code else {n: v for n, v in recipe.items() if n != "code"}
+
+    def seeds(self, row: str, role: Role) -> list[int]:
+        """A trivial row has nothing random and nothing to search: one final."""
+        if self.rows[row].trivial:
+            return [0] if role == "final" else []
+        return getattr(self.space.seeds, role)  # type: ignore[no-any-return]
+
+    def cells(self) -> Iterator[tuple[str, str]]:
+        """(row, column) in the order of the file."""
+        return itertools.product(self.rows, self.space.columns)
+
+    def groups(self) -> list[tuple[str, str]]:
+        """(row, dataset): what is trained together and selected over."""
+        return list(itertools.product(self.rows, self.datasets))
+
+
+def find(name: str) -> Path:
+    """A path (it has a separator or a suffix), else ./search_spaces/, else a packaged one."""
+    if "/" in name or name.endswith((".yaml", ".yml")):
+        path = Path(name)
+        try:
+            there = path.is_file()
+        except OSError:  # a name that is too long
+            there = False
+        if not there:
+            raise InputError(f"{name}: no such file")
+        return path
+    if not FILE_NAME.fullmatch(name):
+        raise InputError(f"{name!r} is not a search space's name: letters, digits, _ and -")
+    local = Path("search_spaces") / f"{name}.yaml"
+    packaged = Path(str(resources.files("search_spaces"))) / f"{name}.yaml"
+    for path in (local, packaged):
+        if path.is_file():
+            return path
+    known = sorted({path.stem for path in (*Path("search_spaces").glob("*.yaml"),
+                                           *packaged.parent.glob("*.yaml"))})  # fmt: skip
+    raise InputError(f"no search space {name!r}; there are: {', '.join(known)}, or give a path")
+
+
+def load_experiment(name: str, profile: str | None = None) -> Experiment:
+    """Read, check (every profile, not only the chosen one) and resolve a search space."""
+    path = find(name)
+    if not FILE_NAME.fullmatch(path.stem):
+        raise InputError(f"{path}: the file's name may hold letters, digits, _ and - only")
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from error
+    folder = path.resolve().parent
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))  # where `module:object` is looked up
+    located = parse(text, str(path))
+    profiles = located.value.get("profiles", {})
+    resolved = {None: _resolve(path, None, located)}
+    if profiles and not isinstance(profiles, dict):
+        raise InputError(f"{path}:{located.line(('profiles',))}: profiles: expected a mapping")
+    for each in profiles:
+        override = located.at("profiles", each)
+        if not isinstance(override.value, dict):
+            line = located.line(("profiles", each))
+            raise InputError(
+                f"{path}:{line}: profiles.{each}: {override.value!r}: expected a mapping"
+            )
+        resolved[each] = _resolve(path, each, merge(located, override), located)
+    if profile not in resolved:
+        known = ", ".join(profiles) or "none"
+        raise InputError(f"{path}: no profile {profile!r}; it has: {known}")
+    return replace(resolved[profile], given=name)
+
+
+def _resolve(
+    path: Path, profile: str | None, located: Located, base: Located | None = None
+) -> Experiment:
+    """base: what a profile was merged into."""
+
+    def wrong(place: tuple[str | int, ...], message: str) -> InputError:
+        if base is not None and len(place) > 1 and not _exists(base.value, place[:1], place[1]):
+            kind = str(place[0]).removesuffix("s")
+            message = f"no such {kind} in the base, and as a new one: {message}"
+        return _located_error(path, located, place, message, profile)
+
+    try:
+        space = SearchSpace.model_validate(located.value)
+        datasets = {name: resolve_dataset(name, spec) for name, spec in space.datasets.items()}
+        rows = {name: resolve_row(name, spec, datasets) for name, spec in space.rows.items()}
+        _check(space, rows, datasets)
+    except ValidationError as error:
+        details = error.errors()[0]
+        context = details.get("ctx", {})
+        place = tuple(p for p in details["loc"] if not str(p).startswith(("function-", "list[")))
+        if details["type"] == "refused":
+            raise wrong((*place, *context["path"]), context["message"]) from None
+        value = details["input"]
+        shown = "" if details["type"] == "missing" else f" {value!r}:"
+        raise wrong(place, f"{shown.strip()} {details['msg']}".strip()) from None
+    except PydanticCustomError as error:
+        context = error.context or {}
+        raise wrong(tuple(context["path"]), context["message"]) from None
+    return Experiment(path.stem, profile, space, rows, datasets, path.resolve().parent)
+
+
+def _located_error(
+    path: Path,
+    located: Located,
+    place: tuple[str | int, ...],
+    message: str,
+    profile: str | None,
+) -> InputError:
+    # pydantic puts the names of union members into the place; the file has only real keys.
+    known = tuple(part for n, part in enumerate(place) if _exists(located.value, place[:n], part))
+    shown = ".".join(map(_shown, known or place)) or "search space"
+    if place and place != known and place[-1] not in known and _missing(message):
+        shown = ".".join(map(_shown, (*known, place[-1])))
+    within = f"profile {profile}: " if profile else ""
+    return InputError(f"{path}:{located.line(known)}: {within}{shown}: {message}")
+
+
+def _shown(part: str | int) -> str:
+    """A key on one line: what is not printable is written as an escape."""
+    return str(part) if str(part).isprintable() else repr(part)
+
+
+def _missing(message: str) -> bool:
+    return message.endswith("Field required")
+
+
+def _exists(value: Any, parents: tuple[str | int, ...], part: str | int) -> bool:
+    for parent in (*parents, part):
+        try:
+            value = value[parent]
+        except (KeyError, IndexError, TypeError):
+            if parent == part:
+                return False
+    return True
+
+
+def _check(space: SearchSpace, rows: Mapping[str, Row], datasets: Mapping[str, Dataset]) -> None:
+    """What only the whole shows: references between parts, and duplicates."""
+    columns: dict[tuple[str, str, str], str] = {}
+    for name, column in space.columns.items():
+        place = ("columns", name)
+        if column.dataset not in datasets:
+            known = ", ".join(datasets)
+            raise refuse(f"no dataset {column.dataset!r}; there are: {known}", *place, "dataset")
+        builder = datasets[column.dataset].builder
+        if column.split not in builder.test_splits:
+            known = ", ".join(builder.test_splits)
+            raise refuse(f"{column.split!r} is no test split; allowed: {known}", *place, "split")
+        if column.metric not in builder.metrics:
+            allowed = ", ".join(builder.metrics)
+            raise refuse(f"{column.metric!r}; allowed: {allowed}", *place, "metric")
+        same = columns.setdefault((column.dataset, column.split, column.metric), name)
+        if same != name:
+            raise refuse(f"the same cell as column {same!r}", *place)
+    if space.published is not None and space.published not in published_names():
+        allowed = ", ".join(published_names())
+        raise refuse(f"{space.published!r}; allowed: {allowed}", "published")
+    for name, dataset in datasets.items():
+        builder = dataset.builder
+        if builder.task not in TASKS:
+            raise refuse(f"task {builder.task!r}; allowed: {', '.join(TASKS)}", "datasets", name)
+        for metric in (*builder.metrics, *builder.validation_metrics):
+            if metric not in METRICS:
+                raise refuse(
+                    f"{dataset.builder_name} has a metric {metric!r}; allowed: "
+                    f"{', '.join(METRICS)}", "datasets", name,
+                )  # fmt: skip
+    unused = set(datasets) - {column.dataset for column in space.columns.values()}
+    if unused:
+        raise refuse("no column shows this dataset", "datasets", min(unused))
+    trials = 0
+    for name, row in rows.items():
+        seeds = 0 if row.trivial else len(space.seeds.grid)
+        trials += sum(map(len, row.grids.values())) * seeds + len(space.seeds.final) * len(datasets)
+        if trials > MOST_TRIALS:
+            raise refuse(f"with this row there are {trials} trials; at most {MOST_TRIALS}",
+                         "rows", name)  # fmt: skip
+    methods: dict[str, str] = {}
+    for name, row in rows.items():
+        identity = canonical_json([dict(row.model), dict(row.objective), dict(row.grids)])
+        same = methods.setdefault(identity, name)
+        if same != name:
+            raise refuse(f"the same method and grid as row {same!r}", "rows", name)
+    for dataset in datasets.values():
+        scores = [f"val_{metric}" for metric in (*dataset.builder.validation_metrics, "loss")]
+        if space.training.select not in scores:
+            raise refuse(
+                f"{space.training.select!r}; allowed: {', '.join(scores)}", "training", "select"
+            )
+    for name, dataset in datasets.items():
+        builder = dataset.builder
+        if space.training.batch_size > builder.train_size:
+            raise refuse(
+                f"{space.training.batch_size}: dataset {name} has {builder.train_size} training "
+                "samples", "training", "batch_size",
+            )  # fmt: skip

@@ -1,0 +1,5 @@
+"""Double digits (DDMNIST), the data of table 4."""
+
+from pipeline.datasets.ddmnist.builder import DDMNIST
+
+__all__ = ["DDMNIST"]

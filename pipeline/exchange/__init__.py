@@ -1,0 +1,1 @@
+"""Records and bundles leave a workspace, and join another."""

@@ -1,0 +1,1 @@
+"""What an experiment wants, what its workspace has, and what is missing."""

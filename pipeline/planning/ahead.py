@@ -1,0 +1,66 @@
+"""What a run has still to train, and why some of it was trained before."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+
+from pipeline.planning.index import Twin, recorded_twins
+from pipeline.planning.plan import Group, Plan
+from pipeline.planning.workspace import Workspace
+from pipeline.trial import Trial
+
+
+def trials_ahead(plan: Plan) -> dict[Group, int]:
+    """Trainings still missing by (row, dataset).
+
+    A final of a grid seed repeats the selected grid trial: it is evaluated, not trained.
+    """
+    ahead: dict[Group, int] = {}
+    for group, trials in plan.grid.items():
+        row, _ = group
+        if plan.experiment.rows[row].trivial:
+            continue
+        waiting = {t.key for t in trials if not plan.is_finished(t) and not plan.is_failed(t)}
+        if group in plan.unselected:
+            shared = set(plan.experiment.seeds(row, "grid"))
+            waiting |= {f"seed {s}" for s in plan.experiment.seeds(row, "final") if s not in shared}
+        waiting |= {
+            t.key
+            for t in plan.finals.get(group, ())
+            if t.key not in plan.results and not plan.is_failed(t)
+        }
+        ahead[group] = len(waiting)
+    return ahead
+
+
+def changes(plan: Plan, workspace: Workspace, ahead: Mapping[Group, int]) -> Iterator[str]:
+    """Why trainings are missing that were done before: code or training itself has changed."""
+    if not any(ahead.values()):
+        return
+    twins = recorded_twins(workspace)
+    anew: Counter[str] = Counter()
+    for group, count in ahead.items():
+        trials = (*plan.grid[group], *plan.finals.get(group, ()))
+        trial = next((t for t in trials if t.key not in plan.results and t.twin_key in twins), None)
+        if trial is not None:
+            anew[_what_changed(trial, twins[trial.twin_key])] += count
+    for reason, count in anew.items():
+        yield f"{reason}: {count} trainings anew"
+
+
+def _what_changed(trial: Trial, twins: Sequence[Twin]) -> str:
+    """Since a record of the same settings; by the one that differs least."""
+    code = trial.all_code
+    texts = []
+    for twin in twins:
+        parts = []
+        others = [name for name in code if twin.code.get(name) != code[name]]
+        if others:
+            word = "changed" if twin.code else "was not recorded"
+            parts.append(f"code of {', '.join(others)} {word}")
+        if twin.training_version != trial.training_version:
+            parts.append(f"training is of version {trial.training_version}, it was of "
+                         f"{twin.training_version}")  # fmt: skip
+        texts.append("; ".join(parts))
+    return min(texts, key=len)

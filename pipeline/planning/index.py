@@ -1,0 +1,99 @@
+"""The results of all records of a workspace, without reading each record every time."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+from pipeline.files import write_derived
+from pipeline.planning.workspace import Workspace
+from pipeline.record import Record, Result
+from pipeline.trial import Trial
+
+log = logging.getLogger("equigrid")
+
+#: Of the index file's content.
+SCHEMA = 2
+
+
+@dataclass(frozen=True)
+class Twin:
+    """What a record was trained with that a trial of the same settings may have otherwise.
+
+    key: Trial.twin_key. code: fingerprints by the names of parts from outside the package.
+    """
+
+    key: str
+    training_version: int
+    code: Mapping[str, str]
+
+    @classmethod
+    def of(cls, trial: Trial) -> Twin:
+        return cls(trial.twin_key, trial.training_version, trial.all_code)
+
+
+#: Size and time of a record's file, and what it says.
+Entry = tuple[tuple[int, int], Result, Twin]
+
+
+def recorded_results(workspace: Workspace) -> dict[str, Result]:
+    """Results by run key."""
+    return {key: result for key, (_, result, _) in _entries(workspace).items()}
+
+
+def recorded_twins(workspace: Workspace) -> dict[str, list[Twin]]:
+    """What records were trained with, by the key that they share with their twins."""
+    twins: dict[str, list[Twin]] = {}
+    for _, _, twin in _entries(workspace).values():
+        twins.setdefault(twin.key, []).append(twin)
+    return twins
+
+
+def _entries(workspace: Workspace) -> dict[str, Entry]:
+    """A record is read when its file's size or time is new to the index."""
+    folder = workspace.record_file("").parent
+    if not folder.is_dir():
+        return {}
+    known = _load(workspace)
+    entries: dict[str, Entry] = {}
+    for path in folder.glob("*.json"):
+        status = path.stat()
+        mark = (status.st_size, status.st_mtime_ns)
+        entry = known.get(path.stem)
+        if entry is None or entry[0] != mark:
+            record = workspace.record(path.stem)
+            if record is None:
+                continue
+            entry = _entry(mark, record)
+        entries[path.stem] = entry
+    if entries != known:
+        content = {
+            key: [mark, asdict(result), asdict(twin)]
+            for key, (mark, result, twin) in entries.items()
+        }
+        text = json.dumps({"schema": SCHEMA, "records": content})
+        write_derived(workspace.record_index, text)
+    return entries
+
+
+def _entry(mark: tuple[int, int], record: Record) -> Entry:
+    return mark, Result.of(record), Twin.of(record.trial)
+
+
+def _load(workspace: Workspace) -> dict[str, Entry]:
+    path = workspace.record_index
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        if content["schema"] != SCHEMA:
+            return {}
+        return {
+            key: ((mark[0], mark[1]), Result(**result), Twin(**twin))
+            for key, (mark, result, twin) in content["records"].items()
+        }
+    except FileNotFoundError:
+        return {}
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        log.warning("%s: damaged (%r); made anew from the records", path, error)
+        return {}

@@ -1,0 +1,182 @@
+"""Desired trials − finished trials = what to run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pipeline.config.experiment import Experiment
+from pipeline.planning.index import recorded_results
+from pipeline.planning.selection import Selection, select
+from pipeline.planning.workspace import Workspace
+from pipeline.record import Result
+from pipeline.tracking.store import Identity, Tracked, identity_of, read_refusals
+from pipeline.trial import Trial
+
+Group = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Why there is no dataset. data_key: of what failed to build; None: raw data is missing."""
+
+    reason: str
+    data_key: str | None = None
+
+    @property
+    def label(self) -> str:
+        return "raw data missing" if self.data_key is None else "not built"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an experiment wants and what it has.
+
+    grid, finals: desired trials by (row, dataset); finals only where the selection is known.
+    unselected: (row, dataset) whose grid still runs: their finals are not known yet.
+    failures: why a trial was given up, by run key.
+    gaps: datasets that could not be made.
+    recorded: results that have a record in the workspace. tracked: what MLflow holds, None where
+    it was not asked. refused: why MLflow would not take a record, by the identity of its run.
+    """
+
+    experiment: Experiment
+    grid: Mapping[Group, tuple[Trial, ...]]
+    finals: Mapping[Group, tuple[Trial, ...]]
+    selections: Mapping[Group, Selection | None]
+    unselected: tuple[Group, ...]
+    results: Mapping[str, Result]
+    failures: Mapping[str, str]
+    gaps: Mapping[str, Gap]
+    recorded: Mapping[str, Result] = field(default_factory=dict)
+    tracked: Tracked | None = None
+    refused: Mapping[Identity, str] = field(default_factory=dict)
+
+    @property
+    def is_tracked(self) -> bool:
+        return self.tracked is not None and bool(self.tracked.runs)
+
+    def doubt(self, trial: Trial) -> str:
+        """How a trial's tracked run departs from its record; empty where it does not.
+
+        Where MLflow holds no run of the experiment at all, nothing is said of single ones.
+        """
+        recorded = self.recorded.get(trial.key)
+        if recorded is not None and (refusal := self.refusal(trial)):
+            return f"MLflow refuses it: {refusal}"
+        if not self.is_tracked or recorded is None or not self.is_finished(trial):
+            return ""
+        assert self.tracked is not None
+        return self.tracked.difference(trial, recorded)
+
+    def refusal(self, trial: Trial) -> str:
+        """Why MLflow would not take a trial's record; empty where it did, or was not asked."""
+        return self.refused.get(identity_of(trial), "")
+
+    def why_not(self, dataset: str) -> str:
+        """Why a dataset could not be made; empty where it was, or nobody tried."""
+        return self.gaps[dataset].reason if dataset in self.gaps else ""
+
+    def is_finished(self, trial: Trial) -> bool:
+        """A grid trial needs its result, a final its test scores too."""
+        result = self.results.get(trial.key)
+        return result is not None and (trial.role == "grid" or result.test is not None)
+
+    def is_failed(self, trial: Trial) -> bool:
+        return not self.is_finished(trial) and trial.key in self.failures
+
+    @property
+    def has_results(self) -> bool:
+        return any(trial.key in self.results for trial in self.all_trials())
+
+    def missing(self, role: str) -> list[Trial]:
+        """Neither finished nor given up, each key once, in the order of the file."""
+        groups = self.grid if role == "grid" else self.finals
+        wanted = {trial.key: trial for trials in groups.values() for trial in trials}
+        return [
+            trial
+            for trial in wanted.values()
+            if not self.is_finished(trial) and not self.is_failed(trial)
+        ]
+
+    def all_trials(self) -> list[Trial]:
+        return [
+            trial for groups in (self.grid, self.finals) for ts in groups.values() for trial in ts
+        ]
+
+    @property
+    def is_complete(self) -> bool:
+        return (
+            not self.gaps
+            and not self.unselected
+            and all(
+                self.is_finished(trial) and not self.refusal(trial) for trial in self.all_trials()
+            )
+            and all(selection is not None for selection in self.selections.values())
+        )
+
+
+def grid_trials(
+    experiment: Experiment, recipes: Mapping[str, Mapping[str, Any]]
+) -> dict[Group, tuple[Trial, ...]]:
+    """Every (row, dataset)'s grid, over its seeds; empty for trivial rows."""
+    return {
+        (row, dataset): tuple(
+            experiment.trial(row, dataset, point, seed, "grid", recipes[dataset])
+            for point in experiment.rows[row].grids[dataset]
+            for seed in experiment.seeds(row, "grid")
+        )
+        for row, dataset in experiment.groups()
+        if dataset in recipes
+    }
+
+
+def make_plan(
+    experiment: Experiment,
+    recipes: Mapping[str, Mapping[str, Any]],
+    results: Mapping[str, Result],
+    failures: Mapping[str, str],
+    gaps: Mapping[str, Gap],
+) -> Plan:
+    grid = grid_trials(experiment, recipes)
+    score = experiment.space.training.select
+    selections: dict[Group, Selection | None] = {}
+    finals: dict[Group, tuple[Trial, ...]] = {}
+    unselected = []
+    for group, trials in grid.items():
+        row, dataset = group
+        if experiment.rows[row].trivial:
+            point: Mapping[str, float] = {}
+        elif any(t.key not in results and t.key not in failures for t in trials):
+            unselected.append(group)
+            continue
+        else:
+            selections[group] = chosen = select(trials, results, score)
+            if chosen is None:
+                continue
+            point = chosen.point
+        finals[group] = tuple(
+            experiment.trial(row, dataset, point, seed, "final", recipes[dataset])
+            for seed in experiment.seeds(row, "final")
+        )
+    return Plan(experiment, grid, finals, selections, tuple(unselected), results, failures, gaps)
+
+
+def plan_from_workspace(
+    experiment: Experiment,
+    workspace: Workspace,
+    recipes: Mapping[str, Mapping[str, Any]],
+    gaps: Mapping[str, Gap],
+    tracked: Tracked | None = None,
+) -> Plan:
+    """The plan from the workspace's records, and from `tracked` where a record is not here."""
+    recorded = recorded_results(workspace)
+    results = dict(recorded)
+    for key, result in (tracked.results if tracked else {}).items():
+        if key not in results or results[key].test is None:
+            results[key] = result
+    failures = {key: failure.reason for key, failure in workspace.failures().items()}
+    plan = make_plan(experiment, recipes, results, failures, gaps)
+    refused = read_refusals(workspace.refusals_file(experiment.full_name))
+    return replace(plan, recorded=recorded, tracked=tracked, refused=refused)

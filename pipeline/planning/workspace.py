@@ -1,0 +1,216 @@
+"""The one place that knows a workspace's file names."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import InputError, LockedError
+from pipeline.files import is_locked, locked, write_atomically
+from pipeline.record import Record
+from pipeline.trial import Trial, data_key
+
+if TYPE_CHECKING:
+    from pipeline.record import TrialFiles
+
+log = logging.getLogger("equigrid")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a trial was given up: it is not run again until asked for."""
+
+    trial: Trial
+    reason: str
+    details: str
+    attempts: int
+
+
+class Workspace:
+    """Everything an experiment writes lies below `root`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.resolve()
+
+    def data_file(self, recipe: Mapping[str, Any]) -> Path:
+        return (
+            self.root / "data" / f"{recipe['builder'].replace(':', '.')}-{data_key(recipe)[:16]}.h5"
+        )
+
+    def cache_file(self, recipe: Mapping[str, Any]) -> Path:
+        return self.root / "cache" / self.data_file(recipe).name
+
+    def trial_files(self, key: str) -> TrialFiles:
+        from pipeline.record import TrialFiles
+
+        running = self.root / "running" / key
+        return TrialFiles(
+            checkpoint=running / "checkpoint",
+            previous_checkpoint=running / "checkpoint.previous",
+            weights=self.root / "weights" / f"{key}.safetensors",
+            journal=self.journal_file(key),
+            record=self.record_file(key),
+        )
+
+    def journal_file(self, key: str) -> Path:
+        return self.root / "running" / key / "journal.jsonl"
+
+    def journal(self, key: str) -> list[dict[str, float]]:
+        """A line for each epoch so far of a key in training; empty where none has ended."""
+        try:
+            lines = self.journal_file(key).read_text("utf-8").splitlines()
+        except FileNotFoundError:
+            return []
+        epochs = []
+        for line in lines:
+            try:
+                epochs.append(json.loads(line))
+            except ValueError:  # it is being written
+                break
+        return epochs
+
+    def record_file(self, key: str) -> Path:
+        return self.root / "records" / f"{key}.json"
+
+    def record_keys(self) -> list[str]:
+        """Of every record that is here."""
+        return sorted(path.stem for path in self.record_file("").parent.glob("*.json"))
+
+    def tables(self, name: str) -> Path:
+        return self.root / "tables" / name
+
+    def report(self, name: str) -> Path:
+        return self.root / "reports" / name
+
+    def gaps_file(self, name: str) -> Path:
+        """Datasets that an experiment's last run could not have, and why."""
+        return self.root / "results" / f"{name}.gaps.json"
+
+    def search_space_note(self, name: str) -> Path:
+        """Where the search space of an experiment's last run lies: its own parts are beside it."""
+        return self.root / "results" / f"{name}.search_space"
+
+    def refusals_file(self, name: str) -> Path:
+        """Records of an experiment that MLflow refused, with its reasons."""
+        return self.root / "results" / f"{name}.refused.json"
+
+    @property
+    def record_index(self) -> Path:
+        """Derived from the records, see pipeline.planning.index."""
+        return self.root / "results" / "records.json"
+
+    def tracked_cache(self, name: str) -> Path:
+        """Derived from MLflow, see pipeline.tracking.cache."""
+        return self.root / "results" / f"{name}.tracked.json"
+
+    def tracked_caches(self) -> list[Path]:
+        """Of every experiment that was looked at."""
+        return sorted((self.root / "results").glob("*.tracked.json"))
+
+    @property
+    def tune_folder(self) -> Path:
+        return self.root / "tune"
+
+    @property
+    def tracking_uri(self) -> str:
+        """`MLFLOW_TRACKING_URI`, else a SQLite file in the workspace."""
+        return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.root / 'mlflow.db'}"
+
+    @property
+    def artifact_folder(self) -> Path:
+        return self.root / "artifacts"
+
+    def claim(self, key: str) -> AbstractContextManager[None]:
+        """The exclusive right to train a key; raises LockedError while another process has it."""
+        return locked(self.root / "claims" / key, wait=False, label=_who())
+
+    def running(self) -> set[str]:
+        """The keys that some process trains at this moment."""
+        folder = self.root / "running"
+        keys = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+        return {key for key in keys if is_locked(self.root / "claims" / key)}
+
+    @contextmanager
+    def building(self, path: Path) -> Iterator[None]:
+        """The exclusive right to build a data file; waits for another builder to finish."""
+        with locked(path.with_name(f".{path.name}.lock"), wait=True, label=_who()):
+            for leftover in path.parent.glob(f".{path.name}.*.tmp"):  # of a builder that was killed
+                leftover.unlink()
+            yield
+
+    @contextmanager
+    def driver(self) -> Iterator[None]:
+        """One `equigrid run` at a time; InputError names the other's host and pid."""
+        try:
+            with locked(self.root / "driver.lock", wait=False, label=_who()):
+                yield
+        except LockedError as other:
+            raise InputError(
+                f"{self.root}: in use by another run ({other}); wait for it or end it"
+            ) from None
+
+    def record(self, key: str) -> Record | None:
+        """The durable record of a key; a damaged one is set aside, said once and None."""
+        path = self.record_file(key)
+        try:
+            record = Record.load(path)
+            if record.key != key:
+                raise InputError(f"{path}: holds the record of {record.key[:12]}")
+        except FileNotFoundError:
+            return None
+        except InputError as error:
+            aside = path.with_suffix(".damaged")
+            try:
+                os.replace(path, aside)
+            except OSError as refused:
+                log.warning("%s; it cannot be set aside: %s", error, refused.strerror)
+                return None
+            log.warning("%s; set aside as %s, the trial will run again", error, aside.name)
+            return None
+        return record
+
+    def failure(self, key: str) -> Failure | None:
+        path = self._quarantine(key)
+        if not path.exists():
+            return None
+        try:
+            data = json.loads(path.read_text("utf-8"))
+            trial = Trial.from_dict(data["trial"])
+            return Failure(trial, data["reason"], data["details"], data["attempts"])
+        except (ValueError, TypeError, KeyError, InputError) as error:
+            log.warning("%s: damaged (%r); the trial may run again", path, error)
+            return None
+
+    def failures(self) -> dict[str, Failure]:
+        """Every quarantined trial by run key."""
+        folder = self._quarantine("").parent
+        keys = sorted(path.stem for path in folder.glob("*.json")) if folder.is_dir() else []
+        found = {key: self.failure(key) for key in keys}
+        return {key: failure for key, failure in found.items() if failure is not None}
+
+    def quarantine(self, failure: Failure) -> None:
+        content = {
+            "trial": failure.trial.to_dict(),
+            "reason": failure.reason,
+            "details": failure.details,
+            "attempts": failure.attempts,
+        }
+        write_atomically(self._quarantine(failure.trial.key), json.dumps(content, indent=1))
+
+    def release(self, key: str) -> None:
+        """Lift a quarantine."""
+        self._quarantine(key).unlink(missing_ok=True)
+
+    def _quarantine(self, key: str) -> Path:
+        return self.root / "quarantine" / f"{key}.json"
+
+
+def _who() -> str:
+    return f"host {platform.node()}, pid {os.getpid()}"

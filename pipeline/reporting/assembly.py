@@ -1,0 +1,205 @@
+"""Stage 5: results → the table, in every format."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from pipeline.config.experiment import Experiment
+from pipeline.planning.plan import Plan
+from pipeline.registry import higher_is_better, margin_of
+from pipeline.reporting import formats
+from pipeline.reporting.comparison import Comparison, all_pairs, compare
+from pipeline.reporting.table import Cell, Table, published_table
+from pipeline.reporting.verdicts import Question, Verdict, verdicts
+from pipeline.trial import TRAINING_VERSION
+
+
+def assemble(plan: Plan) -> Table:
+    """The table of a plan's results. Nothing of when or how fast they were obtained goes in."""
+    experiment = plan.experiment
+    space = experiment.space
+    published = published_table(space.published) if space.published else {}
+    cells = {}
+    for row, name in experiment.cells():
+        column = space.columns[name]
+        group = (row, column.dataset)
+        trials = plan.finals.get(group, ())
+        done = {t.seed: plan.results[t.key] for t in trials if plan.is_finished(t)}
+        scores = {
+            seed: score
+            for seed, result in done.items()
+            if (score := result.score(column.split, column.metric)) is not None
+        }
+        selection = plan.selections.get(group)
+        cells[row, name] = Cell(
+            dataset=column.dataset,
+            split=column.split,
+            metric=column.metric,
+            values=tuple(scores.values()),
+            wanted=len(experiment.seeds(row, "final")),
+            gap=_gap(plan, group),
+            point=selection.point if selection else {},
+            equivariance=tuple(
+                result.validation["val_equivariance_error"]
+                for result in done.values()
+                if "val_equivariance_error" in result.validation
+            ),
+            parameters=next((result.parameters for result in done.values()), None),
+            published=published.get(row, {}).get(name),
+            seeds=tuple(scores),
+            doubts=tuple(
+                f"{row} / {column.dataset} seed {trial.seed} ({trial.role}): {doubt}"
+                for trial in (*plan.grid[group], *trials)
+                if (doubt := plan.doubt(trial))
+            )
+            if group in plan.grid
+            else (),
+        )
+    table = Table(
+        name=experiment.full_name,
+        title=_title(plan),
+        rows=tuple(experiment.rows),
+        columns=tuple(space.columns),
+        trivial_rows=frozenset(row for row, method in experiment.rows.items() if method.trivial),
+        higher_is_better={
+            name: higher_is_better(column.metric) for name, column in space.columns.items()
+        },
+        cells=cells,
+        notes=(),
+        verdicts=_verdicts(experiment, cells) if experiment.is_published_setting else {},
+        comparisons=tuple(_comparisons(experiment, cells)),
+    )
+    notes = (*_notes(plan), *_margins(table), *_doubts(table), *space.notes)
+    return replace(table, notes=notes)
+
+
+def _verdicts(
+    experiment: Experiment, cells: Mapping[tuple[str, str], Cell]
+) -> dict[tuple[str, str], Verdict]:
+    """Of whole cells with a published value. Trivial rows have one seed: nothing to test."""
+    questions = {}
+    for (row, name), cell in cells.items():
+        if cell.published is None or not cell.is_whole:
+            continue
+        column = experiment.space.columns[name]
+        margin = column.margin or margin_of(column.metric, cell.published.mean)
+        questions[row, name] = Question(cell.values, cell.published, margin)
+    return verdicts(questions)
+
+
+def _comparisons(
+    experiment: Experiment, cells: Mapping[tuple[str, str], Cell]
+) -> Iterator[Comparison]:
+    trained = [row for row, method in experiment.rows.items() if not method.trivial]
+    for minuend, subtrahend in all_pairs(trained):
+        for column in experiment.space.columns:
+            a, b = cells[minuend, column], cells[subtrahend, column]
+            found = compare(
+                minuend, dict(zip(a.seeds, a.values, strict=True)),
+                subtrahend, dict(zip(b.seeds, b.values, strict=True)), column, a.wanted,
+            )  # fmt: skip
+            if found is not None:
+                yield found
+
+
+def _doubts(table: Table) -> list[str]:
+    texts = dict.fromkeys(doubt for cell in table.cells.values() for doubt in cell.doubts)
+    return [f"{formats.DOUBT} {text}." for text in texts]
+
+
+def _margins(table: Table) -> list[str]:
+    """Whether the trained cells are clearly better than no training at all."""
+    margins = {cell: table.margin(*cell) for cell in table.cells}
+    known = {cell: margin for cell, margin in margins.items() if margin is not None}
+    if not known:
+        return []
+    close = [f"{row} / {column}" for (row, column), margin in known.items() if margin < 3]
+    if close:
+        return [f"Not 3 standard errors better than the trivial row: {', '.join(close)}."]
+    return [
+        "Each trained cell of two seeds or more beats the trivial row by at least "
+        f"{min(known.values()):.0f} of its standard errors (sample std / √n)."
+    ]
+
+
+def _gap(plan: Plan, group: tuple[str, str]) -> str:
+    """Why a cell is not whole; empty where it is."""
+    row, dataset = group
+    if dataset in plan.gaps:
+        return plan.gaps[dataset].label  # the reason stands below, a line for each dataset
+    trials = plan.grid[group]
+    done = sum(map(plan.is_finished, trials))
+    failed = [trial for trial in trials if plan.is_failed(trial)]
+    if group in plan.unselected or (trials and not done):
+        parts = [f"grid {done}/{len(trials)} done"]
+    elif failed:
+        parts = [f"grid {done}/{len(trials)}"]
+    else:
+        parts = []
+    finals = plan.finals.get(group, ())
+    tested = sum(map(plan.is_finished, finals))
+    wanted = len(plan.experiment.seeds(row, "final"))
+    if tested < wanted and group not in plan.unselected:
+        parts.append(f"{tested}/{wanted} seeds")
+    failed += [trial for trial in finals if plan.is_failed(trial)]
+    if failed:
+        parts.append(f"{len({trial.key for trial in failed})} failed")
+    return ", ".join(parts)
+
+
+def _title(plan: Plan) -> str:
+    experiment = plan.experiment
+    title = experiment.space.title or experiment.name
+    return f"{title} (profile {experiment.profile})" if experiment.profile else title
+
+
+def _notes(plan: Plan) -> list[str]:
+    experiment, space = plan.experiment, plan.experiment.space
+    metrics = ", ".join(
+        metric if higher_is_better(metric) else f"{metric} (lower is better)"
+        for metric in dict.fromkeys(column.metric for column in space.columns.values())
+    )
+    notes = [
+        f"Test {metrics}: mean (population standard deviation), n seeds; the "
+        f"{'last' if space.training.tested == 'last' else 'best-validation'} "
+        f"weights of at most {space.training.epochs} epochs of batches of "
+        f"{space.training.batch_size} are tested."
+    ]
+    if experiment.training_version != TRAINING_VERSION:
+        notes.append(
+            f"Trained by version {experiment.training_version} of training; this is version "
+            f"{TRAINING_VERSION}, and a run trains anew."
+        )
+    if space.published:
+        notes.append(
+            f"Published figures: the paper's {space.published.replace('table', 'table ')}."
+        )
+        if experiment.is_published_setting:
+            notes.append(
+                "Verdicts, at 5 % over the whole table (Holm): agrees = within the margin by two "
+                "one-sided Welch tests; above, below = differs by Welch's test; else undecided."
+            )
+        else:
+            notes.append(
+                "This profile is not the published setting: differences are shown, no verdicts."
+            )
+    for (row, dataset), selection in plan.selections.items():
+        if selection is not None:
+            point = ", ".join(
+                f"{'λ' if name == 'lambda' else name} {value:g}"
+                for name, value in sorted(selection.point.items(), reverse=True)
+            )
+            of = f" of {selection.candidates}" if selection.candidates > 1 else ""
+            notes.append(
+                f"{row} / {dataset}: {point} (best{of} by {space.training.select}, "
+                f"{selection.score:.4f})"
+            )
+    for (row, dataset), trials in plan.finals.items():
+        devices = {plan.results[t.key].device for t in trials if plan.is_finished(t)}
+        if len(devices) > 1:
+            notes.append(f"{row} / {dataset} mixes devices: {', '.join(sorted(devices))}.")
+    notes += [f"No {dataset}, {gap.label}: {gap.reason}" for dataset, gap in plan.gaps.items()]
+    failed = {t.key: t for t in plan.all_trials() if plan.is_failed(t)}
+    notes += [f"Failed: {t.describe()}: {plan.failures[k]}" for k, t in failed.items()]
+    return notes

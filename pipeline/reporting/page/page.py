@@ -1,0 +1,128 @@
+"""A table and how it came about as one HTML page that needs nothing but itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+
+from jinja2 import Environment, StrictUndefined
+
+from pipeline.reporting import formats
+from pipeline.reporting.page.charts import State
+from pipeline.reporting.table import Table
+from pipeline.reporting.words import number, spoken
+
+#: Beside a verdict's word: colour alone says nothing to many.
+SYMBOLS = {"agrees": "✓", "above": "▲", "below": "▼", "undecided": "○"}
+#: Of a hash.
+SHORT = 12
+
+
+@dataclass(frozen=True)
+class Chart:
+    """name: of its PDF, without suffix. svg: the whole element, trusted as it is."""
+
+    name: str
+    heading: str
+    caption: str
+    svg: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """missing: what could not be drawn, and why."""
+
+    charts: tuple[Chart, ...] = ()
+    missing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Run:
+    """One trial. scores: by heading, what was measured.
+
+    error: relative equivariance error on validation. reason: why it failed. doubt: how its
+    tracked run departs from its record. run_id: MLflow's; it and the three after it are empty
+    where unknown.
+    """
+
+    point: str
+    seed: int
+    key: str
+    state: State
+    scores: Mapping[str, float]
+    error: float | None = None
+    reason: str = ""
+    doubt: str = ""
+    run_id: str = ""
+    data_sha256: str = ""
+    commit: str = ""
+    hardware: str = ""
+
+
+@dataclass(frozen=True)
+class Group:
+    """A row on a dataset: what is selected and trained together.
+
+    columns: of the table that it feeds. selection: how its point was chosen, in a sentence.
+    show: commands that print the runs behind its cells.
+    """
+
+    row: str
+    dataset: str
+    columns: tuple[str, ...]
+    gap: str
+    selection: str
+    heat_map: Chart | None
+    grid: tuple[Run, ...]
+    finals: tuple[Run, ...]
+    show: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a report says.
+
+    select: the validation score that selects. facts: (term, text) of how it was made.
+    environments: distinct ones, with how many trainings ran in each. commands: rebuild the table.
+    """
+
+    table: Table
+    select: str
+    groups: tuple[Group, ...]
+    curves: Section
+    equivariance: Section
+    parameters: Section
+    rollouts: Section
+    samples: Section
+    facts: tuple[tuple[str, str], ...]
+    environments: tuple[tuple[Mapping[str, str], int], ...]
+    commands: tuple[str, ...]
+
+
+def render(content: Content) -> str:
+    """The page. The same content gives the same text."""
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    template = environment.from_string(
+        resources.files("pipeline.reporting.page").joinpath("report.html.j2").read_text("utf-8")
+    )
+    table = content.table
+    return (
+        template.render(
+            content=content,
+            table=table,
+            anchors={(g.row, g.dataset): f"group-{n}" for n, g in enumerate(content.groups)},
+            comparisons=table.paired(),
+            datasets=list(dict.fromkeys(group.dataset for group in content.groups)),
+            errors=table.equivariance_errors(),
+            parameters={row: formats.parameters(table, row) for row in table.rows},
+            symbols=SYMBOLS,
+            formats=formats,
+            spoken=spoken,
+            number=number,
+            short=lambda text: text[:SHORT],
+        )
+        + "\n"
+    )

@@ -1,0 +1,46 @@
+"""A finished table and its report become artifacts in MLflow, its means metrics of parent runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.files import sha256
+from pipeline.planning.plan import Group, Plan
+from pipeline.planning.workspace import Workspace
+from pipeline.reporting.table import Table
+from pipeline.tracking.writer import Writer
+
+
+def publish(plan: Plan, table: Table, workspace: Workspace, writer: Writer) -> None:
+    """Queue the files of the table and of the report, and what came of each row and dataset."""
+    name = plan.experiment.full_name
+    files: dict[str, Path] = {}
+    for folder, below in ((workspace.tables(name), ""), (workspace.report(name), "report/")):
+        for path in sorted(folder.rglob("*")):
+            if path.is_file() and not path.name.startswith("."):
+                files[below + path.relative_to(folder).as_posix()] = path
+    digest = sha256("".join(f"{at} {sha256(p.read_bytes())}\n" for at, p in files.items()).encode())
+    writer.table({"table": table.name}, files, digest)
+    for group in plan.finals:
+        if not plan.experiment.rows[group[0]].trivial:
+            _summarise(plan, table, group, workspace, writer)
+
+
+def _summarise(
+    plan: Plan, table: Table, group: Group, workspace: Workspace, writer: Writer
+) -> None:
+    """Tell the parent run of a row and dataset what came of it."""
+    row, dataset = group
+    finals = [trial for trial in plan.finals[group] if plan.is_finished(trial)]
+    records = [record for trial in finals if (record := workspace.record(trial.key)) is not None]
+    if not records:
+        return
+    cells = [cell for (r, _), cell in table.cells.items() if r == row and cell.dataset == dataset]
+    means = {
+        f"test/{cell.split}/{cell.metric}": cell.mean
+        for cell in cells
+        if cell.is_whole and cell.mean is not None
+    }
+    tags = {f"selected_{name}": f"{value:g}" for name, value in cells[0].point.items()}
+    ended = max(record.started + sum(record.epoch_seconds) for record in records)
+    writer.summary(group, tags, means, len(records), ended)

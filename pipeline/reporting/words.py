@@ -1,0 +1,24 @@
+"""Values as people read them: durations and the names of scores."""
+
+from __future__ import annotations
+
+import re
+
+
+def duration(seconds: float) -> str:
+    """`45 s`, `3 min 20 s`, `2 h 05 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def spoken(score: str) -> str:
+    """`val_accuracy` → `validation accuracy`."""
+    return re.sub(r"^val_", "validation ", score).replace("_", " ")
+
+
+def number(value: float) -> str:
+    return f"{value:.4f}" if abs(value) < 10 else f"{value:.4g}"

@@ -1,0 +1,151 @@
+"""What MLflow holds of an experiment, and its cache on disk. Imports no mlflow.
+
+The cache is derived and may be deleted at any time: it serves while the store is unchanged since
+it was read (SQLite: size and time of the file and of its write-ahead log; a server: a tag that
+every writer moves on, asked over REST).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import StoreError
+from pipeline.files import write_derived
+from pipeline.record import Result
+from pipeline.tracking.store import CHANGED, Identity, Store, Tracked, TrackedRun
+
+if TYPE_CHECKING:
+    import requests
+
+log = logging.getLogger("equigrid")
+
+#: Of the cache file's content.
+CACHE_SCHEMA = 1
+
+
+def stamp(store: Store) -> list[Any] | None:
+    """What changes when the store does; None where there is no store yet.
+
+    Raises StoreError where a server does not answer.
+    """
+    path = store.database
+    if path is not None:
+        if not path.exists():
+            return None
+        parts: list[Any] = []
+        for file in (path, path.with_name(f"{path.name}-wal")):
+            status = file.stat() if file.exists() else None
+            parts += [status.st_size, status.st_mtime_ns] if status else [0, 0]
+        return parts
+    return _server_stamp(store)
+
+
+def ask_server(uri: str, path: str, **parameters: str) -> requests.Response:
+    """A GET with the credentials that MLflow's own client takes from the environment."""
+    import requests
+
+    read = os.environ.get
+    user, password = read("MLFLOW_TRACKING_USERNAME"), read("MLFLOW_TRACKING_PASSWORD")
+    token = None if user and password else read("MLFLOW_TRACKING_TOKEN")
+    insecure = (read("MLFLOW_TRACKING_INSECURE_TLS") or "").lower() in ("true", "1")
+    return requests.get(
+        f"{uri.rstrip('/')}{path}",
+        params=parameters,
+        auth=(user, password) if user and password else None,
+        headers={"Authorization": f"Bearer {token}"} if token else None,
+        verify=not insecure and (read("MLFLOW_TRACKING_SERVER_CERT_PATH") or True),
+        timeout=10,
+    )
+
+
+def _server_stamp(store: Store) -> list[Any] | None:
+    import requests
+
+    try:
+        answer = ask_server(
+            store.uri,
+            "/api/2.0/mlflow/experiments/get-by-name",
+            experiment_name=store.experiment,
+        )
+        if answer.status_code == 404:
+            return None
+        answer.raise_for_status()
+        experiment = answer.json()["experiment"]
+    except (requests.RequestException, ValueError, KeyError) as error:
+        raise StoreError(f"{type(error).__name__}: {error}") from error
+    tags = {tag["key"]: tag["value"] for tag in experiment.get("tags", [])}
+    return [experiment["experiment_id"], tags.get(CHANGED, "")]
+
+
+def load_tracked(store: Store, cache: Path) -> Tracked:
+    """From the cache where it is warm, else from the store; raises StoreError.
+
+    Nothing is tracked where there is no store yet.
+    """
+    now = stamp(store)
+    if now is None:
+        return Tracked({})
+    if (kept := _read_cache(cache, now)) is not None:
+        return kept
+    return refresh(store, cache)
+
+
+def refresh(store: Store, cache: Path) -> Tracked:
+    """Read the store itself and renew the cache."""
+    from pipeline.tracking import query
+
+    before = stamp(store)
+    tracked = query.read(store)
+    renew(tracked, store, before, cache)
+    return tracked
+
+
+def renew(tracked: Tracked, store: Store, before: list[Any] | None, cache: Path) -> None:
+    """Write the cache of what was read after the stamp `before`, unless somebody writes."""
+    if before == stamp(store):
+        write_derived(cache, _to_json(tracked, before))
+
+
+def keep(tracked: Tracked, store: Store, cache: Path) -> None:
+    """Let what was read count as what a SQLite store holds now: no trial's run has changed since.
+
+    A server's stamp moves with trials' runs only.
+    """
+    if store.uri.startswith("sqlite:"):
+        write_derived(cache, _to_json(tracked, stamp(store)))
+
+
+def last_known(cache: Path) -> Tracked | None:
+    """What the cache holds, however old: for a store that cannot be reached."""
+    return _read_cache(cache, None)
+
+
+def _to_json(tracked: Tracked, stamp: list[Any] | None) -> str:
+    runs = [[*identity, asdict(run)] for identity, run in tracked.runs.items()]
+    content = {"schema": CACHE_SCHEMA, "stamp": stamp, "runs": runs, "doubled": tracked.doubled}
+    return json.dumps(content)
+
+
+def _read_cache(cache: Path, stamp: list[Any] | None) -> Tracked | None:
+    """None where there is none of this stamp (any, for None), or it is damaged."""
+    try:
+        content = json.loads(cache.read_text("utf-8"))
+        if content["schema"] != CACHE_SCHEMA or stamp not in (None, content["stamp"]):
+            return None
+        runs: dict[Identity, TrackedRun] = {}
+        for row, dataset, role, key, run in content["runs"]:
+            result = run.pop("result")
+            runs[row, dataset, role, key] = TrackedRun(
+                **run, result=None if result is None else Result(**result)
+            )
+        return Tracked(runs, tuple(content["doubled"]))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        log.warning("%s: damaged (%r); read again from MLflow", cache, error)
+        return None

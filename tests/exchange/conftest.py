@@ -1,0 +1,32 @@
+"""One bundle for all tests; none of them changes it."""
+
+from __future__ import annotations
+
+import zipfile
+
+import pytest
+import spaces
+from archives import (
+    Made,
+    finish,
+    plan_of,
+)
+
+from pipeline.config.experiment import load_experiment
+from pipeline.exchange.exporting import export
+from pipeline.planning.workspace import Workspace
+from stages.tables import tables
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    folder = tmp_path_factory.mktemp("made")
+    experiment = load_experiment(str(spaces.write(folder / "tiny.yaml")))
+    workspace = Workspace(folder / "workspace")
+    finish(experiment, workspace)
+    tables(plan_of(experiment, workspace), workspace)
+    path = folder / "tiny.bundle"
+    assert export(experiment, workspace, path) == 7
+    with zipfile.ZipFile(path) as file:
+        contents = {name: file.read(name) for name in file.namelist()}
+    return Made(experiment, workspace, path, contents)
