@@ -26,8 +26,7 @@ from pipeline.datasets.ddmnist.builder import DDMNIST, DDMNISTParameters
 from pipeline.datasets.raw import RawStore
 from pipeline.datasets.recipe import builder_of, group_named
 from pipeline.datasets.resident import Dataset
-from pipeline.datasets.store import Arrays, read_arrays
-from pipeline.orchestration.dispatch import PreparedData
+from pipeline.datasets.store import Arrays, PreparedData, read_arrays
 from pipeline.planning.workspace import Workspace
 from pipeline.training.environment import environment
 from pipeline.trial import Trial

@@ -41,9 +41,11 @@ from pipeline.datasets.resident import Dataset
 from pipeline.objectives.regular import LatentAction
 from pipeline.planning.workspace import Workspace
 from pipeline.record import Record, TrialFiles
+from pipeline.tracking.store import Store
 from pipeline.training.environment import environment
 from pipeline.training.evaluation import EVALUATION_BATCH
-from pipeline.training.run import TrialRun, build_model
+from pipeline.training.model import build_model
+from pipeline.training.run import TrialRun
 from pipeline.trial import Trial
 
 POINT = {"lr": 1e-3, "lambda": 1.0}
@@ -108,13 +110,11 @@ def record_of(trial: Trial, epochs: int, epoch_seconds: float) -> Record:
 
 def track(report: Report, count: int) -> None:
     """Through the functions the writer thread calls; connecting is left out (once a command)."""
-    from pipeline.tracking import runs
+    from pipeline.tracking.session import Session
 
     with tempfile.TemporaryDirectory() as folder:
         uri = f"sqlite:///{folder}/mlflow.db"
-        client = runs.connect(uri)
-        experiment = runs.experiment_id(client, "benchmark", Path(folder), uri)
-        known = runs.known_runs(client, experiment)
+        session = Session(Store(uri, Path(folder), "benchmark"))
         seed = 0
         for name, epochs, epoch_seconds, goal in (
             ("20 epochs", 20, 10.0, 5.0),
@@ -126,11 +126,7 @@ def track(report: Report, count: int) -> None:
                 seed += 1
                 trial = quickstart_trial(POINT, seed)
                 record = record_of(trial, epochs, epoch_seconds)
-                spent.append(
-                    timed(
-                        lambda t=trial, r=record: runs.log_record(client, experiment, known, t, r)
-                    )
-                )
+                spent.append(timed(lambda t=trial, r=record: session.record(t, r)))
             seconds = wall(spent[1:])
             report.show(f"tracking a record of {name}", seconds, "s", count)
             cpu = median(each.cpu for each in spent[1:])

@@ -35,7 +35,8 @@ from common import Report, begin, prepare, quickstart_trial
 from pipeline.config.experiment import find, load_experiment
 from pipeline.config.schema import ResourcesSpec
 from pipeline.datasets.raw import RawStore
-from pipeline.orchestration.dispatch import SLICE_SECONDS, PreparedData, Slice
+from pipeline.datasets.store import PreparedData
+from pipeline.orchestration.dispatch import SLICE_SECONDS, Slice
 from pipeline.orchestration.in_process import InProcess
 from pipeline.orchestration.worker import Worker
 from pipeline.planning.workspace import Workspace

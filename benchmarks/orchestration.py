@@ -36,7 +36,8 @@ from typing import Any
 from common import begin, open_dataset, prepare, quickstart
 
 from pipeline.config.schema import ResourcesSpec
-from pipeline.orchestration.dispatch import PreparedData, Slice
+from pipeline.datasets.store import PreparedData
+from pipeline.orchestration.dispatch import Slice
 from pipeline.planning.workspace import Workspace
 from pipeline.record import TrialFiles
 from pipeline.tracking.store import Store
@@ -209,12 +210,10 @@ def main() -> None:
         prepared = {data_key(recipe): prepare(workspace, recipe)}
 
         begun = time.perf_counter()
-        from pipeline.tracking import runs
+        from pipeline.tracking.session import Session
 
         store = Store(workspace.tracking_uri, workspace.artifact_folder, "benchmark")
-        runs.experiment_id(
-            runs.connect(store.uri), store.experiment, store.artifact_folder, store.uri
-        )
+        Session(store)
         report.show("start-up: import MLflow, make its store", time.perf_counter() - begun, "s", 1)
         begun = time.perf_counter()
         from pipeline.orchestration.ray_tune import RayTune

@@ -23,7 +23,7 @@ from common import begin, side_by_side, timed, wall
 from pipeline.config.experiment import Experiment, load_experiment
 from pipeline.datasets.raw import RawStore
 from pipeline.files import canonical_json, sha256
-from pipeline.planning.known import known_plan
+from pipeline.planning.ledger import Ledger
 from pipeline.planning.plan import grid_trials
 from pipeline.planning.workspace import Workspace
 from pipeline.record import Record
@@ -86,7 +86,7 @@ def main() -> None:
         workspace = Workspace(Path(folder) / "workspace")
 
         def plan(finished: int) -> None:
-            found = known_plan(big_experiment(Path(folder)), Workspace(workspace.root))
+            found = Ledger(big_experiment(Path(folder)), Workspace(workspace.root)).known()
             missing = len(found.missing("grid"))
             if missing != TRIALS - finished:
                 raise RuntimeError(f"{missing} of {TRIALS} trials missing")

@@ -27,7 +27,6 @@ from common import Report, machine
 
 from pipeline.config.experiment import Experiment, load_experiment
 from pipeline.datasets.raw import RawStore
-from pipeline.planning.known import recipes_of, store_of
 from pipeline.planning.plan import grid_trials, make_plan
 from pipeline.planning.workspace import Workspace
 from pipeline.record import Record, Result
@@ -75,7 +74,7 @@ def made_up(trial: Trial) -> Record:
 
 def trials_of(experiment: Experiment) -> Iterator[Trial]:
     """The whole grid, then the finals that its made-up scores select."""
-    recipes = recipes_of(experiment, RawStore())
+    recipes = {name: each.recipe(RawStore()) for name, each in experiment.datasets.items()}
     grid = grid_trials(experiment, recipes)
     results = {t.key: Result.of(made_up(t)) for trials in grid.values() for t in trials}
     plan = make_plan(experiment, recipes, results, {}, {})
@@ -85,7 +84,7 @@ def trials_of(experiment: Experiment) -> Iterator[Trial]:
 def fill(experiment: Experiment, workspace: Workspace) -> tuple[int, float]:
     """Records, and a tracked run for each; how many, and the seconds a run took."""
     count, begun = 0, time.perf_counter()
-    with closing(Writer(store_of(workspace, experiment))) as writer:
+    with closing(Writer(workspace.store(experiment.full_name))) as writer:
         writer.patience = 3600.0
         for trial in trials_of(experiment):
             record = made_up(trial)

@@ -9,9 +9,8 @@ from typing import Any
 
 from pipeline.datasets.builder import checked_arrays
 from pipeline.datasets.recipe import builder_of, cache_identity
-from pipeline.datasets.store import Progress, read_arrays, write_arrays
+from pipeline.datasets.store import PreparedData, Progress, read_arrays, write_arrays
 from pipeline.errors import DamagedFileError
-from pipeline.orchestration.dispatch import PreparedData
 from pipeline.own_parts.blame import users_code
 from pipeline.planning.workspace import Workspace
 

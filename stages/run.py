@@ -10,22 +10,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.config.experiment import Experiment
-from pipeline.datasets.raw import RawStore
+from pipeline.datasets.store import PreparedData
 from pipeline.errors import InputError, MissingRawDataError
 from pipeline.files import write_atomically
 from pipeline.orchestration.crew import Crew, Watcher
-from pipeline.orchestration.dispatch import Dispatcher, PreparedData
+from pipeline.orchestration.dispatch import Dispatcher
 from pipeline.planning.ahead import changes, trials_ahead
-from pipeline.planning.known import keep_gaps, store_of, tracked_runs
-from pipeline.planning.plan import Gap, Group, Plan, plan_from_workspace
-from pipeline.planning.workspace import Workspace
+from pipeline.planning.ledger import Ledger
+from pipeline.planning.plan import Gap, Group, Plan
 from pipeline.record import Record
 from pipeline.reporting.page.content import current_report
 from pipeline.reporting.publishing import publish
 from pipeline.reporting.table import Table
 from pipeline.tracking.cache import keep
-from pipeline.tracking.store import Store
 from pipeline.tracking.writer import Writer
 from pipeline.trial import Role, data_key
 from stages.augment_cache import augment_cache
@@ -55,21 +52,20 @@ class Data:
             raise InputError(f"no dataset can be made: {next(iter(self.gaps.values())).reason}")
 
 
-def prepare_data(
-    experiment: Experiment, workspace: Workspace, raw: RawStore, watcher: Watcher
-) -> Data:
+def prepare_data(ledger: Ledger, watcher: Watcher) -> Data:
     """Stages 1 and 2 for every dataset; one that cannot be made becomes a gap, the others go on."""
+    experiment, workspace = ledger.experiment, ledger.workspace
     data = Data({}, {}, {})
     base: dict[str, str] = {}
     watcher.begin("data build")
     for name in experiment.datasets:
-        recipe = experiment.recipe(name, raw)
+        recipe = experiment.recipe(name, ledger.raw)
 
         def progress(done: int, total: int, name: str = name) -> None:
             watcher.progress("data build", name, done, total)
 
         try:
-            base[name] = data_build(workspace, recipe, raw, progress)
+            base[name] = data_build(workspace, recipe, ledger.raw, progress)
             # Only now: a file that was fetched may turn out to be another than the official one.
             data.recipes[name] = recipe
         except MissingRawDataError as error:
@@ -92,12 +88,12 @@ def prepare_data(
     data.check_any()
     sizes = [workspace.cache_file(recipe).stat().st_size for recipe in data.recipes.values()]
     watcher.end("augment cache", f"{sum(sizes) / 1e6:.1f} MB")
+    ledger.keep_data(data.recipes, data.gaps)
     return data
 
 
 def run(
-    experiment: Experiment,
-    workspace: Workspace,
+    ledger: Ledger,
     make_dispatcher: Callable[[], Dispatcher],
     watcher: Watcher,
     *,
@@ -108,6 +104,7 @@ def run(
 
     only: the (row, dataset) whose trials may run, None for all.
     """
+    experiment, workspace = ledger.experiment, ledger.workspace
     opened: list[Dispatcher] = []
 
     def dispatcher() -> Dispatcher:
@@ -119,51 +116,44 @@ def run(
     with workspace.driver():
         note = workspace.search_space_note(experiment.full_name)
         write_atomically(note, str(experiment.folder), durable=False)
-        data = prepare_data(experiment, workspace, RawStore(), watcher)
-        keep_gaps(experiment, workspace, data.gaps)
-        plan = current_plan(experiment, workspace, data)
+        data = prepare_data(ledger, watcher)
         if retry_failed:
-            for key in plan.failures:
-                workspace.release(key)
-        fetch_tracked(experiment, workspace, data)
-        plan = current_plan(experiment, workspace, data)
-        with closing(Writer(store_of(workspace, experiment))) as writer:
-            for text in changes(plan, workspace, trials_ahead(plan)):
+            ledger.retry_failed()
+        fetch_tracked(ledger)
+        plan = ledger.plan()
+        with closing(Writer(ledger.store)) as writer:
+            for text in changes(plan, ledger.index, trials_ahead(plan)):
                 log.info("%s", text)
-            crew = Crew(workspace, dispatcher, data.prepared, writer, watcher, only)
+            crew = Crew(ledger, dispatcher, data.prepared, writer, watcher, only)
             try:
-                send_untracked(plan, workspace, writer)
+                send_untracked(ledger, plan, writer)
                 watcher.begin("grid")
                 ran = grid(plan, crew)
-                plan = current_plan(experiment, workspace, data)
+                plan = ledger.plan()
                 watcher.end("grid", _counts(plan, "grid", ran))
 
                 watcher.begin("final runs")
                 tested = final_runs(plan, crew)
-                plan = current_plan(experiment, workspace, data)
+                plan = ledger.plan()
                 watcher.end("final runs", _counts(plan, "final", tested))
             finally:
                 for each in opened:
                     each.close()
             watcher.begin("tables")
             # Again: which finals there are is known only now, and some may have had a record.
-            send_untracked(plan, workspace, writer)
+            send_untracked(ledger, plan, writer)
             writer.flush()
-            tracked = tracked_runs(experiment, workspace)
-            plan = replace(current_plan(experiment, workspace, data), tracked=tracked)
+            tracked = ledger.tracked()
+            plan = replace(ledger.plan(), tracked=tracked)
             table = tables(plan, workspace)
             current_report(plan, table, workspace)
             publish(plan, table, workspace, writer)
+        ledger.index.save()
         if tracked is not None and not writer.unsent:
             # Only parents and the table were written since: the next command need not read again.
-            cache = workspace.tracked_cache(experiment.full_name)
-            keep(tracked, store_of(workspace, experiment), cache)
+            keep(tracked, ledger.store, workspace.tracked_cache(experiment.full_name))
         watcher.end("tables", str(workspace.tables(experiment.full_name)))
     return plan, table, ran + tested
-
-
-def current_plan(experiment: Experiment, workspace: Workspace, data: Data) -> Plan:
-    return plan_from_workspace(experiment, workspace, data.recipes, data.gaps)
 
 
 def _counts(plan: Plan, role: str, ran: int) -> str:
@@ -176,24 +166,23 @@ def _counts(plan: Plan, role: str, ran: int) -> str:
     )
 
 
-def send_untracked(plan: Plan, workspace: Workspace, writer: Writer) -> None:
+def send_untracked(ledger: Ledger, plan: Plan, writer: Writer) -> None:
     """Queue every finished trial: the writer skips what MLflow has already."""
     for trial in plan.all_trials():
         if plan.is_finished(trial):
-            writer.record(trial, workspace.record_file(trial.key))
+            writer.record(trial, ledger.workspace.record_file(trial.key))
         elif plan.is_failed(trial):
             writer.failure(trial, plan.failures[trial.key])
 
 
-def fetch_tracked(experiment: Experiment, workspace: Workspace, data: Data) -> None:
+def fetch_tracked(ledger: Ledger) -> None:
     """Bring home the records of trials that MLflow has and the workspace lacks."""
-    plan = current_plan(experiment, workspace, data)
+    plan = ledger.plan()
     if not plan.missing("grid") and not plan.missing("final"):
         return
-    tracked = tracked_runs(experiment, workspace)
+    tracked = ledger.tracked()
     if tracked is None:
         return
-    store = store_of(workspace, experiment)
     runs: dict[str, str] = {}
     for (_, _, role, key), run in tracked.runs.items():
         if run.result is not None and (role == "final" or key not in runs):
@@ -201,19 +190,19 @@ def fetch_tracked(experiment: Experiment, workspace: Workspace, data: Data) -> N
     roles: tuple[Role, ...] = ("grid", "final")
     for wanted in roles:
         # The finals are known only after the grid's records are home.
-        plan = current_plan(experiment, workspace, data)
-        for trial in plan.missing(wanted):
+        for trial in ledger.plan().missing(wanted):
             if trial.key in runs:
-                _bring_home(store, runs[trial.key], workspace.record_file(trial.key))
+                _bring_home(ledger, runs[trial.key], trial.key)
 
 
-def _bring_home(store: Store, run_id: str, destination: Path) -> None:
+def _bring_home(ledger: Ledger, run_id: str, key: str) -> None:
     from pipeline.tracking import query
 
     with tempfile.TemporaryDirectory() as folder:
         try:
-            record: Record = query.fetch_record(store, run_id, Path(folder))
+            record: Record = query.fetch_record(ledger.store, run_id, Path(folder))
         except InputError as error:
             log.warning("%s; the trial will run again", error)
             return
-        record.save(destination)
+    record.save(ledger.workspace.record_file(key))
+    ledger.finished(record)

@@ -27,7 +27,7 @@ from pipeline.objectives.batch import Batch
 from pipeline.objectives.task import TASKS
 from pipeline.registry import DATASETS, MODELS, OBJECTIVES, dataset_builder, load
 from pipeline.symmetry import group_by_name
-from pipeline.training.run import build_model
+from pipeline.training.model import build_model
 from pipeline.training.streams import stream
 from pipeline.trial import TRAINING_VERSION, Trial
 

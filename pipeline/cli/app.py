@@ -19,6 +19,7 @@ from pipeline import __version__
 from pipeline.errors import InputError
 
 if TYPE_CHECKING:
+    from pipeline.planning.ledger import Ledger
     from pipeline.planning.plan import Plan
     from pipeline.reporting.table import Table
 
@@ -61,6 +62,15 @@ def options(
     """The options before a command."""
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
+
+
+def open_ledger(name: str, profile: str | None, workspace: Path) -> Ledger:
+    """An experiment, by the words of the command line, in its workspace."""
+    from pipeline.config.experiment import load_experiment
+    from pipeline.planning.ledger import Ledger
+    from pipeline.planning.workspace import Workspace
+
+    return Ledger(load_experiment(name, profile), Workspace(workspace))
 
 
 def show_table(table: Table) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.app import ERROR, WORKSPACE, Name, Profile, Root, app, console, warn
+from pipeline.cli.app import ERROR, WORKSPACE, Name, Profile, Root, app, console, open_ledger, warn
 
 
 @app.command()
@@ -25,19 +25,17 @@ def verify(
     """
     from pipeline.commands.verify import repair
     from pipeline.commands.verify import verify as examine
-    from pipeline.config.experiment import load_experiment
-    from pipeline.planning.known import known_plan
-    from pipeline.planning.workspace import Workspace
     from stages import tables as stage
 
-    experiment, space = load_experiment(name, profile), Workspace(workspace)
-    found = examine(experiment, space)
+    ledger = open_ledger(name, profile, workspace)
+    found = examine(ledger)
     for finding in found.findings:
         warn(f"{finding.subject}: {finding.text}")
     if mend and found.findings:
-        console.print(f"{repair(experiment, space, found)} runs written anew", highlight=False)
-        stage.tables(known_plan(experiment, space), space)
-        found = examine(experiment, space)
+        console.print(f"{repair(ledger, found)} runs written anew", highlight=False)
+        ledger.reread()
+        stage.tables(ledger.known(), ledger.workspace)
+        found = examine(ledger)
         for finding in found.findings:
             warn(f"still: {finding.subject}: {finding.text}")
     for text in found.unknown:
@@ -70,10 +68,10 @@ def replay(
     from pipeline.commands.replay import replay as steps_of
     from pipeline.planning.workspace import Workspace
 
-    space = Workspace(workspace)
-    record = find_record(space, run)
+    place = Workspace(workspace)
+    record = find_record(place, run)
     console.print(f"{record.trial.role}  {record.trial.describe()}", highlight=False, markup=False)
-    for step in steps_of(record, space, from_record=from_record):
+    for step in steps_of(record, place, from_record=from_record):
         if not isinstance(step, Replay):
             console.print(step, highlight=False, markup=False, soft_wrap=True)
             continue
@@ -105,11 +103,9 @@ def export(
 
     Example: equigrid export quickstart -o quickstart.equigrid
     """
-    from pipeline.config.experiment import load_experiment
     from pipeline.exchange.exporting import export as write
-    from pipeline.planning.workspace import Workspace
 
-    count = write(load_experiment(name, profile), Workspace(workspace), output)
+    count = write(open_ledger(name, profile, workspace), output)
     console.print(f"{count} records written to {output}", highlight=False, soft_wrap=True)
 
 

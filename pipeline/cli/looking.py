@@ -20,6 +20,7 @@ from pipeline.cli.app import (
     app,
     console,
     end,
+    open_ledger,
     show_table,
 )
 from pipeline.errors import InputError
@@ -35,11 +36,8 @@ def plan(name: Name, profile: Profile = None, workspace: Root = WORKSPACE) -> No
     Example: equigrid plan ddmnist --profile small
     """
     from pipeline.commands.forecast import forecast
-    from pipeline.config.experiment import load_experiment
-    from pipeline.planning.workspace import Workspace
 
-    experiment = load_experiment(name, profile)
-    for part in forecast(experiment, Workspace(workspace)):
+    for part in forecast(open_ledger(name, profile, workspace)):
         console.print(part, highlight=False, markup=False, soft_wrap=isinstance(part, str))
 
 
@@ -58,20 +56,19 @@ def status(
     from rich.live import Live
 
     from pipeline.commands.status import status as parts_of
-    from pipeline.config.experiment import load_experiment
-    from pipeline.planning.known import known_plan
-    from pipeline.planning.workspace import Workspace
 
-    experiment, space = load_experiment(name, profile), Workspace(workspace)
-    plan = known_plan(experiment, space)
+    ledger = open_ledger(name, profile, workspace)
+    plan = ledger.known()
+    shown = parts_of(plan, ledger.workspace)
     if watch:
-        with Live(Group(*parts_of(plan, space)), console=console, auto_refresh=False) as live:
+        with Live(Group(*shown), console=console, auto_refresh=False) as live:
             while not plan.is_complete:
                 time.sleep(WATCH_SECONDS)
-                plan = known_plan(experiment, space)
-                live.update(Group(*parts_of(plan, space)), refresh=True)
+                ledger.reread()
+                plan = ledger.known()
+                live.update(Group(*parts_of(plan, ledger.workspace)), refresh=True)
     else:
-        for part in parts_of(plan, space):
+        for part in shown:
             console.print(part, highlight=False, soft_wrap=isinstance(part, str))
     if not plan.is_complete:
         raise typer.Exit(GAPS)
@@ -89,13 +86,9 @@ def show(
     Example: equigrid show quickstart "Ours/C4"
     """
     from pipeline.commands.show import show as parts_of
-    from pipeline.config.experiment import load_experiment
-    from pipeline.planning.known import known_plan
-    from pipeline.planning.workspace import Workspace
 
-    space = Workspace(workspace)
-    plan = known_plan(load_experiment(name, profile), space)
-    for part in parts_of(plan, space, what):
+    ledger = open_ledger(name, profile, workspace)
+    for part in parts_of(ledger.known(), ledger.workspace, what):
         console.print(part, highlight=False, soft_wrap=isinstance(part, str))
 
 
@@ -112,16 +105,13 @@ def tables(
 
     Example: equigrid tables quickstart --from-mlflow
     """
-    from pipeline.config.experiment import load_experiment
-    from pipeline.planning.known import known_plan, plan_from_mlflow
-    from pipeline.planning.workspace import Workspace
     from stages import tables as stage
 
-    experiment, space = load_experiment(name, profile), Workspace(workspace)
-    source = plan_from_mlflow if from_mlflow else known_plan
-    found = source(experiment, space)
-    show_table(stage.tables(found, space))
-    console.print(f"written to {space.tables(experiment.full_name)}", highlight=False)
+    ledger = open_ledger(name, profile, workspace)
+    found = ledger.from_mlflow() if from_mlflow else ledger.known()
+    show_table(stage.tables(found, ledger.workspace))
+    folder = ledger.workspace.tables(ledger.experiment.full_name)
+    console.print(f"written to {folder}", highlight=False)
     end(found)
 
 
@@ -138,16 +128,13 @@ def report(
 
     Example: equigrid report quickstart -o report
     """
-    from pipeline.config.experiment import load_experiment
-    from pipeline.planning.known import known_plan
-    from pipeline.planning.workspace import Workspace
     from pipeline.reporting.assembly import assemble
-    from pipeline.reporting.page import content as stage
+    from pipeline.reporting.page.content import report as write
 
-    experiment, space = load_experiment(name, profile), Workspace(workspace)
-    plan = known_plan(experiment, space)
-    folder = output or space.report(experiment.full_name)
-    page, *figures = stage.report(plan, assemble(plan), space, folder)
+    ledger = open_ledger(name, profile, workspace)
+    plan = ledger.known()
+    folder = output or ledger.workspace.report(ledger.experiment.full_name)
+    page, *figures = write(plan, assemble(plan), ledger.workspace, folder)
     console.print(f"{page}, and {len(figures)} figures as PDF", highlight=False, soft_wrap=True)
 
 
@@ -162,22 +149,21 @@ def ui(
     """
     from pipeline.planning.workspace import Workspace
 
-    space = Workspace(workspace)
-    if "MLFLOW_TRACKING_URI" not in os.environ and not (space.root / "mlflow.db").exists():
-        raise InputError(f"{space.root}: nothing is tracked here yet; run a search space first")
+    place = Workspace(workspace)
+    if "MLFLOW_TRACKING_URI" not in os.environ and not (place.root / "mlflow.db").exists():
+        raise InputError(f"{place.root}: nothing is tracked here yet; run a search space first")
     from pipeline.errors import StoreError
-    from pipeline.planning.known import store_named
     from pipeline.tracking.database import follow_move
 
     try:
-        follow_move(store_named(space, ""))
+        follow_move(place.store(""))
     except StoreError as error:
         raise InputError(str(error)) from error
     console.print(f"MLflow UI: http://127.0.0.1:{port}", highlight=False)
     command = [
         sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port),
-        "--backend-store-uri", space.tracking_uri,
-        "--default-artifact-root", space.artifact_folder.as_uri(), "--workers", "1",
+        "--backend-store-uri", place.tracking_uri,
+        "--default-artifact-root", place.artifact_folder.as_uri(), "--workers", "1",
     ]  # fmt: skip
     os.execv(sys.executable, command)
 

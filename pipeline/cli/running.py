@@ -8,7 +8,18 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.app import ERROR, WORKSPACE, Name, Profile, Root, app, console, end, show_table
+from pipeline.cli.app import (
+    ERROR,
+    WORKSPACE,
+    Name,
+    Profile,
+    Root,
+    app,
+    console,
+    end,
+    open_ledger,
+    show_table,
+)
 
 
 @app.command()
@@ -36,17 +47,14 @@ def run(
     """
     from pipeline.cli.display import Display
     from pipeline.commands.forecast import check_room
-    from pipeline.config.experiment import load_experiment
     from pipeline.orchestration.dispatch import Dispatcher
-    from pipeline.planning.known import cell_named
-    from pipeline.planning.workspace import Workspace
     from stages.run import run as run_stages
 
-    experiment = load_experiment(name, profile)
+    ledger = open_ledger(name, profile, workspace)
+    experiment = ledger.experiment
     if "RAY_ADDRESS" not in os.environ:
         check_room(experiment)
-    space = Workspace(workspace)
-    cells = [cell_named(experiment, text) for text in only or []]
+    cells = [experiment.cell(text) for text in only or []]
     groups = {(row, experiment.space.columns[column].dataset) for row, column in cells}
 
     def dispatcher() -> Dispatcher:
@@ -54,19 +62,14 @@ def run(
         if in_process:
             from pipeline.orchestration.in_process import InProcess
 
-            return InProcess(space, retries)
+            return InProcess(ledger.workspace, retries)
         from pipeline.orchestration.ray_tune import RayTune
 
-        return RayTune(space, retries, experiment.space.resources, experiment.folder)
+        return RayTune(ledger.workspace, retries, experiment.space.resources, experiment.folder)
 
     with Display(console) as display:
         plan, table, _ = run_stages(
-            experiment,
-            space,
-            dispatcher,
-            display,
-            retry_failed=retry_failed,
-            only=groups or None,
+            ledger, dispatcher, display, retry_failed=retry_failed, only=groups or None
         )
     show_table(table)
     if not cells or any(not table.cells[cell].is_whole for cell in cells):

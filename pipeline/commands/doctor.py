@@ -18,7 +18,6 @@ from rich.console import Console
 from pipeline.config.experiment import load_experiment
 from pipeline.datasets.raw import RawStore
 from pipeline.errors import InputError
-from pipeline.planning.known import store_named
 from pipeline.planning.workspace import Workspace
 from pipeline.tracking.cache import ask_server
 
@@ -110,7 +109,7 @@ def _disk(root: Path) -> Iterator[Finding]:
 def _mlflow(workspace: Workspace) -> Iterator[Finding]:
     from pipeline.tracking.database import damage
 
-    store = store_named(workspace, "")
+    store = workspace.store("")
     if (path := store.database) is not None:
         if not path.exists():
             yield "ok", f"MLflow: {path} will be made", ""

@@ -5,17 +5,15 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from rich.console import RenderableType
 from rich.table import Table as RichTable
 
 from pipeline.config.experiment import Experiment
-from pipeline.datasets.raw import RawStore
 from pipeline.errors import InputError
 from pipeline.planning.ahead import changes, trials_ahead
-from pipeline.planning.known import recipes_of, tracked_runs
-from pipeline.planning.plan import Group, Plan, plan_from_workspace
+from pipeline.planning.ledger import Ledger
+from pipeline.planning.plan import Group, Plan
 from pipeline.planning.workspace import Workspace
 from pipeline.registry import model_entry
 from pipeline.reporting.words import duration
@@ -25,11 +23,10 @@ from pipeline.trial import Trial
 OVERHEAD = 1.25
 
 
-def forecast(experiment: Experiment, workspace: Workspace) -> Iterator[RenderableType]:
+def forecast(ledger: Ledger) -> Iterator[RenderableType]:
     """The plan as a table, its totals, and an estimate of the time."""
     # What a run could not have it may have now: the plan is of everything.
-    recipes, tracked = recipes_of(experiment, RawStore()), tracked_runs(experiment, workspace)
-    plan = plan_from_workspace(experiment, workspace, recipes, {}, tracked)
+    experiment, workspace, plan = ledger.experiment, ledger.workspace, ledger.full_plan()
     shown = RichTable(title=f"Plan of {experiment.full_name}", title_justify="left")
     for heading in ("row / dataset", "grid", "finished", "failed", "finals", "finished", "failed"):
         shown.add_column(heading, justify="left" if "/" in heading else "right")
@@ -53,8 +50,8 @@ def forecast(experiment: Experiment, workspace: Workspace) -> Iterator[Renderabl
         f"{len(list(experiment.cells()))} cells, {total} grid and {finals} final trials; "
         f"{sum(ahead.values())} trainings missing"
     )
-    yield from changes(plan, workspace, ahead)
-    yield from _absent_files(experiment, workspace, recipes)
+    yield from changes(plan, ledger.index, ahead)
+    yield from _absent_files(ledger)
     yield from too_large(experiment)
     training = experiment.space.training
     rule = training.trend
@@ -63,15 +60,13 @@ def forecast(experiment: Experiment, workspace: Workspace) -> Iterator[Renderabl
     yield _estimate(plan, workspace, ahead)
 
 
-def _absent_files(
-    experiment: Experiment, workspace: Workspace, recipes: Mapping[str, Mapping[str, Any]]
-) -> Iterator[str]:
+def _absent_files(ledger: Ledger) -> Iterator[str]:
     """Raw files that a run will have to fetch, or to do without."""
-    folder = RawStore().folder
+    folder, recipes = ledger.raw.folder, ledger.official_recipes
     absent = {
         file.name: file
-        for name, dataset in experiment.datasets.items()
-        if not workspace.data_file(recipes[name]).exists()
+        for name, dataset in ledger.experiment.datasets.items()
+        if not ledger.workspace.data_file(recipes[name]).exists()
         for file in dataset.builder.raw_files
         if not (folder / file.name).exists()
     }

@@ -12,15 +12,15 @@ from pathlib import Path
 import torch
 
 from pipeline.datasets.raw import RawStore
-from pipeline.datasets.recipe import builder_of
-from pipeline.datasets.store import read_arrays
 from pipeline.errors import InputError
 from pipeline.own_parts.source_code import code_of, is_external
+from pipeline.planning.opening import open_dataset
 from pipeline.planning.workspace import Workspace
 from pipeline.record import Epoch, Record, TrialFiles
 from pipeline.tracking.cache import last_known
 from pipeline.training.environment import environment
-from pipeline.training.run import TrialRun, choose_device
+from pipeline.training.model import choose_device
+from pipeline.training.run import TrialRun
 from pipeline.trial import TRAINING_VERSION
 from stages.augment_cache import augment_cache
 from stages.data_build import data_build
@@ -168,11 +168,7 @@ def _replay(record: Record, workspace: Workspace) -> Iterator[str | Replay]:
         differences.append(
             f"data: SHA-256 was {record.data_sha256[:12]}, is {prepared.cache_sha256[:12]}"
         )
-    arrays = {
-        **read_arrays(workspace.data_file(trial.data), expected_hash=base)[0],
-        **read_arrays(workspace.cache_file(trial.data), expected_hash=prepared.cache_sha256)[0],
-    }
-    dataset = builder_of(trial.data).resident(arrays, device)
+    dataset = open_dataset(workspace, trial.data, device, base, prepared.cache_sha256)
     with tempfile.TemporaryDirectory() as folder:
         run = TrialRun(
             trial, dataset, prepared.cache_sha256, TrialFiles.below(Path(folder)), device

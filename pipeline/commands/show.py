@@ -12,7 +12,6 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from pipeline.errors import InputError
-from pipeline.planning.known import cell_named
 from pipeline.planning.plan import Plan
 from pipeline.planning.workspace import Workspace
 from pipeline.record import Record
@@ -32,7 +31,7 @@ def show(plan: Plan, workspace: Workspace, what: str) -> Iterator[RenderableType
         return show_run(plan, workspace, what)
     if "/" not in what:
         raise InputError(f"{what!r} is neither ROW/COLUMN nor a run; {_runs(plan)}; {_cells(plan)}")
-    return show_cell(plan, workspace, *cell_named(plan.experiment, what))
+    return show_cell(plan, workspace, *plan.experiment.cell(what))
 
 
 def _cells(plan: Plan) -> str:

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.config.experiment import Experiment
 from pipeline.datasets.store import read_arrays
 from pipeline.errors import DamagedFileError, InputError, StoreError
 from pipeline.files import sha256
-from pipeline.planning.known import plan_with, store_of
+from pipeline.planning.ledger import Ledger
 from pipeline.planning.plan import Plan
 from pipeline.planning.workspace import Workspace
 from pipeline.record import Record
@@ -68,11 +67,11 @@ class Verification:
     weights: Weights = Weights((), 0, 0, 0)
 
 
-def verify(experiment: Experiment, workspace: Workspace) -> Verification:
+def verify(ledger: Ledger) -> Verification:
     """Hold everything against the records; raises InputError where MLflow cannot be read."""
     from pipeline.tracking import query
 
-    store = store_of(workspace, experiment)
+    experiment, workspace, store = ledger.experiment, ledger.workspace, ledger.store
     try:
         before = stamp(store)
         runs = query.read_runs(store)
@@ -80,7 +79,7 @@ def verify(experiment: Experiment, workspace: Workspace) -> Verification:
         renew(tracked, store, before, workspace.tracked_cache(experiment.full_name))
     except StoreError as error:
         raise InputError(f"MLflow cannot be read: {error}") from error
-    plan = plan_with(experiment, workspace, tracked)
+    plan = ledger.known_with(tracked)
     weights = _weights(plan, workspace)
     findings = [
         *_runs(plan, workspace, store, runs),
@@ -256,14 +255,14 @@ def _cells(plan: Plan, workspace: Workspace) -> Iterator[Finding]:
             yield Finding(f"cell {row}/{column}", f"{path.name} has {wrong[0]}")
 
 
-def repair(experiment: Experiment, workspace: Workspace, found: Verification) -> int:
+def repair(ledger: Ledger, found: Verification) -> int:
     """Send runs again from their records, after deleting what is wrong of them; returns how many.
 
     Deleted runs stay in MLflow's bin. A run without a record anywhere is left as it is.
     """
     from pipeline.tracking import runs
 
-    store = store_of(workspace, experiment)
+    store, workspace = ledger.store, ledger.workspace
     client = runs.connect(store.uri)
     mended = 0
     with workspace.driver():

@@ -106,6 +106,16 @@ class Experiment:
             return [0] if role == "final" else []
         return getattr(self.space.seeds, role)  # type: ignore[no-any-return]
 
+    def cell(self, text: str) -> tuple[str, str]:
+        """Row and column of `ROW/COLUMN`; InputError says which there are."""
+        row, _, column = (part.strip() for part in text.partition("/"))
+        if row not in self.rows:
+            raise InputError(f"{text!r}: no row {row!r}; there are: {', '.join(self.rows)}")
+        columns = self.space.columns
+        if column not in columns:
+            raise InputError(f"{text!r}: no column {column!r}; there are: {', '.join(columns)}")
+        return row, column
+
     def cells(self) -> Iterator[tuple[str, str]]:
         """(row, column) in the order of the file."""
         return itertools.product(self.rows, self.space.columns)

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -114,3 +115,11 @@ def read_arrays(
             f"{path}: content hashes to {found[:12]}, its label is {stored_hash[:12]}"
         )
     return arrays, stored_hash
+
+
+@dataclass(frozen=True)
+class PreparedData:
+    """The verified content hashes of a dataset's two files."""
+
+    base_sha256: str
+    cache_sha256: str

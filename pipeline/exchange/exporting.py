@@ -10,13 +10,12 @@ from pipeline import __version__
 from pipeline.config.experiment import Experiment, load_experiment
 from pipeline.errors import InputError
 from pipeline.exchange.bundle import TABLES, TRIALS, is_bundle, write_bundle
-from pipeline.planning.known import plan_with
-from pipeline.planning.workspace import Workspace
+from pipeline.planning.ledger import Ledger
 
 log = logging.getLogger("equigrid")
 
 
-def export(experiment: Experiment, workspace: Workspace, path: Path) -> int:
+def export(ledger: Ledger, path: Path) -> int:
     """Write the bundle of an experiment; returns the number of records in it.
 
     It holds the record of every finished grid and final trial, the table's files as they are and
@@ -25,7 +24,8 @@ def export(experiment: Experiment, workspace: Workspace, path: Path) -> int:
     """
     if path.exists() and not is_bundle(path):
         raise InputError(f"{path}: is there already and no bundle; give another name")
-    plan = plan_with(experiment, workspace, None)
+    experiment, workspace = ledger.experiment, ledger.workspace
+    plan = ledger.known_with(None)
     finished = [trial for trial in plan.all_trials() if plan.is_finished(trial)]
     records = {key: workspace.record(key) for key in sorted({trial.key for trial in finished})}
     contents = {

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from pipeline.errors import InputError
 from pipeline.exchange.bundle import LARGEST_MEMBER, ZIP, Bundle, Place, parse_record, read_bundle
-from pipeline.planning.known import store_named
 from pipeline.planning.workspace import Workspace
 from pipeline.record import Record
 from pipeline.tracking.writer import Writer
@@ -52,7 +51,7 @@ def track(workspace: Workspace, places: list[Place]) -> int:
         by_experiment[place.experiment] += _trial(workspace, place)
     unsent = 0
     for experiment, trials in by_experiment.items():
-        with closing(Writer(store_named(workspace, experiment))) as writer:
+        with closing(Writer(workspace.store(experiment))) as writer:
             for trial in trials:
                 writer.record(trial, workspace.record_file(trial.key))
         unsent += writer.unsent
@@ -66,7 +65,7 @@ def rebuild_store(workspace: Workspace) -> tuple[Path | None, int]:
     (summaries, tables, a training's further rows) the next run sends. Raises InputError where the
     store is not a file of the workspace's own.
     """
-    path = store_named(workspace, "").database
+    path = workspace.store("").database
     if path is None:
         raise InputError(f"{workspace.tracking_uri}: not a SQLite file that could be written anew")
     with workspace.driver():

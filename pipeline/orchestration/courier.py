@@ -15,10 +15,11 @@ from typing import Any
 
 import ray
 
-from pipeline.datasets.store import Arrays
+from pipeline.datasets.store import Arrays, PreparedData
 from pipeline.files import write_atomically
-from pipeline.orchestration.dispatch import PreparedData, Slice
-from pipeline.orchestration.worker import Worker, open_arrays
+from pipeline.orchestration.dispatch import Slice
+from pipeline.orchestration.worker import Worker
+from pipeline.planning.opening import open_arrays
 from pipeline.planning.workspace import Failure, Workspace
 from pipeline.record import TrialFiles
 from pipeline.trial import Trial, data_key
@@ -41,7 +42,8 @@ class Courier:
         """A reference to the dataset's arrays: read once, fetched once by each node."""
         key = data_key(trial.data)
         if key not in self._arrays:
-            found = open_arrays(self.workspace, trial, self.prepared[key])
+            hashes = self.prepared[key]
+            found = open_arrays(self.workspace, trial.data, hashes.base_sha256, hashes.cache_sha256)
             self._arrays[key] = ray.put(dict(found))
         return [self._arrays[key]]
 

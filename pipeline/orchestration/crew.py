@@ -6,9 +6,10 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from pipeline.orchestration.dispatch import Dispatcher, PreparedData, Slice
+from pipeline.datasets.store import PreparedData
+from pipeline.orchestration.dispatch import Dispatcher, Slice
+from pipeline.planning.ledger import Ledger
 from pipeline.planning.plan import Group, Plan
-from pipeline.planning.workspace import Workspace
 from pipeline.record import Record
 from pipeline.tracking.writer import Writer
 from pipeline.trial import Role, Trial
@@ -36,7 +37,7 @@ class Crew:
     only: the (row, dataset) whose trials may run, None for all.
     """
 
-    workspace: Workspace
+    ledger: Ledger
     dispatcher: Callable[[], Dispatcher]
     prepared: Mapping[str, PreparedData]
     writer: Writer
@@ -55,11 +56,16 @@ def run_missing(role: Role, plan: Plan, crew: Crew) -> int:
     crew.watcher.begin_trials(missing, plan)
 
     def report(trial: Trial, piece: Slice) -> None:
-        record = crew.workspace.record(trial.key) if piece.state == "finished" else None
+        workspace = crew.ledger.workspace
+        record = workspace.record(trial.key) if piece.state == "finished" else None
         crew.watcher.slice(trial, piece, record)
         if record is not None:
+            crew.ledger.finished(record)
             crew.writer.record(trial, record)
         elif piece.state == "failed":
+            # Without a quarantine (a full disk) it is only missing.
+            if (failure := workspace.failure(trial.key)) is not None:
+                crew.ledger.failed(trial, failure.reason)
             crew.writer.failure(trial, piece.reason)
 
     crew.dispatcher().run(missing, crew.prepared, report)

@@ -6,19 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from pipeline.datasets.store import PreparedData
 from pipeline.record import Epoch
 from pipeline.trial import Trial
 
 #: A slice is whole epochs for about this long: one result a second costs Tune nothing.
 SLICE_SECONDS = 1.0
-
-
-@dataclass(frozen=True)
-class PreparedData:
-    """The verified content hashes of a dataset's two files."""
-
-    base_sha256: str
-    cache_sha256: str
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from pipeline.orchestration.dispatch import SLICE_SECONDS, PreparedData, Report
+from pipeline.datasets.store import PreparedData
+from pipeline.orchestration.dispatch import SLICE_SECONDS, Report
 from pipeline.orchestration.worker import Worker
 from pipeline.planning.workspace import Workspace
 from pipeline.trial import Trial

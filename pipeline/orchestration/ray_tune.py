@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config.schema import ResourcesSpec
-from pipeline.orchestration.dispatch import SLICE_SECONDS, PreparedData, Report, Slice
+from pipeline.datasets.store import PreparedData
+from pipeline.orchestration.dispatch import SLICE_SECONDS, Report, Slice
 from pipeline.orchestration.worker import Worker
 from pipeline.planning.workspace import Failure, Workspace
 from pipeline.trial import Trial

@@ -12,14 +12,15 @@ from pathlib import Path
 
 import torch
 
-from pipeline.datasets.recipe import builder_of
 from pipeline.datasets.resident import Dataset
-from pipeline.datasets.store import Arrays, read_arrays
+from pipeline.datasets.store import Arrays, PreparedData
 from pipeline.errors import LockedError
-from pipeline.orchestration.dispatch import PreparedData, Slice
+from pipeline.orchestration.dispatch import Slice
 from pipeline.own_parts.blame import in_one_line
+from pipeline.planning.opening import open_arrays, resident
 from pipeline.planning.workspace import Failure, Workspace
-from pipeline.training.run import TrialRun, choose_device
+from pipeline.training.model import choose_device
+from pipeline.training.run import TrialRun
 from pipeline.trial import Trial, data_key
 
 
@@ -116,15 +117,9 @@ class Worker:
         key = data_key(trial.data)
         if key not in self._datasets:
             arrays = self._arrays(trial)
-            self._datasets[key] = builder_of(trial.data).resident(arrays, self.device)
+            self._datasets[key] = resident(trial.data, arrays, self.device)
         return self._datasets[key]
 
     def _arrays(self, trial: Trial) -> Arrays:
-        return open_arrays(self.workspace, trial, self.prepared[data_key(trial.data)])
-
-
-def open_arrays(workspace: Workspace, trial: Trial, hashes: PreparedData) -> Arrays:
-    """The base arrays and the cache of a trial's dataset, mapped."""
-    base, _ = read_arrays(workspace.data_file(trial.data), expected_hash=hashes.base_sha256)
-    cache, _ = read_arrays(workspace.cache_file(trial.data), expected_hash=hashes.cache_sha256)
-    return {**base, **cache}
+        hashes = self.prepared[data_key(trial.data)]
+        return open_arrays(self.workspace, trial.data, hashes.base_sha256, hashes.cache_sha256)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from pipeline.planning.index import Twin, recorded_twins
+from pipeline.planning.index import RecordIndex, Twin
 from pipeline.planning.plan import Group, Plan
-from pipeline.planning.workspace import Workspace
 from pipeline.trial import Trial
 
 
@@ -34,11 +33,11 @@ def trials_ahead(plan: Plan) -> dict[Group, int]:
     return ahead
 
 
-def changes(plan: Plan, workspace: Workspace, ahead: Mapping[Group, int]) -> Iterator[str]:
+def changes(plan: Plan, index: RecordIndex, ahead: Mapping[Group, int]) -> Iterator[str]:
     """Why trainings are missing that were done before: code or training itself has changed."""
     if not any(ahead.values()):
         return
-    twins = recorded_twins(workspace)
+    twins = index.twins
     anew: Counter[str] = Counter()
     for group, count in ahead.items():
         trials = (*plan.grid[group], *plan.finals.get(group, ()))

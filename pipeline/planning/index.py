@@ -38,48 +38,58 @@ class Twin:
 Entry = tuple[tuple[int, int], Result, Twin]
 
 
-def recorded_results(workspace: Workspace) -> dict[str, Result]:
-    """Results by run key."""
-    return {key: result for key, (_, result, _) in _entries(workspace).items()}
+class RecordIndex:
+    """What the records in a workspace say, by run key.
 
+    A record is read when its file's size or time is new to the index file. From then on the index
+    is told of records (`add`); `save` writes the index file where something came.
+    """
 
-def recorded_twins(workspace: Workspace) -> dict[str, list[Twin]]:
-    """What records were trained with, by the key that they share with their twins."""
-    twins: dict[str, list[Twin]] = {}
-    for _, _, twin in _entries(workspace).values():
-        twins.setdefault(twin.key, []).append(twin)
-    return twins
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+        self._kept = _load(workspace)
+        self._entries: dict[str, Entry] = {}
+        folder = workspace.record_file("").parent
+        for path in folder.glob("*.json") if folder.is_dir() else ():
+            status = path.stat()
+            mark = (status.st_size, status.st_mtime_ns)
+            entry = self._kept.get(path.stem)
+            if entry is None or entry[0] != mark:
+                record = workspace.record(path.stem)
+                if record is None:
+                    continue
+                entry = mark, Result.of(record), Twin.of(record.trial)
+            self._entries[path.stem] = entry
+        self.save()
 
+    @property
+    def results(self) -> dict[str, Result]:
+        return {key: result for key, (_, result, _) in self._entries.items()}
 
-def _entries(workspace: Workspace) -> dict[str, Entry]:
-    """A record is read when its file's size or time is new to the index."""
-    folder = workspace.record_file("").parent
-    if not folder.is_dir():
-        return {}
-    known = _load(workspace)
-    entries: dict[str, Entry] = {}
-    for path in folder.glob("*.json"):
-        status = path.stat()
+    @property
+    def twins(self) -> dict[str, list[Twin]]:
+        """What records were trained with, by the key that they share with their twins."""
+        twins: dict[str, list[Twin]] = {}
+        for _, _, twin in self._entries.values():
+            twins.setdefault(twin.key, []).append(twin)
+        return twins
+
+    def add(self, record: Record) -> None:
+        """A record that was just written."""
+        status = self.workspace.record_file(record.key).stat()
         mark = (status.st_size, status.st_mtime_ns)
-        entry = known.get(path.stem)
-        if entry is None or entry[0] != mark:
-            record = workspace.record(path.stem)
-            if record is None:
-                continue
-            entry = _entry(mark, record)
-        entries[path.stem] = entry
-    if entries != known:
+        self._entries[record.key] = mark, Result.of(record), Twin.of(record.trial)
+
+    def save(self) -> None:
+        if self._entries == self._kept:
+            return
         content = {
             key: [mark, asdict(result), asdict(twin)]
-            for key, (mark, result, twin) in entries.items()
+            for key, (mark, result, twin) in self._entries.items()
         }
         text = json.dumps({"schema": SCHEMA, "records": content})
-        write_derived(workspace.record_index, text)
-    return entries
-
-
-def _entry(mark: tuple[int, int], record: Record) -> Entry:
-    return mark, Result.of(record), Twin.of(record.trial)
+        write_derived(self.workspace.record_index, text)
+        self._kept = dict(self._entries)
 
 
 def _load(workspace: Workspace) -> dict[str, Entry]:

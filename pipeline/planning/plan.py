@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.config.experiment import Experiment
-from pipeline.planning.index import recorded_results
 from pipeline.planning.selection import Selection, select
-from pipeline.planning.workspace import Workspace
 from pipeline.record import Result
-from pipeline.tracking.store import Identity, Tracked, identity_of, read_refusals
+from pipeline.tracking.store import Identity, Tracked, identity_of
 from pipeline.trial import Trial
 
 Group = tuple[str, str]
@@ -138,8 +136,11 @@ def make_plan(
     results: Mapping[str, Result],
     failures: Mapping[str, str],
     gaps: Mapping[str, Gap],
+    grid: Mapping[Group, tuple[Trial, ...]] | None = None,
 ) -> Plan:
-    grid = grid_trials(experiment, recipes)
+    """grid: of `grid_trials` for these recipes, where it was made before."""
+    if grid is None:
+        grid = grid_trials(experiment, recipes)
     score = experiment.space.training.select
     selections: dict[Group, Selection | None] = {}
     finals: dict[Group, tuple[Trial, ...]] = {}
@@ -161,22 +162,3 @@ def make_plan(
             for seed in experiment.seeds(row, "final")
         )
     return Plan(experiment, grid, finals, selections, tuple(unselected), results, failures, gaps)
-
-
-def plan_from_workspace(
-    experiment: Experiment,
-    workspace: Workspace,
-    recipes: Mapping[str, Mapping[str, Any]],
-    gaps: Mapping[str, Gap],
-    tracked: Tracked | None = None,
-) -> Plan:
-    """The plan from the workspace's records, and from `tracked` where a record is not here."""
-    recorded = recorded_results(workspace)
-    results = dict(recorded)
-    for key, result in (tracked.results if tracked else {}).items():
-        if key not in results or results[key].test is None:
-            results[key] = result
-    failures = {key: failure.reason for key, failure in workspace.failures().items()}
-    plan = make_plan(experiment, recipes, results, failures, gaps)
-    refused = read_refusals(workspace.refusals_file(experiment.full_name))
-    return replace(plan, recorded=recorded, tracked=tracked, refused=refused)

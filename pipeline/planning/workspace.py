@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.errors import InputError, LockedError
 from pipeline.files import is_locked, locked, write_atomically
 from pipeline.record import Record
+from pipeline.tracking.store import Store
 from pipeline.trial import Trial, data_key
 
 if TYPE_CHECKING:
@@ -113,6 +114,11 @@ class Workspace:
     def tracked_caches(self) -> list[Path]:
         """Of every experiment that was looked at."""
         return sorted((self.root / "results").glob("*.tracked.json"))
+
+    def store(self, experiment: str) -> Store:
+        """Where an experiment, by its full name, is tracked."""
+        refusals = self.refusals_file(experiment)
+        return Store(self.tracking_uri, self.artifact_folder, experiment, refusals)
 
     @property
     def tune_folder(self) -> Path:

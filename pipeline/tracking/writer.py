@@ -9,18 +9,21 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pipeline.files import write_atomically
 from pipeline.record import Record
-from pipeline.tracking.database import damage, follow_move
-from pipeline.tracking.store import CHANGED, Store, read_refusals
+from pipeline.tracking.database import damage
+from pipeline.tracking.store import Store, read_refusals
 from pipeline.trial import Trial
+
+if TYPE_CHECKING:
+    from pipeline.tracking.session import Session
 
 log = logging.getLogger("equigrid")
 
-#: Takes the client, the experiment's id and its known runs; whether a trial's run changed.
-Job = Callable[[Any, str, Any], bool]
+#: Whether a trial's run changed.
+Job = Callable[["Session"], bool]
 
 #: Seconds between attempts while the store cannot be reached.
 BACKOFF = (1.0, 2.0, 5.0, 10.0)
@@ -48,24 +51,12 @@ class Writer:
 
     def record(self, trial: Trial, record: Record | Path) -> None:
         """Log a trial's record (given, or read from its file), unless it is tracked already."""
-
-        def job(client: Any, experiment: str, known: Any) -> bool:
-            from pipeline.tracking import runs
-
-            return runs.log_record(client, experiment, known, trial, record)
-
-        self._jobs.put((job, trial))
+        self._jobs.put((lambda session: session.record(trial, record), trial))
 
     def failure(self, trial: Trial, reason: str) -> None:
         """Log a trial that was given up, with its reason."""
         now = time.time()
-
-        def job(client: Any, experiment: str, known: Any) -> bool:
-            from pipeline.tracking import runs
-
-            return runs.log_failure(client, experiment, known, trial, reason, now)
-
-        self._jobs.put((job, None))
+        self._jobs.put((lambda session: session.failure(trial, reason, now), None))
 
     def summary(
         self,
@@ -76,23 +67,11 @@ class Writer:
         stamp: float,
     ) -> None:
         """Put the selection and the mean test scores on the parent run of a row and dataset."""
+        self._jobs.put((lambda session: session.summary(group, tags, means, seeds, stamp), None))
 
-        def job(client: Any, experiment: str, known: Any) -> bool:
-            from pipeline.tracking import runs
-
-            return runs.log_summary(client, experiment, known, group, tags, means, seeds, stamp)
-
-        self._jobs.put((job, None))
-
-    def table(self, texts: Mapping[str, str], files: Mapping[str, Path], digest: str) -> None:
+    def table(self, tags: Mapping[str, str], files: Mapping[str, Path], digest: str) -> None:
         """Log a table's and report's files by their place among the artifacts, if they changed."""
-
-        def job(client: Any, experiment: str, known: Any) -> bool:
-            from pipeline.tracking import runs
-
-            return runs.log_table(client, experiment, known, texts, files, digest)
-
-        self._jobs.put((job, None))
+        self._jobs.put((lambda session: session.table(tags, files, digest), None))
 
     def flush(self) -> None:
         """Wait until what is queued is sent; gives up after `patience` seconds without an answer.
@@ -115,30 +94,31 @@ class Writer:
                 "and the next run sends them", self.unsent, self.error,
             )  # fmt: skip
 
-    def _mark_change(self, client: Any, experiment: str, known: Any) -> bool:
-        """Readers of a server keep what they read until this tag moves on."""
-        if self._wrote and not self.store.uri.startswith("sqlite:"):
-            client.set_experiment_tag(experiment, CHANGED, str(time.time_ns()))
+    def _mark_change(self, session: Session) -> bool:
+        if self._wrote:
+            session.mark_change()
         self._wrote = False
         return False
 
     def _work(self) -> None:
-        connection: tuple[Any, str, Any] | None = None
+        session: Session | None = None
         while (entry := self._jobs.get()) is not None:
             job, trial = entry
             attempt, refused, sent = 0, False, False
             # Once the patience is spent, or the store is broken, what follows is not tried either.
             while not sent and not self.unsent:
                 try:
-                    connection = connection or self._connect()
-                    self._wrote |= job(*connection)
+                    from pipeline.tracking.session import Session  # MLflow takes a second
+
+                    session = session or Session(self.store)
+                    self._wrote |= job(session)
                     sent = True
                     if trial is not None:
                         self._settle(trial, None)
                 except Exception as error:  # noqa: BLE001 - any failure of the store is looked at
                     from pipeline.tracking import runs
 
-                    connection = None
+                    session = None
                     self.error = f"{type(error).__name__}: {error}"
                     if runs.is_refusal(error):
                         # Once more with what the store knows now, in case ours was out of date.
@@ -178,13 +158,3 @@ class Writer:
             known[identity] = refusal
         entries = [[*each, reason] for each, reason in known.items()]
         write_atomically(self.store.refusals, json.dumps(entries, indent=1))
-
-    def _connect(self) -> tuple[Any, str, Any]:
-        from pipeline.tracking import runs
-
-        client = runs.connect(self.store.uri)
-        follow_move(self.store)
-        experiment = runs.experiment_id(
-            client, self.store.experiment, self.store.artifact_folder, self.store.uri
-        )
-        return client, experiment, runs.known_runs(client, experiment)

@@ -21,19 +21,28 @@ def _chunks(dataset: Dataset, source: str, device: torch.device | str) -> tuple[
     return torch.split(torch.arange(dataset.size(source), device=device), length)
 
 
+def predict(model: Any, dataset: Dataset, split: str, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Targets and outputs for [b] sample numbers of a split, as a test scores them.
+
+    At the split's fixed group elements where it has them.
+    """
+    source, views = dataset.sources[split], dataset.views.get(split)
+    targets = dataset.targets(source, rows)
+    if views is None:
+        x = dataset.plain(source, rows)
+    else:
+        x = dataset.view(source, rows, views.elements[rows], views.draws[rows])
+    with torch.inference_mode():
+        return targets, TASKS[dataset.task].predict(model, x, targets, None)
+
+
 def evaluate(model: Any, dataset: Dataset, split: str, device: str) -> dict[str, float]:
     """The loss and the task's metrics of a split, at its fixed elements where it has them."""
-    task, source = TASKS[dataset.task], dataset.sources[split]
-    views = dataset.views.get(split)
-    kept = []
+    task, kept = TASKS[dataset.task], []
     with torch.inference_mode():
-        for rows in _chunks(dataset, source, device):
-            targets = dataset.targets(source, rows)
-            if views is None:
-                x = dataset.plain(source, rows)
-            else:
-                x = dataset.view(source, rows, views.elements[rows], views.draws[rows])
-            kept.append(task.keep(task.predict(model, x, targets, None), targets))
+        for rows in _chunks(dataset, dataset.sources[split], device):
+            targets, outputs = predict(model, dataset, split, rows)
+            kept.append(task.keep(outputs, targets))
         return {"loss": task.mean_loss(kept), **task.metrics(kept, dataset.metrics)}
 
 

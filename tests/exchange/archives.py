@@ -15,11 +15,10 @@ import pytest
 import spaces
 
 from pipeline.config.experiment import Experiment
-from pipeline.datasets.raw import RawStore
 from pipeline.errors import InputError
 from pipeline.exchange.importing import import_files
-from pipeline.planning.known import recipes_of
-from pipeline.planning.plan import Plan, plan_from_workspace
+from pipeline.planning.ledger import Ledger
+from pipeline.planning.plan import Plan
 from pipeline.planning.workspace import Workspace
 
 Contents = dict[str, bytes]
@@ -48,7 +47,7 @@ class Made:
 
 
 def plan_of(experiment: Experiment, workspace: Workspace) -> Plan:
-    return plan_from_workspace(experiment, workspace, recipes_of(experiment, RawStore()), {})
+    return Ledger(experiment, workspace).plan()
 
 
 def scores(key: str) -> dict[str, dict[str, float]]:

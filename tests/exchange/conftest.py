@@ -14,6 +14,7 @@ from archives import (
 
 from pipeline.config.experiment import load_experiment
 from pipeline.exchange.exporting import export
+from pipeline.planning.ledger import Ledger
 from pipeline.planning.workspace import Workspace
 from stages.tables import tables
 
@@ -26,7 +27,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     finish(experiment, workspace)
     tables(plan_of(experiment, workspace), workspace)
     path = folder / "tiny.bundle"
-    assert export(experiment, workspace, path) == 7
+    assert export(Ledger(experiment, workspace), path) == 7
     with zipfile.ZipFile(path) as file:
         contents = {name: file.read(name) for name in file.namelist()}
     return Made(experiment, workspace, path, contents)

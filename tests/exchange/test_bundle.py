@@ -25,7 +25,7 @@ from pipeline.exchange import bundle
 from pipeline.exchange.bundle import read_bundle, write_bundle
 from pipeline.exchange.exporting import export
 from pipeline.exchange.importing import import_files
-from pipeline.planning.known import tracked_runs
+from pipeline.planning.ledger import Ledger
 from pipeline.planning.workspace import Workspace
 from stages.tables import tables
 
@@ -53,8 +53,8 @@ def tables_of(workspace: Workspace) -> dict[str, bytes]:
 
 def test_the_same_records_give_the_same_bytes(made: Made, tmp_path: Path) -> None:
     again = tmp_path / "elsewhere" / "again"
-    export(made.experiment, made.workspace, again)
-    export(made.experiment, made.workspace, again)
+    export(Ledger(made.experiment, made.workspace), again)
+    export(Ledger(made.experiment, made.workspace), again)
     assert again.read_bytes() == made.data
     assert [path.name for path in again.parent.iterdir()] == ["again"]
 
@@ -73,19 +73,19 @@ def test_an_import_joins_the_workspace_and_makes_the_same_table(
     assert tables_of(workspace) == tables_of(made.workspace)
     before = spaces.tree(workspace.root, ["records", "tables", "artifacts"])
     # A training that serves the grid and the finals is tracked as both.
-    roles = Counter(role for _, _, role, _ in tracked_runs(made.experiment, workspace).runs)
+    roles = Counter(role for _, _, role, _ in Ledger(made.experiment, workspace).tracked().runs)
     assert roles == {"grid": 4, "final": 5}
     assert import_files([made.path], workspace) == (0, 7)
     assert spaces.tree(workspace.root, ["records", "tables", "artifacts"]) == before
     # And what was imported can be given on as it is.
-    export(made.experiment, workspace, tmp_path / "onward")
+    export(Ledger(made.experiment, workspace), tmp_path / "onward")
     assert (tmp_path / "onward").read_bytes() == made.data
 
 
 def test_nothing_finished_is_nothing_to_export(made: Made, tmp_path: Path) -> None:
     workspace = Workspace(tmp_path / "workspace")
     with pytest.raises(InputError, match=r"tiny: nothing is finished in .*workspace"):
-        export(made.experiment, workspace, tmp_path / "out")
+        export(Ledger(made.experiment, workspace), tmp_path / "out")
     assert not list(tmp_path.iterdir())
 
 
@@ -95,7 +95,7 @@ def test_an_unfinished_table_says_what_is_not_in_its_bundle(
     workspace = Workspace(tmp_path / "workspace")
     for trial in plan_of(made.experiment, workspace).missing("grid")[:3]:
         spaces.made_up(trial).save(workspace.record_file(trial.key))
-    assert export(made.experiment, workspace, tmp_path / "out") == 3
+    assert export(Ledger(made.experiment, workspace), tmp_path / "out") == 3
     assert "6 of 9 trials are not in it" in caplog.text
     found = read_bundle(tmp_path / "out")
     assert found.about["missing"] == "6"
@@ -108,7 +108,7 @@ def test_no_other_file_is_overwritten(made: Made, tmp_path: Path) -> None:
     other.write_bytes(archive([(info("manifest"), b"")]))
     for taken in (made.experiment.folder / "tiny.yaml", other, tmp_path):
         with pytest.raises(InputError, match="is there already and no bundle"):
-            export(made.experiment, made.workspace, taken)
+            export(Ledger(made.experiment, made.workspace), taken)
     assert zipfile.is_zipfile(other)
 
 
@@ -118,7 +118,7 @@ def test_an_edited_search_space_is_not_passed_off_as_the_exported_one(
     experiment = load_experiment(str(spaces.write(tmp_path / "tiny.yaml")))
     spaces.write(tmp_path / "tiny.yaml", training={"epochs": 9, "batch_size": 20, "patience": 9})
     with pytest.raises(InputError, match=r"no tiny\.yaml with this experiment's settings"):
-        export(experiment, made.workspace, tmp_path / "out")
+        export(Ledger(experiment, made.workspace), tmp_path / "out")
 
 
 def test_a_file_changed_after_its_check_is_noticed(made: Made, tmp_path: Path) -> None:

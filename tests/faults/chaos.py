@@ -27,7 +27,7 @@ from driving import Driver, Drivers, finished_runs, in_flight, trained
 from tracking_server import TrackingServer
 
 from pipeline.config.experiment import load_experiment
-from pipeline.planning.known import known_plan
+from pipeline.planning.ledger import Ledger
 from pipeline.planning.workspace import Workspace
 
 VICTIMS = ("driver", "worker", "raylet", "mlflow")
@@ -40,7 +40,7 @@ STARTS = 60
 
 def stage(space: str, workspace: Path) -> str:
     """Where a run is, by its records."""
-    plan = known_plan(load_experiment(space), Workspace(workspace))
+    plan = Ledger(load_experiment(space), Workspace(workspace)).known()
     done = sum(plan.is_finished(trial) for trials in plan.grid.values() for trial in trials)
     if plan.missing("grid"):
         return f"grid, {done} finished"

@@ -12,7 +12,7 @@ import spaces
 from driving import Driver, Drivers, begun, finished_runs, in_flight, store_locked, trained
 
 from pipeline.config.experiment import load_experiment
-from pipeline.planning.known import known_plan
+from pipeline.planning.ledger import Ledger
 from pipeline.planning.workspace import Workspace
 
 pytestmark = [
@@ -87,7 +87,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
 def _tell(told: Story, drivers: Drivers) -> None:
     workspace = told.workspace
     file = spaces.write(told.folder / f"{NAME}.yaml", space())
-    plan = known_plan(load_experiment(str(file)), Workspace(workspace))
+    plan = Ledger(load_experiment(str(file)), Workspace(workspace)).known()
     grid = {trial.key for trial in plan.missing("grid")}
 
     def start() -> Driver:

@@ -15,8 +15,9 @@ from rich.console import Console
 
 from pipeline.cli.display import Display
 from pipeline.config.experiment import Experiment, load_experiment
-from pipeline.datasets.raw import RawStore
-from pipeline.orchestration.dispatch import Dispatcher, PreparedData, Slice
+from pipeline.datasets.store import PreparedData
+from pipeline.orchestration.dispatch import Dispatcher, Slice
+from pipeline.planning.ledger import Ledger
 from pipeline.planning.plan import grid_trials
 from pipeline.planning.workspace import Workspace
 from pipeline.trial import Trial
@@ -72,7 +73,7 @@ def make_lot(folder: Path) -> Lot:
         str(spaces.write(folder / "moods.yaml", rows=rows, training=training))
     )
     workspace = Workspace(folder / "workspace")
-    data = prepare_data(experiment, workspace, RawStore(), Display(Console(file=StringIO())))
+    data = prepare_data(Ledger(experiment, workspace), Display(Console(file=StringIO())))
     grid = grid_trials(experiment, data.recipes)
     trials = {mood: grid[mood, "D1"] for mood in MOODS}
     return Lot(experiment, folder, workspace, data.prepared, trials)

@@ -167,7 +167,7 @@ RUN_SLOW = """
 import json, sys
 from pathlib import Path
 sys.path.insert(0, {folder!r})
-from pipeline.orchestration.dispatch import PreparedData
+from pipeline.datasets.store import PreparedData
 from pipeline.orchestration.in_process import InProcess
 from pipeline.planning.workspace import Workspace
 from pipeline.trial import Trial

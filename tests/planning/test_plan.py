@@ -11,7 +11,8 @@ import spaces
 
 from pipeline.config.experiment import Experiment, load_experiment
 from pipeline.datasets.raw import RawStore
-from pipeline.planning.plan import Gap, Plan, make_plan, plan_from_workspace
+from pipeline.planning.ledger import Ledger
+from pipeline.planning.plan import Gap, Plan, make_plan
 from pipeline.planning.workspace import Failure, Workspace
 from pipeline.record import Result
 from pipeline.tracking.store import Tracked, TrackedRun, identity_of
@@ -209,7 +210,7 @@ def test_the_workspace_says_what_is_finished_and_what_was_given_up(tmp_path: Pat
     wanted, workspace = experiment(tmp_path), Workspace(tmp_path / "workspace")
 
     def now() -> Plan:
-        return plan_from_workspace(wanted, workspace, recipes(wanted), {})
+        return Ledger(wanted, workspace).plan()
 
     first, second, *others = now().missing("grid")
     for trial in others:
@@ -235,5 +236,5 @@ def test_a_record_from_elsewhere_counts_as_ours(tmp_path: Path) -> None:
         identity_of(t): TrackedRun("1", "FINISHED", Result(t.key, result, None, 1, "cpu", "0"))
         for t in grid
     })  # fmt: skip
-    found = plan_from_workspace(wanted, workspace, recipes(wanted), {}, tracked)
+    found = Ledger(wanted, workspace).known_with(tracked)
     assert found.missing("grid") == []

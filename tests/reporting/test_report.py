@@ -14,7 +14,8 @@ import spaces
 
 from pipeline.config.experiment import Experiment, load_experiment
 from pipeline.datasets.raw import RawStore
-from pipeline.planning.plan import Gap, Plan, make_plan, plan_from_workspace
+from pipeline.planning.ledger import Ledger
+from pipeline.planning.plan import Gap, Plan, make_plan
 from pipeline.planning.workspace import Failure, Workspace
 from pipeline.record import Record, Result
 from pipeline.reporting import formats
@@ -111,8 +112,7 @@ def experiment(folder: Path, **changes: Any) -> Experiment:
 
 
 def now(wanted: Experiment, workspace: Workspace, tracked: Tracked | None = None) -> Plan:
-    recipes = {name: each.recipe(RawStore()) for name, each in wanted.datasets.items()}
-    return plan_from_workspace(wanted, workspace, recipes, {}, tracked)
+    return Ledger(wanted, workspace).known_with(tracked)
 
 
 def record(trial: Trial, test: Any = None, **options: Any) -> Record:

@@ -15,7 +15,7 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from pipeline.config.experiment import load_experiment
-from pipeline.planning.known import known_plan
+from pipeline.planning.ledger import Ledger
 from pipeline.planning.workspace import Failure, Workspace
 from pipeline.trial import Trial
 
@@ -31,7 +31,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> Path:
 
 def finals(folder: Path, row: str = "Ours") -> list[Trial]:
     experiment = load_experiment(str(folder / "tiny.yaml"))
-    plan = known_plan(experiment, Workspace(folder / "workspace"))
+    plan = Ledger(experiment, Workspace(folder / "workspace")).known()
     return list(plan.finals[row, "D1"])
 
 
@@ -223,7 +223,7 @@ def test_what_is_in_training_is_shown_with_its_epoch_score_and_time_left(copy: P
     content = spaces.space(seeds={"grid": [0], "final": [0, 1, 2]})
     spaces.write(copy / "tiny.yaml", content)
     workspace = Workspace(copy / "workspace")
-    plan = known_plan(load_experiment(str(copy / "tiny.yaml")), workspace)
+    plan = Ledger(load_experiment(str(copy / "tiny.yaml")), workspace).known()
     trial = plan.missing("final")[0]
     journal = workspace.journal_file(trial.key)
     journal.parent.mkdir(parents=True)

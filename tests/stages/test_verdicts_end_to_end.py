@@ -10,7 +10,7 @@ import pytest
 import spaces
 
 from pipeline.config.experiment import load_experiment
-from pipeline.planning.known import known_plan
+from pipeline.planning.ledger import Ledger
 from pipeline.planning.workspace import Workspace
 from pipeline.trial import Trial
 
@@ -35,9 +35,9 @@ def fill(workspace: Workspace, profile: str, skip: int = 0) -> None:
     def save(trial: Trial, test: Any = None) -> None:
         spaces.made_up(trial, test).save(workspace.record_file(trial.key))
 
-    for trial in known_plan(experiment, workspace).missing("grid"):
+    for trial in Ledger(experiment, workspace).known().missing("grid"):
         save(trial)
-    for trial in known_plan(experiment, workspace).missing("final"):
+    for trial in Ledger(experiment, workspace).known().missing("final"):
         seeds = len(experiment.seeds(trial.row, "final"))
         if (trial.row, trial.dataset) == ("Ours", "D4") and trial.seed >= seeds - skip:
             continue
@@ -107,7 +107,7 @@ def test_a_final_that_was_not_tested_on_every_split_is_a_gap_and_no_crash(tmp_pa
     workspace = Workspace(tmp_path / "workspace")
     experiment = load_experiment(str(spaces.write(tmp_path / "tiny.yaml")))
     for role in ("grid", "final"):
-        for trial in known_plan(experiment, workspace).missing(role):
+        for trial in Ledger(experiment, workspace).known().missing(role):
             tests = {"test": {"accuracy": 0.5}, "test_augmented": {"accuracy": 0.4}}
             if (trial.row, trial.seed) == ("Ours", 1):
                 del tests["test"]

@@ -23,6 +23,7 @@ from rich.console import Console
 from pipeline.cli.display import Display
 from pipeline.config.experiment import load_experiment
 from pipeline.orchestration.in_process import InProcess
+from pipeline.planning.ledger import Ledger
 from pipeline.planning.workspace import Workspace
 from pipeline.record import Record
 from pipeline.tracking.store import Store
@@ -378,7 +379,8 @@ def test_a_run_goes_on_without_its_store_and_the_next_sends_everything_once(
 
     def go() -> int:
         display = Display(Console(file=StringIO()))
-        plan, _, ran = run_stages(experiment, workspace, lambda: InProcess(workspace, 0), display)
+        ledger = Ledger(experiment, workspace)
+        plan, _, ran = run_stages(ledger, lambda: InProcess(workspace, 0), display)
         assert plan.is_complete
         return ran
 

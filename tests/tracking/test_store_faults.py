@@ -20,8 +20,7 @@ from tracking_server import TrackingServer
 
 from pipeline.commands import doctor
 from pipeline.config.experiment import load_experiment
-from pipeline.planning import known
-from pipeline.planning.known import known_plan, store_of
+from pipeline.planning.ledger import Ledger
 from pipeline.planning.workspace import Workspace
 from pipeline.record import Record
 from pipeline.tracking.cache import load_tracked
@@ -65,7 +64,7 @@ def test_a_refused_record_is_set_aside_and_the_others_go_on(finished: Path) -> N
     assert "MLflow refuses" in done.stdout
     assert "val_odd[%]" in done.stdout
     workspace = Workspace(finished / "workspace")
-    plan = known_plan(load_experiment(str(finished / "tiny.yaml")), workspace)
+    plan = Ledger(load_experiment(str(finished / "tiny.yaml")), workspace).known()
     assert plan.tracked is not None
     refused = {identity[-1] for identity in plan.refused}
     assert refused == {path.stem}
@@ -96,12 +95,13 @@ def test_a_server_s_refusal_is_one_too(
         monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
         workspace = Workspace(finished / "workspace")
         experiment = load_experiment(str(finished / "tiny.yaml"))
-        plan = known_plan(experiment, workspace)
-        with closing(Writer(store_of(workspace, experiment))) as writer:
+        ledger = Ledger(experiment, workspace)
+        plan = ledger.known()
+        with closing(Writer(ledger.store)) as writer:
             for trial in plan.all_trials():
                 writer.record(trial, workspace.record_file(trial.key))
         assert writer.unsent == 0
-        tracked = load_tracked(store_of(workspace, experiment), tmp_path / "cache")
+        tracked = load_tracked(ledger.store, tmp_path / "cache")
         assert {key for *_, key in read_refusals(workspace.refusals_file("tiny"))} == {path.stem}
         assert len(tracked.results) == len({t.key for t in plan.all_trials()}) - 1
 
@@ -127,7 +127,6 @@ def test_a_damaged_store_is_named_and_written_anew(
     broken = store.read_bytes()
     for command, code in (("tables", 0), ("run", 0), ("status", 0), ("verify", 2)):
         more = ("--in-process",) if command == "run" else ()
-        known._told.clear()
         caplog.clear()
         done = spaces.in_this_process(command, "tiny.yaml", *more, folder=finished, expect=code)
         said = done.stdout + done.stderr + caplog.text

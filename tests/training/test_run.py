@@ -17,7 +17,8 @@ from pipeline.own_parts.source_code import fingerprints
 from pipeline.record import Record
 from pipeline.registry import MODELS, Model
 from pipeline.training.evaluation import evaluate
-from pipeline.training.run import TrialRun, build_model, is_better
+from pipeline.training.model import build_model
+from pipeline.training.run import TrialRun, is_better
 from pipeline.training.streams import stream, stream_seed
 from pipeline.training.weights import load_weights
 

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 
-from pipeline.datasets.recipe import builder_of, cache_identity, data_identity
-from pipeline.datasets.store import read_arrays
 from pipeline.errors import DamagedFileError, InputError
 from pipeline.own_parts.blame import users_code
+from pipeline.planning.opening import open_dataset
 from pipeline.planning.plan import Group, Plan
 from pipeline.planning.workspace import Workspace
 from pipeline.record import Record, Result
@@ -110,7 +109,8 @@ class Figures:
         # torch takes a second to import, and is needed for pictures alone.
         import torch
 
-        from pipeline.training.continuation import continuation
+        from pipeline.training.evaluation import predict
+        from pipeline.training.model import trained_model
 
         opened = self._opened(dataset)
         if isinstance(opened, str):
@@ -124,12 +124,13 @@ class Figures:
             files, middle = self.workspace.trial_files(trial.key), opened.size(split) // 2
             try:
                 with users_code(trial.model["name"], OSError, ValueError):
-                    truth, found = continuation(trial, files.weights, opened, split, middle)
+                    model = trained_model(trial, opened, files.weights, "cpu")
+                    truth, found = predict(model, opened, split, torch.tensor([middle]))
             except (OSError, ValueError):
                 continue  # a record from elsewhere, without its weights
             except InputError as error:
                 return f"not continued: {error}"
-            shown |= {"truth": truth, row: found}
+            shown |= {"truth": truth[0], row: found[0]}
         if not shown:
             return "no weights of a final are in this workspace"
         last = len(shown["truth"])
@@ -248,17 +249,10 @@ class Figures:
         if not data.exists() or not cache.exists():
             return "the data files are not in this workspace"
         trained_on = {result.data_sha256 for result in self._results(dataset)}
+        # The cache may be large: what the runs were trained on need not be hashed again.
+        cached = next(iter(trained_on)) if len(trained_on) == 1 else None
         try:
-            builder = builder_of(trial.data)
-            base, base_sha256 = read_arrays(data, data_identity(trial.data))
-            # The cache may be large: what the runs were trained on need not be hashed again.
-            arrays, _ = read_arrays(
-                cache,
-                cache_identity(trial.data, base_sha256),
-                expected_hash=next(iter(trained_on)) if len(trained_on) == 1 else None,
-            )
-            with users_code(trial.data["builder"]):
-                return builder.resident({**base, **arrays}, "cpu")
+            return open_dataset(self.workspace, trial.data, cache_sha256=cached)
         except (DamagedFileError, InputError) as error:
             return f"the data are not shown: {error}"
 

@@ -1,0 +1,85 @@
+"""The one way from a workspace's files to a dataset, and to what a run has trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pipeline.datasets.recipe import builder_of, cache_identity, data_identity
+from pipeline.datasets.store import Arrays, read_arrays
+from pipeline.own_parts.blame import users_code
+from pipeline.planning.workspace import Workspace
+from pipeline.record import Record
+from pipeline.trial import Trial
+
+if TYPE_CHECKING:
+    from pipeline.datasets.resident import Dataset
+
+
+def open_arrays(
+    workspace: Workspace,
+    recipe: Mapping[str, Any],
+    base_sha256: str | None = None,
+    cache_sha256: str | None = None,
+) -> Arrays:
+    """The base arrays and the cache of a dataset, mapped.
+
+    A file whose hash is given is taken by its label; of any other the content is hashed.
+    Raises DamagedFileError.
+    """
+    base, found = read_arrays(
+        workspace.data_file(recipe), data_identity(recipe), expected_hash=base_sha256
+    )
+    cache, _ = read_arrays(
+        workspace.cache_file(recipe),
+        cache_identity(recipe, found),
+        expected_hash=cache_sha256,
+    )
+    return {**base, **cache}
+
+
+def resident(recipe: Mapping[str, Any], arrays: Arrays, device: str) -> Dataset:
+    """A recipe's dataset on a device; InputError where code from outside the package fails."""
+    builder = builder_of(recipe)
+    with users_code(recipe["builder"]):
+        return builder.resident(arrays, device)
+
+
+def open_dataset(
+    workspace: Workspace,
+    recipe: Mapping[str, Any],
+    device: str = "cpu",
+    base_sha256: str | None = None,
+    cache_sha256: str | None = None,
+) -> Dataset:
+    """A dataset from a workspace's files; hashes and errors as of `open_arrays` and `resident`."""
+    return resident(recipe, open_arrays(workspace, recipe, base_sha256, cache_sha256), device)
+
+
+@dataclass(frozen=True)
+class OpenRun:
+    """A finished training: its record, its data, and its model with the best weights."""
+
+    record: Record
+    dataset: Dataset
+    model: Any
+
+    @property
+    def trial(self) -> Trial:
+        return self.record.trial
+
+
+def open_run(workspace: Workspace, record: Record, device: str = "cpu") -> OpenRun:
+    """What a run trained and on what.
+
+    Raises DamagedFileError where the data files are not there or not sound, OSError where its
+    weights are not, ValueError where they are not weights.
+    """
+    # torch takes a second to import.
+    from pipeline.training.model import trained_model
+
+    recipe, trained_on = record.trial.data, record.data_sha256
+    dataset = open_dataset(workspace, recipe, device, cache_sha256=trained_on)
+    model = trained_model(record.trial, dataset, workspace.trial_files(record.key).weights, device)
+    return OpenRun(record, dataset, model)

@@ -1,0 +1,201 @@
+"""The calls that write an experiment to MLflow.
+
+Every step may be repeated: an existing run is found by its tags and used again, parameters and
+metrics carry the record's own values and timestamps, so that nothing is stored twice.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.tracking import MlflowClient
+
+from pipeline.record import Record
+from pipeline.tracking.database import follow_move
+from pipeline.tracking.runs import (
+    PARENT,
+    connect,
+    is_refusal,
+    metrics,
+    parameters,
+    record_tags,
+    run_name,
+    search,
+)
+from pipeline.tracking.store import CHANGED, Identity, Store, identity_of
+from pipeline.trial import Trial, data_key
+
+
+class Session:
+    """A connection to an experiment's store, and what is in it already.
+
+    Methods that log a trial say whether its run changed.
+    """
+
+    def __init__(self, store: Store) -> None:
+        """Connects; makes the experiment where there is none. A server places artifacts itself."""
+        self.store = store
+        self.client: MlflowClient = connect(store.uri)
+        follow_move(store)
+        self.experiment = self._experiment()
+        self._known = self._known_runs()
+
+    def _experiment(self) -> str:
+        found = self.client.get_experiment_by_name(self.store.experiment)
+        if found is not None:
+            if found.lifecycle_stage == "deleted":
+                self.client.restore_experiment(found.experiment_id)
+            return str(found.experiment_id)
+        local = self.store.uri.startswith("sqlite:")
+        place = self.store.artifact_folder / self.store.experiment
+        # Without its kind the UI shows the pages for language models.
+        tags = {"mlflow.experimentKind": "custom_model_development"}
+        return str(
+            self.client.create_experiment(
+                self.store.experiment,
+                artifact_location=place.as_uri() if local else None,
+                tags=tags,
+            )
+        )
+
+    def _known_runs(self) -> dict[Identity, tuple[str, str]]:
+        """Id and status by identity; of two that a killed writer left, the finished one counts."""
+        runs: dict[Identity, tuple[str, str]] = {}
+        for run in search(self.client, self.experiment):
+            tags = run.data.tags
+            if "role" not in tags:
+                continue
+            identity = (tags["row"], tags["dataset"], tags["role"], tags.get("run_key", ""))
+            if identity not in runs or run.info.status == "FINISHED":
+                runs[identity] = (run.info.run_id, run.info.status)
+        return runs
+
+    def _status(self, identity: Identity) -> str:
+        return self._known.get(identity, ("", ""))[1]
+
+    def _create(
+        self, identity: Identity, name: str, started: float, tags: Mapping[str, str]
+    ) -> str:
+        """The run of an identity: the one a killed writer left, or a new one."""
+        if identity in self._known:
+            return self._known[identity][0]
+        row, dataset, role, key = identity
+        everything = {"row": row, "dataset": dataset, "role": role, **tags}
+        if key:
+            everything["run_key"] = key
+        run = self.client.create_run(
+            self.experiment, start_time=int(started * 1000), tags=everything, run_name=name
+        )
+        self._known[identity] = (run.info.run_id, "RUNNING")
+        return str(run.info.run_id)
+
+    def _create_for(self, trial: Trial, started: float) -> str:
+        """A trial's run, nested under the run of its row and dataset."""
+        above = (trial.row, trial.dataset, PARENT, "")
+        is_new = above not in self._known
+        parent = self._create(above, f"{trial.row} / {trial.dataset}", started, {})
+        if is_new:
+            self.client.set_terminated(parent, "FINISHED", end_time=int(started * 1000))
+        tags = {"mlflow.parentRunId": parent}
+        return self._create(identity_of(trial), run_name(trial), started, tags)
+
+    def record(self, trial: Trial, source: Record | Path) -> bool:
+        """Log a record as the run of the trial (its role decides about test metrics)."""
+        identity = identity_of(trial)
+        if self._status(identity) == "FINISHED":
+            return False
+        record = Record.load(source) if isinstance(source, Path) else source
+        had_failed = self._status(identity) == "FAILED"
+        run = self._create_for(trial, record.started)
+        try:
+            self._send(run, trial, record)
+        except Exception as error:
+            if is_refusal(error):  # else it would count as running for ever
+                self.client.set_tag(run, "failure", f"its record is refused: {error}"[:5000])
+                self.client.set_terminated(run, "FAILED")
+            raise
+        if had_failed:
+            self.client.delete_tag(run, "failure")
+        end = int((record.started + sum(record.epoch_seconds)) * 1000)
+        self.client.set_terminated(run, "FINISHED", end_time=end)
+        self._known[identity] = (run, "FINISHED")
+        return True
+
+    def _send(self, run: str, trial: Trial, record: Record) -> None:
+        self.client.log_batch(
+            run,
+            metrics=metrics(record, trial.role),
+            params=[Param(name, value) for name, value in parameters(trial).items()],
+            tags=[RunTag(name, value) for name, value in record_tags(trial, record).items()],
+        )
+        recipe = trial.data
+        dataset = Dataset(
+            name=f"{recipe['builder']} {recipe['group']}",
+            digest=record.data_sha256[:36],
+            source_type="code",
+            source=data_key(recipe),
+        )
+        context = [InputTag("mlflow.data.context", "training")]
+        self.client.log_inputs(run, datasets=[DatasetInput(dataset=dataset, tags=context)])
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "record.json"
+            path.write_text(record.to_json(), "utf-8")
+            self.client.log_artifact(run, str(path))
+
+    def failure(self, trial: Trial, reason: str, started: float) -> bool:
+        """Log a trial that was given up as a failed run with its reason."""
+        identity = identity_of(trial)
+        if self._status(identity) in ("FINISHED", "FAILED"):
+            return False
+        run = self._create_for(trial, started)
+        self.client.log_batch(
+            run,
+            params=[Param(name, value) for name, value in parameters(trial).items()],
+            tags=[RunTag("failure", reason[:5000])],
+        )
+        self.client.set_terminated(run, "FAILED")
+        self._known[identity] = (run, "FAILED")
+        return True
+
+    def summary(
+        self,
+        group: tuple[str, str],
+        tags: Mapping[str, str],
+        means: Mapping[str, float],
+        seeds: int,
+        stamp: float,
+    ) -> bool:
+        """On the parent of a row and dataset: what was selected, and the mean test scores.
+
+        stamp: when the last of the averaged trainings ended; repeating the call stores nothing new.
+        """
+        row, dataset = group
+        parent = self._known.get((row, dataset, PARENT, ""))
+        if parent is not None:
+            self.client.log_batch(
+                parent[0],
+                metrics=[Metric(name, it, int(stamp * 1000), seeds) for name, it in means.items()],
+                tags=[RunTag(name, value) for name, value in tags.items()],
+            )
+        return False
+
+    def table(self, tags: Mapping[str, str], files: Mapping[str, Path], digest: str) -> bool:
+        """Keep the newest table and its report as artifacts of one run named `table`."""
+        run = self._create(("", "", "table", ""), "table", time.time(), {})
+        if self.client.get_run(run).data.tags.get("table_sha256") == digest:
+            return False
+        for place, file in files.items():
+            self.client.log_artifact(run, str(file), place.rpartition("/")[0] or None)
+        for name, value in {**tags, "table_sha256": digest}.items():
+            self.client.set_tag(run, name, value)
+        self.client.set_terminated(run, "FINISHED")
+        return False
+
+    def mark_change(self) -> None:
+        """Readers of a server keep what they read until this tag moves on."""
+        if not self.store.uri.startswith("sqlite:"):
+            self.client.set_experiment_tag(self.experiment, CHANGED, str(time.time_ns()))
