@@ -1,5 +1,6 @@
 """Planning 10 000 trials: without any record, and with a record of every one of them.
 
+Then, with the records read: to plan again in the same process, and what `status` makes of a plan.
 Floor: the work that cannot be left out, done by itself: hashing the configurations (the run keys),
 and reading and parsing the records. Goal: a plan under 2 s. Every plan starts from objects made
 anew, as in a new process; imports are not counted.
@@ -20,6 +21,7 @@ from typing import Any
 
 from common import begin, side_by_side, timed, wall
 
+from pipeline.commands.status import status
 from pipeline.config.experiment import Experiment, load_experiment
 from pipeline.datasets.raw import RawStore
 from pipeline.files import canonical_json, sha256
@@ -111,6 +113,12 @@ def main() -> None:
         seconds = side_by_side(n, plan=lambda: plan(TRIALS), read=read_all)
         report.show("floor: read and parse the records", wall(seconds["read"]), "s", n)
         report.show("plan with all records, again", wall(seconds["plan"]), "s", n, goal=2.0)
+
+        ledger = Ledger(experiment, workspace)
+        known = ledger.known()
+        again = side_by_side(n, replan=ledger.plan, status=lambda: list(status(known, workspace)))
+        report.show("plan again in the same process", wall(again["replan"]), "s", n)
+        report.show("status of a plan: its table and lines", wall(again["status"]), "s", n)
     report.close()
 
 
