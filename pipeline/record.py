@@ -15,6 +15,8 @@ from pipeline.own_parts.source_code import SOURCE, fingerprint
 from pipeline.trial import Trial
 
 RECORD_SCHEMA = 1
+#: Fields that records gained since: an older one has the default.
+LATER = ("objective_parameters",)
 
 #: Of settings within settings; Unix time in seconds up to which a date can be stored.
 DEEPEST, LATEST = 50, 1e10
@@ -33,6 +35,7 @@ class Record:
     test: {split: {metric: value}}, None until a final evaluates the test splits.
     epoch_seconds: wall seconds of each epoch; started: Unix time. Never part of a table.
     weights_sha256: hash of the best weights' file, None where there are none.
+    objective_parameters: of what the objective itself has learned; `parameters` are the model's.
     sources: texts of the parts from outside the package, by fingerprint and path.
     """
 
@@ -50,9 +53,15 @@ class Record:
     epoch_seconds: tuple[float, ...]
     sources: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     schema: int = RECORD_SCHEMA
+    objective_parameters: int = 0
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=1, sort_keys=True, allow_nan=False) + "\n"
+        """What came after the first records is left out where it is nothing."""
+        content = asdict(self)
+        for name in LATER:
+            if not content[name]:
+                del content[name]
+        return json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str, source: str) -> Record:
@@ -89,7 +98,8 @@ class Record:
             isinstance(text, str) for text in self.environment.values()
         ):
             raise InputError("the environment lacks hardware or git_commit, or is not text")
-        if type(self.parameters) is not int or not isinstance(self.data_sha256, str):
+        counts = self.parameters, self.objective_parameters
+        if any(type(count) is not int for count in counts) or not isinstance(self.data_sha256, str):
             raise InputError("parameters is not a number, or data_sha256 not a hash")
         if not isinstance(self.weights_sha256, str | None):
             raise InputError("weights_sha256 is a hash, or null")

@@ -7,29 +7,42 @@ search space; the object then says of itself what an entry here says (see docs/e
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
+from pydantic import BaseModel, Field, TypeAdapter
 
 from pipeline.errors import InputError
 from pipeline.own_parts.blame import users_code
 from pipeline.own_parts.source_code import import_part, is_external
+from pipeline.parameters import (
+    NonNegative,
+    Parameters,
+    Positive,
+    Size,
+    parameters,
+    parameters_of,
+)
 
-Value = bool | int | float | str
 Entry = TypeVar("Entry")
 
 #: Tasks: what targets are, and how outputs are scored (pipeline.objectives.task).
 TASKS = CLASSIFICATION, AUTOREGRESSION = "classification", "autoregression"
-#: What a grid may search.
-SEARCHED = ("lr", "lambda")
+#: Of a searched value.
+HYPERPARAMETER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+#: What a grid may search of any trained row, with its type; `lr` always.
+OPTIMISER_SEARCHED = {"lr": Positive, "weight_decay": NonNegative}
 
 
 @dataclass(frozen=True)
 class Model:
     """target: a callable (input_shape, outputs, **parameters) giving a torch module.
+
+    parameters: those a search space may set; numbers among them a grid may search.
 
     The module has `encode(x)`, the latent z [batch, latent] or [batch, channels, *grid], and
     `head(z)`, the outputs.
@@ -41,7 +54,7 @@ class Model:
     """
 
     target: str
-    defaults: Mapping[str, Value] = field(default_factory=dict)
+    parameters: type[BaseModel] = Parameters
     trivial: bool = False
     task: str = CLASSIFICATION
     axes: int | None = None
@@ -55,15 +68,16 @@ class Objective:
 
     hyperparameters: the searched values by name, lr among them.
 
-    task: of the datasets it can serve.
-    searched: the hyperparameters its grid spans. passes: encoder passes per sample.
+    task: of the datasets it can serve. parameters: those a search space may set.
+    searched: its own hyperparameters, each with its type (a pydantic annotation); a grid has a
+    list of each. Of equal scores the lower values win, in this order, then the lower lr.
+    passes: encoder passes per sample.
     needs_latent: the group acts on the latent, which must hold at least one copy of it.
     """
 
     target: str
-    defaults: Mapping[str, Value] = field(default_factory=dict)
-    choices: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
-    searched: tuple[str, ...] = ("lr",)
+    parameters: type[BaseModel] = Parameters
+    searched: Mapping[str, Any] = field(default_factory=dict)
     task: str = CLASSIFICATION
     needs_latent: bool = False
     passes: int = 1
@@ -94,25 +108,25 @@ METRICS = {
 MODELS = {
     "ddmnist_cnn": Model(
         "pipeline.models.ddmnist_cnn:DDMNISTCNN",
-        {"width": 6, "latent": 66},
+        parameters(width=(Size, 6), latent=(Size, 66)),
         axes=2,
         cpu_seconds=lambda settings, shape: 2.5e-3,
     ),
     "small_cnn": Model(
         "pipeline.models.small_cnn:SmallCNN",
-        {"width": 16, "latent": 64},
+        parameters(width=(Size, 16), latent=(Size, 64)),
         axes=2,
         cpu_seconds=lambda settings, shape: 2e-4,
     ),
     "resnet3d": Model(
         "pipeline.models.resnet3d:ResNet3D",
-        {"width": 6, "latent": 48},
+        parameters(width=(Size, 6), latent=(Size, 48)),
         axes=3,
         cpu_seconds=lambda settings, shape: 2.8e-6 * shape[1] ** 3,
     ),
     "field_cnn": Model(
         "pipeline.models.field_cnn:FieldCNN",
-        {"width": 92},
+        parameters(width=(Size, 92)),
         task=AUTOREGRESSION,
         axes=2,
         latent_maps=True,
@@ -120,7 +134,7 @@ MODELS = {
     ),
     "field_mlp": Model(
         "pipeline.models.field_mlp:FieldMLP",
-        {"latent": 92},
+        parameters(latent=(Size, 92)),
         task=AUTOREGRESSION,
         axes=2,
         cpu_seconds=lambda settings, shape: 1.2e-8 * shape[1] * shape[2] * settings["latent"],
@@ -134,9 +148,8 @@ OBJECTIVES = {
     "augmented": Objective("pipeline.objectives.task:Augmented"),
     "regular_representation": Objective(
         "pipeline.objectives.regular:RegularRepresentation",
-        {"task_weights": "paper"},
-        {"task_weights": ("paper", "released")},
-        searched=("lr", "lambda"),
+        parameters(task_weights=(Literal["paper", "released"], "paper")),
+        searched={"lambda": NonNegative},
         needs_latent=True,
         passes=2,
     ),
@@ -149,13 +162,36 @@ OBJECTIVES = {
     ),
     "autoregressive_regular_representation": Objective(
         "pipeline.objectives.autoregressive:AutoregressiveRegularRepresentation",
-        {"latents": "paper"},
-        {"latents": ("paper", "released")},
-        searched=("lr", "lambda"),
+        parameters(latents=(Literal["paper", "released"], "paper")),
+        searched={"lambda": NonNegative},
         task=AUTOREGRESSION,
         needs_latent=True,
         passes=7,
     ),
+}
+
+
+@dataclass(frozen=True)
+class Optimiser:
+    """target: called as (parameters, lr=…, weight_decay=…, **parameters)."""
+
+    target: str
+    parameters: type[BaseModel] = Parameters
+
+
+OPTIMISERS = {
+    "adam": Optimiser("torch.optim:Adam"),
+    "adamw": Optimiser("torch.optim:AdamW"),
+    "sgd": Optimiser(
+        "torch.optim:SGD", parameters(momentum=(NonNegative, 0.0), nesterov=(bool, False))
+    ),
+}
+
+#: Of the learning rate, beside a constant one (pipeline.training.optimisation).
+SCHEDULES: dict[str, type[BaseModel]] = {
+    "constant": Parameters,
+    "linear": parameters(to=(NonNegative, 0.0)),
+    "plateau": parameters(factor=(Annotated[float, Field(gt=0, lt=1)], 0.1), patience=(Size, 10)),
 }
 
 DATASETS = {
@@ -181,14 +217,11 @@ def load(target: str) -> Any:
     return getattr(module, attribute)
 
 
-def _parameters(part: str, target: Any) -> dict[str, Value]:
-    """Keyword-only parameters with a plain default: those a search space may set."""
-    found = {
-        name: parameter.default
-        for name, parameter in inspect.signature(target).parameters.items()
-        if parameter.kind is parameter.KEYWORD_ONLY and isinstance(parameter.default, Value)
-    }
-    if "name" in found:  # in records and run keys it is the part's own
+def _parameters(part: str, target: Any) -> type[BaseModel]:
+    """Those a search space may set; InputError where they cannot be."""
+    with users_code(part):
+        found = parameters_of(target)
+    if "name" in found.model_fields:  # in records and run keys it is the part's own
         raise InputError(f"{part!r} has a parameter 'name', which stands for the part: rename it")
     return found
 
@@ -224,10 +257,7 @@ def objective_entry(name: str) -> Objective:
     found = _load_callable(name)
     if inspect.isclass(found) and not any("__call__" in vars(base) for base in found.__mro__):
         raise InputError(f"{name!r} is never called with a batch: it lacks __call__")
-    searched = ("lr", *getattr(found, "searched", ()))
-    if not set(searched) <= set(SEARCHED):
-        allowed = ", ".join(SEARCHED)
-        raise InputError(f"{name!r} searches {', '.join(searched)}; a grid has: {allowed}")
+    searched = _searched(name, getattr(found, "searched", ()))
     return Objective(
         name,
         _parameters(name, found),
@@ -236,6 +266,20 @@ def objective_entry(name: str) -> Objective:
         needs_latent=getattr(found, "needs_latent", False),
         passes=getattr(found, "passes", 1),
     )
+
+
+def _searched(part: str, declared: Any) -> dict[str, Any]:
+    """The hyperparameters of an objective from outside: names alone are of numbers from 0 on."""
+    if not isinstance(declared, Mapping):
+        declared = dict.fromkeys(declared, NonNegative)
+    for name, annotation in declared.items():
+        if not isinstance(name, str) or not HYPERPARAMETER.fullmatch(name):
+            raise InputError(f"{part!r} searches {name!r}: not a name")
+        if name in OPTIMISER_SEARCHED:
+            raise InputError(f"{part!r} searches {name!r}, which is the optimiser's")
+        with users_code(part):
+            TypeAdapter(annotation)
+    return dict(declared)
 
 
 def dataset_builder(name: str) -> Any:
@@ -267,6 +311,13 @@ def published_names() -> tuple[str, ...]:
 def higher_is_better(score: str) -> bool:
     """Whether a score such as `accuracy` or `val_loss` is better when higher."""
     return METRICS[score.removeprefix("val_")].higher_is_better
+
+
+def is_better(score: str, value: float, than: float | None) -> bool:
+    """Strictly better: among equals the first stays."""
+    if than is None:
+        return True
+    return value > than if higher_is_better(score) else value < than
 
 
 def margin_of(metric: str, published: float) -> float | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -29,12 +30,13 @@ Role = Literal["grid", "final"]
 
 @dataclass(frozen=True)
 class Trial:
-    """row × dataset × (lr, λ) × seed, with everything that determines the training.
+    """row × dataset × grid point × seed, with everything that determines the training.
 
     experiment, row, dataset, role: names, not part of the run key.
     model, objective, training: settings with all defaults filled in; the first two have a `name`.
     data: the recipe (builder, version, parameters, SHA-256 of the raw files).
-    hyperparameters: the searched values, `lr` and where the objective has it `lambda`.
+    hyperparameters: the searched values; those of the model and of weight decay are in `model` and
+    `training` too.
     training_version: of what training means. code: fingerprints of the model and the objective
     where they come from outside the package, by name; the recipe has those of the data.
     search_space_commit: git's, of the search space's folder; no part of the run key.
@@ -143,10 +145,20 @@ class Trial:
 
 def point_text(point: Mapping[str, float]) -> str:
     """The searched values for people: `lr=0.001 λ=1`."""
-    return " ".join(
-        f"{'λ' if name == 'lambda' else name}={value:g}"
-        for name, value in sorted(point.items(), reverse=True)
-    )
+    return " ".join(f"{symbol(name)}={point[name]:g}" for name in in_order(point))
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Names of searched values as people read them: the learning rate, then by the alphabet."""
+    return sorted(names, key=lambda name: (name != "lr", name))
+
+
+def symbol(name: str) -> str:
+    """`lambda` → `λ`: a Greek letter's name stands for the letter."""
+    try:
+        return unicodedata.lookup(f"GREEK SMALL LETTER {'LAMDA' if name == 'lambda' else name}")
+    except KeyError:
+        return name
 
 
 def data_key(recipe: Mapping[str, Any]) -> str:

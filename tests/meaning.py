@@ -12,7 +12,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -117,7 +117,11 @@ def trainings() -> Iterator[tuple[str, str, dict[str, Any]]]:
         for objective, entry in OBJECTIVES.items():
             if entry.task != MODELS[model].task:
                 continue
-            choices = [(k, v) for k, values in entry.choices.items() for v in values]
+            choices = [
+                (key, value)
+                for key, field in entry.parameters.model_fields.items()
+                for value in get_args(field.annotation)
+            ]
             for choice in [dict([pair]) for pair in choices] or [{}]:
                 yield model, objective, choice
 
@@ -129,13 +133,16 @@ def of_training(dataset: Dataset, model: str, objective: str, settings: Any) -> 
     front of a batch normalisation has one), which differs between processors.
     """
     entry = OBJECTIVES[objective]
-    point = {name: POINT[name] for name in entry.searched}
+    point = {name: POINT[name] for name in ("lr", *entry.searched)}
     trial = Trial(
         "meaning", "row", "data", "grid", {"name": model, **NETWORKS[model][1]},
         {"name": objective, **settings}, {}, point, 0, {},
     )  # fmt: skip
     network = build_model(trial, dataset, "cpu").train()
     loss_of = load(entry.target)(point, **settings)
+    if hasattr(loss_of, "prepare"):
+        loss_of.prepare(network, dataset)
+        network.train()
     optimizer = torch.optim.SGD(network.parameters(), lr=RATE)
     task, table = TASKS[dataset.task], torch.from_numpy(dataset.composition.copy())
     losses, norms = [], []

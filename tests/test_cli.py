@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import platform
 import re
@@ -98,7 +97,10 @@ def trial_file(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
         (["tables", "nothing"], "no search space 'nothing'"),
         (["train"], "--row and --dataset, or --trial"),
         (["train", "tiny.yaml", "--row", "X", "--dataset", "D1"], "no row 'X'; there are: Chance,"),
-        (["train", "tiny.yaml", "--lr", "fast"], "--lr"),
+        (
+            ["train", "tiny.yaml", "--row", "CNN", "--dataset", "D1", "--set", "lr=fast"],
+            "--set lr=f",
+        ),
         (["train", "tiny.yaml", "--seed", "-1"], "--seed"),
         (["train", "--trial", "outside.json"], "outside.json: not a trial"),
         (["import", "nothing.json"], "nothing.json: cannot be read"),
@@ -137,21 +139,25 @@ def test_a_mistake_is_one_line_and_exit_code_2(
         ({"row": "X"}, "no row 'X'; there are: Chance, CNN, Ours"),
         ({"dataset": "X"}, "no dataset 'X'; there are: D1"),
         ({"role": "best"}, "'best'; allowed: grid, final"),
-        ({"lr": None}, "--lr: row 'Ours' takes --lr, --lambda"),
-        ({"strength": None}, "--lambda: row 'Ours' takes --lr, --lambda"),
-        ({"row": "CNN"}, "--lambda: row 'CNN' takes --lr"),
-        ({"row": "Chance"}, "--lr: row 'Chance' takes no hyperparameters"),
-        ({"lr": -1.0}, "--lr: -1.0; expected a positive number"),
-        ({"lr": 0.0}, "--lr: 0.0; expected a positive number"),
-        ({"lr": math.nan}, "--lr: nan; expected a positive number"),
-        ({"lr": math.inf}, "--lr: inf; expected a positive number"),
-        ({"strength": -0.5}, "--lambda: -0.5; expected a positive number"),
+        (
+            {"given": ["lambda=1"]},
+            "--set lr=… is missing: row 'Ours' takes --set lr=… --set",
+        ),
+        ({"given": ["lr=1"]}, "--set lambda=… is missing"),
+        ({"row": "CNN"}, "--set lambda=0.5: row 'CNN' takes --set lr=…; allowed: lr, weight_decay"),
+        ({"row": "Chance"}, "--set lr=0.003: row 'Chance' takes no --set"),
+        ({"given": ["lr=-1"]}, "--set lr=-1: -1.0: Input should be greater than 0"),
+        ({"given": ["lr=0"]}, "--set lr=0: 0: Input should be greater than 0"),
+        ({"given": ["lr=nan"]}, "--set lr=nan: nan: "),
+        ({"given": ["lr=inf"]}, "--set lr=inf: inf: "),
+        ({"given": ["lr=1", "lambda=-0.5"]}, "--set lambda=-0.5: -0.5: "),
+        ({"given": ["lr=1", "lambda=1", "width=1.5"]}, "--set width=1.5: 1.5: "),
     ],
 )
 def test_a_trial_in_words_is_checked(changes: dict[str, Any], said: str, tmp_path: Path) -> None:
     words: dict[str, Any] = {
         "name": str(spaces.write(tmp_path / "tiny.yaml")), "profile": None, "row": "Ours",
-        "dataset": "D1", "lr": 0.003, "strength": 0.5, "seed": 0, "role": "grid",
+        "dataset": "D1", "given": ["lr=0.003", "lambda=0.5"], "seed": 0, "role": "grid",
     }  # fmt: skip
     assert resolve(**words).hyperparameters == {"lr": 0.003, "lambda": 0.5}
     with pytest.raises(InputError, match=re.escape(said)):

@@ -121,9 +121,8 @@ def train(
     name: Annotated[str | None, typer.Argument(help="A search space, unless --trial.")] = None,
     row: Annotated[str | None, typer.Option(help="A row of the search space.")] = None,
     dataset: Annotated[str | None, typer.Option(help="A dataset of the search space.")] = None,
-    lr: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
-    strength: Annotated[
-        float | None, typer.Option("--lambda", help="Weight of the equivariance loss.")
+    given: Annotated[
+        list[str] | None, typer.Option("--set", help="NAME=VALUE: a searched value of the row.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     role: Annotated[str, typer.Option(help="grid, or final: evaluates the test splits.")] = "grid",
@@ -137,7 +136,7 @@ def train(
 
     Writes its record and its best weights into the workspace.
 
-    Example: equigrid train quickstart --row Ours --dataset C4 --lr 1e-3 --lambda 0.5 --role final
+    Example: equigrid train quickstart --row Ours --dataset C4 --set lr=1e-3 --set lambda=0.5
     """
     from pipeline.commands.train import resolve, resolve_file, train_one
     from pipeline.planning.workspace import Workspace
@@ -145,6 +144,6 @@ def train(
     if trial is not None:
         wanted = resolve_file(trial)
     else:
-        wanted = resolve(name, profile, row, dataset, lr, strength, seed, role)
+        wanted = resolve(name, profile, row, dataset, given or [], seed, role)
     if not train_one(wanted, Workspace(workspace), console):
         raise typer.Exit(ERROR)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator, Mapping
+from statistics import fmean
 
 from rich.console import RenderableType
 from rich.table import Table as RichTable
@@ -138,5 +139,6 @@ def _first_guess(plan: Plan, group: Group) -> float | None:
     builder = plan.experiment.datasets[group[1]].builder
     if cost is None or builder.input_shape is None:
         return None
-    sample = cost(row.model, builder.input_shape)
+    # A grid may search the model's width.
+    sample = fmean(cost(trial.model, builder.input_shape) for trial in plan.grid[group])
     return sample * builder.train_size * row.passes * OVERHEAD

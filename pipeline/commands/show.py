@@ -17,7 +17,7 @@ from pipeline.planning.workspace import Workspace
 from pipeline.record import Record
 from pipeline.reporting import formats
 from pipeline.reporting.assembly import assemble
-from pipeline.trial import Trial, point_text
+from pipeline.trial import Trial, point_text, symbol
 
 #: A run id or run key, or enough of its beginning.
 RUN = re.compile(r"[0-9a-f]{6,64}")
@@ -65,7 +65,7 @@ def show_cell(plan: Plan, workspace: Workspace, row: str, column: str) -> Iterat
         point = point_text(selection.point)
         yield escape(
             f"selected {point}: {plan.experiment.space.training.select} {selection.score:.4f}, the "
-            f"best of {selection.candidates}; ties: lower λ, then lower lr; no test data is read"
+            f"best of {selection.candidates}; ties: {_ties(plan, row)}; no test data is read"
         )
     score = plan.experiment.space.training.select
     for title, trials in (
@@ -82,6 +82,10 @@ def show_cell(plan: Plan, workspace: Workspace, row: str, column: str) -> Iterat
     if finals:
         yield from _configuration(finals[0])
     yield from _origin(known)
+
+
+def _ties(plan: Plan, row: str) -> str:
+    return ", then ".join(f"lower {symbol(name)}" for name in plan.experiment.rows[row].ties)
 
 
 def _trials(

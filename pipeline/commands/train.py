@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
-from pipeline.config.experiment import load_experiment
+from pipeline.config.experiment import Experiment, load_experiment
+from pipeline.config.resolution import check_value, searchable
 from pipeline.config.schema import TrainingSpec
 from pipeline.datasets.raw import RawStore
 from pipeline.datasets.recipe import builder_of
@@ -28,8 +30,7 @@ def resolve(
     profile: str | None,
     row: str | None,
     dataset: str | None,
-    lr: float | None,
-    strength: float | None,
+    given: Sequence[str],
     seed: int,
     role: str,
 ) -> Trial:
@@ -44,21 +45,30 @@ def resolve(
         raise InputError(f"--dataset: no dataset {dataset!r}; there are: {known}")
     if role not in ("grid", "final"):
         raise InputError(f"--role: {role!r}; allowed: grid, final")
-    given = {"lr": lr, "lambda": strength}
-    searched = experiment.rows[row].searched
-    for key, value in given.items():
-        if (value is None) == (key in searched):
-            need = ", ".join(f"--{name}" for name in searched) or "no hyperparameters"
-            raise InputError(f"--{key}: row {row!r} takes {need}")
-        good = value is None or (
-            math.isfinite(value) and (value > 0 or (key, value) == ("lambda", 0))
-        )
-        if not good:
-            raise InputError(f"--{key}: {value!r}; expected a positive number")
-    point = {key: value for key, value in given.items() if value is not None}
+    point = _point(experiment, row, given)
     chosen: Role = "final" if role == "final" else "grid"
     recipe = experiment.recipe(dataset, RawStore())
     return experiment.trial(row, dataset, point, seed, chosen, recipe)
+
+
+def _point(experiment: Experiment, row: str, given: Sequence[str]) -> dict[str, float]:
+    """A point of the row's grid from `NAME=VALUE`."""
+    method, values = experiment.rows[row], dict[str, float]()
+    required = () if method.trivial else ("lr", *method.own)
+    need = " ".join(f"--set {name}=…" for name in required) or "no --set"
+    for text in given:
+        name, _, value = text.partition("=")
+        if name not in method.searched:
+            allowed = ", ".join(method.searched) or "none"
+            raise InputError(f"--set {text}: row {row!r} takes {need}; allowed: {allowed}")
+        try:
+            values[name] = int(value) if value.strip().isdigit() else float(value)
+            check_value(method, name, values[name])
+        except ValueError as error:
+            raise InputError(f"--set {text}: {error}") from error
+    if missing := [name for name in required if name not in values]:
+        raise InputError(f"--set {missing[0]}=… is missing: row {row!r} takes {need}")
+    return {name: values[name] for name in method.searched if name in values}
 
 
 def resolve_file(path: Path) -> Trial:
@@ -84,12 +94,26 @@ def check_runnable(trial: Trial) -> None:
         raise InputError("it was resolved for other raw files than those here")
     if model_entry(trial.model["name"]).trivial:
         return
-    searched = set(objective_entry(trial.objective["name"]).searched)
-    if searched != set(trial.hyperparameters):
-        raise InputError(f"hyperparameters {sorted(trial.hyperparameters)}; it takes {searched}")
-    settings = TrainingSpec.model_validate(dict(trial.training)).settings()
+    model, objective = model_entry(trial.model["name"]), objective_entry(trial.objective["name"])
+    known = searchable(model, objective)
+    if not {"lr", *objective.searched} <= set(trial.hyperparameters) <= set(known):
+        raise InputError(f"hyperparameters {sorted(trial.hyperparameters)}; it takes {list(known)}")
+    for name, value in trial.hyperparameters.items():
+        part = trial.model if known[name] == "model" else trial.training
+        if name in part and part[name] != value:
+            raise InputError(f"{name} is {value:g} in its hyperparameters, {part[name]} elsewhere")
+    settings = TrainingSpec.model_validate(_as_written(trial.training)).settings()
     if missing := settings.keys() - trial.training.keys():
         raise InputError(f"training lacks {', '.join(sorted(missing))}")
+
+
+def _as_written(training: Mapping[str, Any]) -> dict[str, Any]:
+    """A trial's training as a search space has it: `{name: {parameter: value}}`."""
+    written = dict(training)
+    for key in ("optimizer", "schedule"):
+        if isinstance(part := training.get(key), dict) and "name" in part:
+            written[key] = {part["name"]: {n: v for n, v in part.items() if n != "name"}}
+    return written
 
 
 def train_one(trial: Trial, workspace: Workspace, console: Console) -> bool:

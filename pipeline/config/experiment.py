@@ -71,16 +71,20 @@ class Experiment:
             row=row,
             dataset=dataset,
             role=role,
-            model=method.model,
+            model=method.model_at(point),
             objective=method.objective,
             data=recipe,
             hyperparameters={name: float(value) for name, value in point.items()},
             seed=0 if method.trivial else seed,
-            training={} if method.trivial else self.space.training.settings(),
+            training={} if method.trivial else self._training(point),
             training_version=self.training_version,
             code=method.code if self.knows_code else {},
             search_space_commit=commit_of(self.folder),
         )
+
+    def _training(self, point: Mapping[str, float]) -> dict[str, Any]:
+        decay = {name: float(point[name]) for name in ("weight_decay",) if name in point}
+        return self.space.training.settings() | decay
 
     @property
     def knows_code(self) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from pipeline.config.schema import Component, DatasetSpec, RowSpec, refuse
 from pipeline.datasets.builder import Builder, check_builder
@@ -17,7 +17,15 @@ from pipeline.datasets.recipe import group_named, recipe_of
 from pipeline.errors import InputError
 from pipeline.own_parts.blame import users_code
 from pipeline.own_parts.source_code import fingerprints
-from pipeline.registry import Model, dataset_builder, model_entry, objective_entry
+from pipeline.parameters import filled
+from pipeline.registry import (
+    OPTIMISER_SEARCHED,
+    Model,
+    Objective,
+    dataset_builder,
+    model_entry,
+    objective_entry,
+)
 from pipeline.trial import COMPONENT
 
 #: Of one row's grid for one dataset.
@@ -28,16 +36,31 @@ MOST_POINTS = 10_000
 class Row:
     """A method. grids: hyperparameter points per dataset, in the order of the file.
 
+    searched: what its grid may have, and whose it is: optimiser, objective or model.
     code: fingerprints of the model and the objective that come from outside the package.
+    own: the objective's hyperparameters, in its order.
     """
 
     model: Mapping[str, Any]
     objective: Mapping[str, Any]
     trivial: bool
     passes: int
-    searched: tuple[str, ...]
+    searched: Mapping[str, str]
     grids: Mapping[str, tuple[Mapping[str, float], ...]]
     code: Mapping[str, str] = field(default_factory=dict)
+    own: tuple[str, ...] = ()
+
+    def model_at(self, point: Mapping[str, float]) -> Mapping[str, Any]:
+        """The model's settings at a point of the grid."""
+        here = {name: it for name, it in point.items() if self.searched.get(name) == "model"}
+        return {**self.model, **here} if here else self.model
+
+    @property
+    def ties(self) -> tuple[str, ...]:
+        """Of equal scores the lower values win, in this order."""
+        first = (*self.own, "lr")
+        names = dict.fromkeys(name for points in self.grids.values() for p in points for name in p)
+        return (*first, *(name for name in names if name not in first))
 
 
 @dataclass(frozen=True)
@@ -113,29 +136,24 @@ def _component(spec: Component, *path: str) -> tuple[str, dict[str, Any]]:
 
 
 def _filled(
-    name: str,
-    given: Mapping[str, Any],
-    defaults: Mapping[str, Any],
-    choices: Mapping[str, tuple[Any, ...]],
-    *path: str,
+    name: str, given: Mapping[str, Any], parameters: type[BaseModel], *path: str
 ) -> dict[str, Any]:
-    """The parameters with all defaults filled in, types as the defaults'."""
-    filled: dict[str, Any] = {"name": name, **defaults}
-    for key, value in given.items():
-        if key not in defaults:
-            allowed = ", ".join(sorted(defaults)) or "none"
+    """A part's settings with all defaults filled in; raises what `refuse` makes."""
+    for key in given:
+        if key not in parameters.model_fields:
+            allowed = ", ".join(sorted(parameters.model_fields)) or "none"
             raise refuse(f"unknown parameter {key!r} of {name}; allowed: {allowed}", *path, key)
-        expected = type(defaults[key])
-        whole = expected is float and type(value) is int
-        if type(value) is not expected and not whole:
-            raise refuse(f"{value!r}: expected {expected.__name__}", *path, key)
-        if expected in (int, float) and not 0 < value < math.inf:
-            raise refuse(f"{value!r}: expected a positive number", *path, key)
-        if key in choices and value not in choices[key]:
-            allowed = ", ".join(map(str, choices[key]))
-            raise refuse(f"{value!r}: allowed: {allowed}", *path, key)
-        filled[key] = float(value) if whole else value
-    return filled
+    try:
+        with users_code(name, ValidationError, TypeError):
+            return {"name": name, **filled(parameters, given)}
+    except InputError as error:
+        raise refuse(str(error), *path) from error
+    except TypeError as error:
+        raise refuse(f"{dict(given)!r}: {error}", *path) from error
+    except ValidationError as error:
+        details = error.errors()[0]
+        shown = "" if details["type"] == "missing" else f"{details['input']!r}: "
+        raise refuse(f"{shown}{details['msg']}", *path, *details["loc"]) from error
 
 
 def resolve_row(name: str, spec: RowSpec, datasets: Mapping[str, Dataset]) -> Row:
@@ -146,7 +164,7 @@ def resolve_row(name: str, spec: RowSpec, datasets: Mapping[str, Dataset]) -> Ro
         model = model_entry(model_name)
     except InputError as error:
         raise refuse(str(error), *place, "model") from error
-    settings = _filled(model_name, given, model.defaults, {}, *place, "model", model_name)
+    settings = _filled(model_name, given, model.parameters, *place, "model", model_name)
     for dataset in datasets.values():
         _check_model(model_name, model, dataset, *place, "model")
     if model.trivial:
@@ -155,7 +173,7 @@ def resolve_row(name: str, spec: RowSpec, datasets: Mapping[str, Dataset]) -> Ro
                 raise refuse(f"{model_name} is not trained: it takes no {key}", *place, key)
         empty: dict[str, float] = {}
         grids = dict.fromkeys(datasets, (empty,))
-        return Row(settings, {"name": "none"}, True, 0, (), grids, fingerprints(model_name))
+        return Row(settings, {"name": "none"}, True, 0, {}, grids, fingerprints(model_name))
     if spec.objective is None:
         raise refuse("an objective is missing: augmented, unaugmented, …", *place)
     objective_name, given = _component(spec.objective, *place, "objective")
@@ -164,9 +182,8 @@ def resolve_row(name: str, spec: RowSpec, datasets: Mapping[str, Dataset]) -> Ro
     except InputError as error:
         raise refuse(str(error), *place, "objective") from error
     objective_settings = _filled(
-        objective_name, given, objective.defaults, objective.choices,
-        *place, "objective", objective_name,
-    )  # fmt: skip
+        objective_name, given, objective.parameters, *place, "objective", objective_name
+    )
     if objective.task != model.task:
         raise refuse(f"{objective_name} is for {objective.task}, {model_name} for {model.task}",
                      *place, "objective")  # fmt: skip
@@ -174,21 +191,68 @@ def resolve_row(name: str, spec: RowSpec, datasets: Mapping[str, Dataset]) -> Ro
         if key not in datasets:
             known = ", ".join(datasets)
             raise refuse(f"no dataset {key!r}; there are: {known}", *place, "grid_for", key)
-    points = {dataset: _points(name, spec, dataset, objective.searched) for dataset in datasets}
+    searched = searchable(model, objective)
+    points = {
+        dataset: _points(name, spec, dataset, searched, objective.searched) for dataset in datasets
+    }
+    row = Row(
+        settings, objective_settings, False, objective.passes, searched, points,
+        fingerprints(model_name, objective_name), tuple(objective.searched),
+    )  # fmt: skip
+    _check_points(name, spec, row)
     if objective.needs_latent and not model.latent_maps:
-        latent = settings.get("latent")
         for key, resolved in datasets.items():
             order = resolved.builder.group.order
-            if not isinstance(latent, int) or latent < order:
+            latents = [row.model_at(point).get("latent") for point in points[key]]
+            latent = next((n for n in latents if not isinstance(n, int) or n < order), order)
+            if latent != order:
                 raise refuse(
                     f"the latent ({latent}) is smaller than the group {resolved.group_name} of "
                     f"dataset {key} ({order} elements): allowed: latent >= {order}",
                     *place, "model",
                 )  # fmt: skip
-    return Row(
-        settings, objective_settings, False, objective.passes, objective.searched, points,
-        fingerprints(model_name, objective_name),
-    )  # fmt: skip
+    return row
+
+
+def searchable(model: Model, objective: Objective) -> dict[str, str]:
+    """What a grid may search for a row, and whose it is: in the order of a point."""
+    searched = dict.fromkeys(OPTIMISER_SEARCHED, "optimiser")
+    searched |= dict.fromkeys(objective.searched, "objective")
+    numbers = [
+        name
+        for name, field in model.parameters.model_fields.items()
+        if isinstance(field.annotation, type)
+        and issubclass(field.annotation, int | float)
+        and field.annotation is not bool
+    ]
+    return searched | {name: "model" for name in numbers if name not in searched}
+
+
+def check_value(row: Row, key: str, value: float) -> None:
+    """Raise ValueError for what the optimiser, the objective or the model does not take."""
+    try:
+        if row.searched[key] == "model":
+            given = {k: v for k, v in row.model.items() if k != "name"} | {key: value}
+            filled(model_entry(row.model["name"]).parameters, given)
+        else:
+            types = OPTIMISER_SEARCHED | dict(objective_entry(row.objective["name"]).searched)
+            TypeAdapter(types[key]).validate_python(value, strict=True)
+    except ValidationError as error:
+        raise ValueError(f"{value!r}: {error.errors()[0]['msg']}") from error
+
+
+def _check_points(name: str, spec: RowSpec, row: Row) -> None:
+    """Refuse a value that the optimiser, the objective or the model does not take."""
+    for where, grid in (
+        (("rows", name, "grid"), spec.grid),
+        *((("rows", name, "grid_for", dataset), it) for dataset, it in spec.grid_for.items()),
+    ):
+        for key, values in grid.items():
+            for n, value in enumerate(values):
+                try:
+                    check_value(row, key, value)
+                except ValueError as error:
+                    raise refuse(str(error), *where, key, n) from error
 
 
 def _check_model(name: str, model: Model, dataset: Dataset, *place: str) -> None:
@@ -204,25 +268,28 @@ def _check_model(name: str, model: Model, dataset: Dataset, *place: str) -> None
 
 
 def _points(
-    name: str, spec: RowSpec, dataset: str, searched: tuple[str, ...]
+    name: str,
+    spec: RowSpec,
+    dataset: str,
+    searched: Mapping[str, str],
+    required: Iterable[str],
 ) -> tuple[Mapping[str, float], ...]:
-    values: dict[str, list[float] | None] = {}
+    values: dict[str, list[float]] = {}
     place: tuple[str, ...] = ("rows", name, "grid")
     for where, grid in (
         (place, spec.grid),
-        (("rows", name, "grid_for", dataset), spec.grid_for.get(dataset)),
+        (("rows", name, "grid_for", dataset), spec.grid_for.get(dataset, {})),
     ):
-        for key, given in () if grid is None else (("lr", grid.lr), ("lambda", grid.strengths)):
-            if given is None:
-                continue
+        for key, given in grid.items():
             if key not in searched:
                 allowed = ", ".join(searched)
-                raise refuse(f"the objective has no {key!r}; it searches: {allowed}", *where, key)
+                raise refuse(f"{key!r} cannot be searched here; allowed: {allowed}", *where, key)
             values[key] = given
-    for key in searched:
-        if values.get(key) is None:
+    for key in ("lr", *required):
+        if key not in values:
             raise refuse(f"{key!r} is missing: a list of values to search", *place)
-    axes = [values[key] or [] for key in searched]
-    if (size := math.prod(map(len, axes))) > MOST_POINTS:
+    axes = {key: values[key] for key in searched if key in values}
+    if (size := math.prod(map(len, axes.values()))) > MOST_POINTS:
         raise refuse(f"a grid of {size} points; at most {MOST_POINTS}", *place)
-    return tuple(dict(zip(searched, point, strict=True)) for point in itertools.product(*axes))
+    points = itertools.product(*axes.values())
+    return tuple(dict(zip(axes, point, strict=True)) for point in points)

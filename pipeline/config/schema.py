@@ -1,19 +1,25 @@
-"""The shape of a search space: keys, types and ranges. References are checked in config.py."""
+"""The shape of a search space: keys, types and ranges. References are checked in experiment.py."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
+    ValidationError,
     field_validator,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
+from pipeline.parameters import Later, filled, without_later
+from pipeline.registry import OPTIMISERS, SCHEDULES
 from pipeline.trial import FILE_NAME, NAME
 
 
@@ -57,7 +63,6 @@ class Strict(BaseModel):
 
 
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Strength = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Unique = AfterValidator(_unique)
 Named = AfterValidator(_named)
 Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1), Unique]
@@ -77,17 +82,53 @@ def _component_shape(value: Any) -> Any:
 Component = Annotated[Any, AfterValidator(_component_shape)]
 
 
-class Grid(Strict):
-    lr: Annotated[list[Rate], Field(min_length=1), Unique] | None = None
-    strengths: Annotated[list[Strength], Field(min_length=1), Unique] | None = Field(
-        None, alias="lambda"
-    )
+def _resolved(kind: str, value: Any, known: Mapping[str, type[BaseModel]]) -> dict[str, Any]:
+    """A named part with its parameters filled in: `{name: …, parameter: …}`."""
+    if isinstance(value, str):
+        value = {value: {}}
+    name, given = next(iter(value.items()))
+    if name not in known:
+        raise refuse(f"unknown {kind} {name!r}; allowed: {', '.join(sorted(known))}")
+    try:
+        return {"name": name, **filled(known[name], given or {})}
+    except TypeError as error:
+        raise refuse(f"{given!r}: {error}", name) from error
+    except ValidationError as error:
+        details = error.errors()[0]
+        raise refuse(f"{details['input']!r}: {details['msg']}", name, *details["loc"]) from error
+
+
+def _optimiser(value: Any) -> dict[str, Any]:
+    return _resolved("optimizer", value, {name: it.parameters for name, it in OPTIMISERS.items()})
+
+
+def _schedule(value: Any) -> dict[str, Any]:
+    return _resolved("schedule", value, SCHEDULES)
+
+
+def _number(value: Any) -> int | float:
+    if type(value) not in (int, float) or not math.isfinite(value):
+        raise refuse(f"{value!r}: expected a finite number")
+    return value  # type: ignore[no-any-return]
+
+
+def _mapping(value: Any) -> Any:
+    if not isinstance(value, dict):
+        raise refuse(f"{value!r}: expected a mapping of names to lists of values")
+    return value
+
+
+Number = Annotated[Any, AfterValidator(_number)]
+#: Values to search, by hyperparameter; which there are depends on the row.
+Grid = Annotated[
+    dict[str, Annotated[list[Number], Field(min_length=1), Unique]], BeforeValidator(_mapping)
+]
 
 
 class RowSpec(Strict):
     model: Component
     objective: Component | None = None
-    grid: Grid = Field(default_factory=lambda: Grid.model_validate({}))
+    grid: Grid = {}
     grid_for: dict[str, Grid] = {}
 
 
@@ -121,7 +162,8 @@ class TrendSpec(Strict):
 class TrainingSpec(Strict):
     """patience: epochs without a strictly better score before the training stops; or trend.
 
-    weight_decay: Adam's. lr_decay: the learning rate's factor from epoch to epoch.
+    optimizer: a name, or `{name: {parameter: value}}`. weight_decay: the optimiser's.
+    lr_decay: the learning rate's factor from epoch to epoch; schedule: another course of it.
     tested: `last` tests the last epoch's weights instead of the best ones.
     """
 
@@ -132,7 +174,9 @@ class TrainingSpec(Strict):
     trend: TrendSpec | None = None
     weight_decay: Rate | None = None
     lr_decay: Annotated[float, Field(gt=0, le=1)] | None = None
-    tested: Literal["best", "last"] = "best"
+    tested: Annotated[Literal["best", "last"], Later()] = "best"
+    optimizer: Annotated[Component, AfterValidator(_optimiser), Later()] = {"name": "adam"}
+    schedule: Annotated[Component, AfterValidator(_schedule), Later()] = {"name": "constant"}
 
     @model_validator(mode="before")
     @classmethod
@@ -145,12 +189,15 @@ class TrainingSpec(Strict):
             raise refuse("None: expected a number of epochs, or a trend", "patience")
         return data
 
+    @model_validator(mode="after")
+    def _one_course(self) -> TrainingSpec:
+        if self.lr_decay is not None and self.schedule["name"] != "constant":
+            raise refuse("lr_decay and schedule: the learning rate takes one course", "schedule")
+        return self
+
     def settings(self) -> dict[str, Any]:
         """What goes into a trial: of what came later than the run key, only what is set."""
-        settings = self.model_dump(exclude_none=True)
-        if self.tested == "best":
-            del settings["tested"]
-        return settings
+        return without_later(self, self.model_dump(exclude_none=True))
 
 
 class SeedsSpec(Strict):

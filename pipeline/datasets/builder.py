@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from pipeline.datasets.raw import RawFile, RawStore
 from pipeline.datasets.store import Arrays, Progress
+from pipeline.parameters import Parameters
 from pipeline.registry import load
 from pipeline.symmetry import FiniteGroup
 
@@ -20,10 +21,7 @@ if TYPE_CHECKING:
     from pipeline.datasets.resident import Dataset
 
 
-class Parameters(BaseModel):
-    """Base of a builder's parameters: unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+__all__ = ["Builder", "Parameters", "fixed_views", "random_stream"]
 
 
 class Builder(ABC):

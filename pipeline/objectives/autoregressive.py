@@ -11,8 +11,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from pipeline.datasets.resident import Dataset
 from pipeline.objectives.batch import Batch
-from pipeline.objectives.regular import LatentAction
+from pipeline.objectives.regular import regular_action
 from pipeline.objectives.task import Loss, Task
 
 
@@ -70,13 +71,13 @@ class AutoregressiveRegularRepresentation(_Paired):
     def __init__(self, hyperparameters: Mapping[str, float], *, latents: str = "paper") -> None:
         self.strength = hyperparameters["lambda"]
         self.first_only = latents == "released"
-        self._action: LatentAction | None = None
+
+    def prepare(self, model: Any, dataset: Dataset) -> None:
+        self.latent_action = regular_action(model, dataset)
 
     def __call__(self, model: Any, batch: Batch, task: Task) -> Loss:
         loss, outputs, z, moved_z = self._loss(model, batch, task)
-        if self._action is None:
-            self._action = LatentAction(batch.dataset.group, z.shape[1:], z.device)
-        expected = self._action(batch.g, z)
+        expected = self.latent_action(batch.g, z)
         if self.first_only:
             expected = expected[:1].expand_as(expected)
         mismatch = torch.nn.functional.mse_loss(expected, moved_z)

@@ -11,6 +11,16 @@ from pipeline.datasets.resident import Dataset
 
 
 @dataclass(frozen=True)
+class Step:
+    """Where a training is: epoch of epochs, step of the steps of an epoch; counted from 1."""
+
+    epoch: int = 1
+    epochs: int = 1
+    step: int = 1
+    steps: int = 1
+
+
+@dataclass(frozen=True)
 class Batch:
     """rows: [b] sample numbers. a, g: [b] elements, x1 = a·x and x2 = g·x1 = (ga)·x.
 
@@ -25,6 +35,7 @@ class Batch:
     second_draw: Tensor
     table: Tensor
     source: str = "train"
+    step: Step = Step()
 
     @cached_property
     def y(self) -> Tensor:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from pipeline.datasets.resident import Dataset
 from pipeline.objectives.batch import Batch
 from pipeline.objectives.task import Loss, Task
 from pipeline.symmetry import FiniteGroup, grid_action, regular_representation
@@ -39,6 +40,15 @@ class LatentAction:
         return moved.reshape(latents.shape)
 
 
+def regular_action(model: Any, dataset: Dataset) -> LatentAction:
+    """The regular representation on a model's latent; raises ValueError as LatentAction does."""
+    device = next((it.device for it in model.parameters()), torch.device("cpu"))
+    sample = dataset.plain("val", torch.zeros(1, dtype=torch.int64, device=device))
+    with torch.inference_mode():
+        latent = model.eval().encode(sample)
+    return LatentAction(dataset.group, latent.shape[1:], device)
+
+
 class RegularRepresentation:
     """w1·L(f(x1), y) + w2·L(f(x2), y) + λ·MSE(ρ_Z(g) E(x1), E(x2)).
 
@@ -59,17 +69,17 @@ class RegularRepresentation:
     ) -> None:
         self.strength = hyperparameters["lambda"]
         self.weights = self.WEIGHTS[task_weights]
-        self._action: LatentAction | None = None
+
+    def prepare(self, model: Any, dataset: Dataset) -> None:
+        self.latent_action = regular_action(model, dataset)
 
     def __call__(self, model: Any, batch: Batch, task: Task) -> Loss:
         z1, z2 = model.encode(batch.x1), model.encode(batch.x2)
-        if self._action is None:
-            self._action = LatentAction(batch.dataset.group, z1.shape[1:], z1.device)
         outputs = model.head(z1)
         loss = self.weights[0] * task.loss(outputs, batch.y)
         if self.weights[1]:
             loss = loss + self.weights[1] * task.loss(model.head(z2), batch.y)
-        mismatch = torch.nn.functional.mse_loss(self._action(batch.g, z1), z2)
+        mismatch = torch.nn.functional.mse_loss(self.latent_action(batch.g, z1), z2)
         return Loss(
             loss + self.strength * mismatch, outputs, {"equivariance_loss": mismatch.detach()}
         )

@@ -141,9 +141,27 @@ class Loss:
 
 
 class Objective(Protocol):
-    """Constructed as objective(hyperparameters, **parameters)."""
+    """Constructed as objective(hyperparameters, **parameters).
+
+    An objective may also have
+    `prepare(model, dataset)`, called once before training: a torch module that it returns is
+    trained with the model, and kept in checkpoints and with the weights (`objective/…`);
+    `latent_action`, set by then: (elements, latents) → latents, from which validation measures how
+    far the encoder departs; by default the regular representation's, where there is one.
+    `batch.step` says where the training is.
+    """
 
     def __call__(self, model: Any, batch: Batch, task: Task) -> Loss: ...
+
+
+def with_penalties(loss: Loss, model: Any) -> Loss:
+    """The loss and what the model asks for beside it, `penalties() → {name: (weight, tensor)}`."""
+    if not hasattr(model, "penalties"):
+        return loss
+    found: dict[str, tuple[float, Tensor]] = model.penalties()
+    total = loss.total + sum(weight * value for weight, value in found.values())
+    terms = {name: value.detach() for name, (_, value) in found.items()}
+    return Loss(total, loss.outputs, {**loss.terms, **terms})
 
 
 class Unaugmented:

@@ -153,7 +153,7 @@ def make_plan(
             unselected.append(group)
             continue
         else:
-            selections[group] = chosen = select(trials, results, score)
+            selections[group] = chosen = select(trials, results, score, experiment.rows[row].ties)
             if chosen is None:
                 continue
             point = chosen.point

@@ -1,4 +1,4 @@
-"""Choosing (lr, λ) on validation scores alone."""
+"""Choosing a point of the grid on validation scores alone."""
 
 from __future__ import annotations
 
@@ -24,8 +24,12 @@ class Selection:
     failed: int
 
 
-def select(trials: Sequence[Trial], results: Mapping[str, Result], score: str) -> Selection | None:
-    """The best validation score over the grid; ties: lower λ, then lower lr; None without any.
+def select(
+    trials: Sequence[Trial], results: Mapping[str, Result], score: str, ties: Sequence[str]
+) -> Selection | None:
+    """The best validation score over the grid; None without any.
+
+    ties: of equal scores the lower values win, in this order of hyperparameters.
 
     A point counts only when every one of its seeds has finished.
     """
@@ -41,7 +45,7 @@ def select(trials: Sequence[Trial], results: Mapping[str, Result], score: str) -
         if len(known) == len(values):
             settings = dict(point)
             mean = fmean(known)
-            rank = (sign * mean, settings.get("lambda", 0.0), settings["lr"])
+            rank = (sign * mean, *(settings.get(name, 0.0) for name in ties))
             ranked.append((rank, mean, settings))
     if not ranked:
         return None

@@ -12,7 +12,7 @@ from pipeline.reporting import formats
 from pipeline.reporting.comparison import Comparison, all_pairs, compare
 from pipeline.reporting.table import Cell, Table, published_table
 from pipeline.reporting.verdicts import Question, Verdict, verdicts
-from pipeline.trial import TRAINING_VERSION
+from pipeline.trial import TRAINING_VERSION, in_order, symbol
 
 
 def assemble(plan: Plan) -> Table:
@@ -187,8 +187,7 @@ def _notes(plan: Plan) -> list[str]:
     for (row, dataset), selection in plan.selections.items():
         if selection is not None:
             point = ", ".join(
-                f"{'λ' if name == 'lambda' else name} {value:g}"
-                for name, value in sorted(selection.point.items(), reverse=True)
+                f"{symbol(name)} {selection.point[name]:g}" for name in in_order(selection.point)
             )
             of = f" of {selection.candidates}" if selection.candidates > 1 else ""
             notes.append(

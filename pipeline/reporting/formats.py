@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from rich.markup import escape
 from rich.table import Table as RichTable
@@ -12,7 +12,7 @@ from rich.table import Table as RichTable
 from pipeline.record import Result
 from pipeline.reporting.comparison import FEWEST_SEEDS, Comparison
 from pipeline.reporting.table import Cell, Table
-from pipeline.trial import Trial
+from pipeline.trial import Trial, in_order
 
 DASH = "–"
 #: On a cell with a run whose tracking does not match its record.
@@ -147,14 +147,24 @@ CSV_FIELDS = (
     "row", "column", "dataset", "split", "metric", "mean", "std", "n", "wanted", "gap",
     "standard_error", "margin_over_trivial", "published_mean", "published_std", "published_n",
     "difference", "verdict", "p_equivalence", "p_difference", "doubts",
-    "lr", "lambda", "equivariance_error", "parameters", "values",
+    "lr", "lambda",
 )  # fmt: skip
+#: Behind them and any further searched values.
+LAST_CSV_FIELDS = "equivariance_error", "parameters", "values"
+
+
+def _searched(points: Iterable[Mapping[str, float]]) -> list[str]:
+    """What was searched: the learning rate and λ, whether or not, then all else."""
+    names = in_order({name for point in points for name in point} - {"lr", "lambda"})
+    return ["lr", "lambda", *names]
 
 
 def comma_separated(table: Table) -> str:
     """One line a cell, numbers in full; std is the population's."""
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, CSV_FIELDS, lineterminator="\n")
+    searched = _searched(cell.point for cell in table.cells.values())
+    fields = (*CSV_FIELDS, *searched[2:], *LAST_CSV_FIELDS)
+    writer = csv.DictWriter(buffer, fields, lineterminator="\n")
     writer.writeheader()
     for (row, column), cell in table.cells.items():
         errors = cell.equivariance
@@ -180,8 +190,7 @@ def comma_separated(table: Table) -> str:
             "p_equivalence": verdict.p_equivalence if verdict else None,
             "p_difference": verdict.p_difference if verdict else None,
             "doubts": "; ".join(cell.doubts),
-            "lr": cell.point.get("lr"),
-            "lambda": cell.point.get("lambda"),
+            **{name: cell.point.get(name) for name in searched},
             "equivariance_error": sum(errors) / len(errors) if errors else None,
             "parameters": cell.parameters,
             "values": " ".join(map(repr, cell.values)),
@@ -194,12 +203,14 @@ def grid_csv(score: str, trials: Iterable[tuple[Trial, Result | None]]) -> str:
     """One line a grid trial: its point, validation score and relative equivariance error."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(("row", "dataset", "lr", "lambda", "seed", score, "equivariance_error", "key"))
+    trials = list(trials)
+    searched = _searched(trial.hyperparameters for trial, _ in trials)
+    writer.writerow(("row", "dataset", *searched, "seed", score, "equivariance_error", "key"))
     for trial, result in trials:
         validation = result.validation if result else {}
         point = trial.hyperparameters
         writer.writerow((
-            trial.row, trial.dataset, point.get("lr", ""), point.get("lambda", ""), trial.seed,
+            trial.row, trial.dataset, *(point.get(name, "") for name in searched), trial.seed,
             validation.get(score, ""), validation.get("val_equivariance_error", ""), trial.key,
         ))  # fmt: skip
     return buffer.getvalue()

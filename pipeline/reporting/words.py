@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from pipeline.trial import symbol
+
 
 def duration(seconds: float) -> str:
     """`45 s`, `3 min 20 s`, `2 h 05 min`."""
@@ -13,6 +15,11 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def hyperparameter(name: str) -> str:
+    """`lr` → `learning rate`, `lambda` → `λ`, `weight_decay` → `weight decay`."""
+    return "learning rate" if name == "lr" else symbol(name).replace("_", " ")
 
 
 def spoken(score: str) -> str:

@@ -15,6 +15,19 @@ from pipeline.training.streams import seeded
 from pipeline.training.weights import load_weights
 from pipeline.trial import Trial
 
+#: What the names of an objective's own tensors begin with, among a model's weights.
+OBJECTIVE = "objective/"
+
+
+def of_model(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The model's own among a trial's weights."""
+    return {name: it for name, it in weights.items() if not name.startswith(OBJECTIVE)}
+
+
+def of_objective(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The objective's own among a trial's weights, by the names it gave them."""
+    return {n.removeprefix(OBJECTIVE): it for n, it in weights.items() if n.startswith(OBJECTIVE)}
+
 
 def choose_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
@@ -45,5 +58,5 @@ def trained_model(trial: Trial, dataset: Dataset, weights: Path, device: str) ->
     """
     model = build_model(trial, dataset, device).eval()
     if trial.training:
-        model.load_state_dict(load_weights(weights)[0])
+        model.load_state_dict(of_model(load_weights(weights)[0]))
     return model

@@ -9,34 +9,36 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from statistics import fmean
+from typing import Any
 
 import torch
 
 from pipeline.datasets.resident import Dataset
 from pipeline.errors import TrainingDivergedError
 from pipeline.files import write_atomically
-from pipeline.objectives.batch import Batch
-from pipeline.objectives.regular import LatentAction
-from pipeline.objectives.task import TASKS
+from pipeline.objectives.batch import Batch, Step
+from pipeline.objectives.regular import regular_action
+from pipeline.objectives.task import TASKS, with_penalties
 from pipeline.own_parts.source_code import check_fingerprints, code_of
 from pipeline.record import Epoch, Record, TrialFiles
-from pipeline.registry import higher_is_better, load, model_entry, objective_entry
+from pipeline.registry import is_better, load, model_entry, objective_entry
 from pipeline.training.checkpoint import drop_checkpoints, load_checkpoint, save_checkpoint
 from pipeline.training.environment import environment
 from pipeline.training.evaluation import evaluate, validate
-from pipeline.training.model import build_model, choose_device, settings
+from pipeline.training.model import (
+    OBJECTIVE,
+    build_model,
+    choose_device,
+    of_model,
+    of_objective,
+    settings,
+)
+from pipeline.training.optimisation import learning_rate, make_optimiser
 from pipeline.training.streams import seeded, stream
 from pipeline.training.weights import load_weights, save_weights
 from pipeline.trial import Trial
 
 log = logging.getLogger("equigrid")
-
-
-def is_better(metric: str, score: float, than: float | None) -> bool:
-    """Strictly better: among equals the first epoch stays."""
-    if than is None:
-        return True
-    return score > than if higher_is_better(metric) else score < than
 
 
 def _sources(trial: Trial) -> dict[str, Mapping[str, str]]:
@@ -71,6 +73,7 @@ class TrialRun:
         self.epoch_seconds: list[float] = []
         self.best_epoch = 0
         self.best_weights: dict[str, torch.Tensor] = {}
+        self.learned: torch.nn.Module | None = None
         self.started = time.time()
         self.trained = self._finished_record()
         if not self.trivial and self.trained is None:
@@ -83,21 +86,22 @@ class TrialRun:
         self.objective = load(entry.target)(
             self.trial.hyperparameters, **settings(self.trial.objective)
         )
-        self.optimizer = torch.optim.Adam(
-            self.model.parameters(),
-            lr=self.trial.hyperparameters["lr"],
-            weight_decay=self.trial.training.get("weight_decay", 0.0),
-        )
+        prepare = getattr(self.objective, "prepare", None)
+        self.learned = prepare(self.model, self.dataset) if prepare else None
+        parameters = list(self.model.parameters())
+        if self.learned is not None:
+            self.learned.to(self.device)
+            parameters += self.learned.parameters()
+        self.optimiser = make_optimiser(self.trial, parameters)
         self.table = torch.from_numpy(self.dataset.composition.copy()).to(self.device)
-        self.action = self._latent_action() if "val" in self.dataset.views else None
+        self.action = self._measured_action() if "val" in self.dataset.views else None
 
-    def _latent_action(self) -> LatentAction | None:
-        """None where the latent is too small for the group, or the group cannot move its grid."""
-        sample = self.dataset.plain("val", torch.zeros(1, dtype=torch.int64, device=self.device))
-        with torch.inference_mode():
-            latent = self.model.eval().encode(sample)
+    def _measured_action(self) -> Any:
+        """The objective's own, else the regular representation where the latent allows it."""
+        if hasattr(self.objective, "latent_action"):
+            return self.objective.latent_action
         try:
-            return LatentAction(self.dataset.group, latent.shape[1:], self.device)
+            return regular_action(self.model, self.dataset)
         except ValueError:
             return None
 
@@ -114,7 +118,7 @@ class TrialRun:
         if digest != record.weights_sha256:
             log.warning("%s: not the weights of its record; training again", self.files.weights)
             return None
-        self.model.load_state_dict(weights)
+        self.model.load_state_dict(of_model(weights))
         return record
 
     @property
@@ -144,8 +148,8 @@ class TrialRun:
     def _resume(self) -> None:
         content = load_checkpoint(self.files, self.trial.key)
         if content is not None:
-            self.model.load_state_dict(content["model"])
-            self.optimizer.load_state_dict(content["optimizer"])
+            self._load(content["model"])
+            self.optimiser.load_state_dict(content["optimizer"])
             self.best_weights = content["best_weights"]
             self.best_epoch = content["best_epoch"]
             self.started = content["started"]
@@ -186,9 +190,21 @@ class TrialRun:
         self._save()
         return row
 
+    def _state(self) -> dict[str, torch.Tensor]:
+        """The model's tensors, and what the objective has learned, as `objective/…`."""
+        learned = {} if self.learned is None else self.learned.state_dict()
+        return {
+            **self.model.state_dict(),
+            **{f"{OBJECTIVE}{name}": value for name, value in learned.items()},
+        }
+
+    def _load(self, state: Mapping[str, torch.Tensor]) -> None:
+        self.model.load_state_dict(of_model(state))
+        if self.learned is not None:
+            self.learned.load_state_dict(of_objective(state))
+
     def _weights(self) -> dict[str, torch.Tensor]:
-        state = self.model.state_dict()
-        return {name: value.detach().cpu().clone() for name, value in state.items()}
+        return {name: value.detach().cpu().clone() for name, value in self._state().items()}
 
     def _train(self, number: int) -> dict[str, float]:
         task, dataset, seed = TASKS[self.dataset.task], self.dataset, self.trial.seed
@@ -205,15 +221,14 @@ class TrialRun:
                 ("second draw", dataset.draws),
             )
         }
-        decay = self.trial.training.get("lr_decay", 1.0)
-        for parameters in self.optimizer.param_groups:
-            parameters["lr"] = self.trial.hyperparameters["lr"] * decay ** (number - 1)
+        for parameters in self.optimiser.param_groups:
+            parameters["lr"] = learning_rate(self.trial, self.history)
         self.model.train()
         sums: dict[str, torch.Tensor] = {}
         kept, count = [], 0
-        for places in torch.split(
-            torch.arange(size, device=self.device), int(self.trial.training["batch_size"])
-        ):
+        length, epochs = int(self.trial.training["batch_size"]), int(self.trial.training["epochs"])
+        parts = torch.split(torch.arange(size, device=self.device), length)
+        for step, places in enumerate(parts, 1):
             if len(places) == 1 and size > 1:
                 continue  # batch normalisation has no variance of a single sample
             batch = Batch(
@@ -224,11 +239,12 @@ class TrialRun:
                 draws["first draw"][places],
                 draws["second draw"][places],
                 self.table,
+                step=Step(number, epochs, step, len(parts)),
             )
-            self.optimizer.zero_grad(set_to_none=True)
-            loss = self.objective(self.model, batch, task)
-            loss.total.backward()
-            self.optimizer.step()
+            self.optimiser.zero_grad(set_to_none=True)
+            loss = with_penalties(self.objective(self.model, batch, task), self.model)
+            loss.total.backward()  # type: ignore[no-untyped-call]
+            self.optimiser.step()
             for name, value in (("loss", loss.total.detach()), *loss.terms.items()):
                 sums[name] = sums.get(name, 0.0) + value.double() * len(places)
             kept.append(task.keep(loss.outputs.detach(), batch.y))
@@ -241,8 +257,8 @@ class TrialRun:
             self.files,
             {
                 "key": self.trial.key,
-                "model": self.model.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
+                "model": self._state(),
+                "optimizer": self.optimiser.state_dict(),
                 "best_weights": self.best_weights,
                 "best_epoch": self.best_epoch,
                 "started": self.started,
@@ -267,7 +283,7 @@ class TrialRun:
         if self.trial.training.get("tested") == "last":
             self.best_weights = self._weights()
         if not self.trivial:
-            self.model.load_state_dict(self.best_weights)
+            self._load(self.best_weights)
             digest = save_weights(self.files.weights, self.best_weights)
         return Record(
             trial=self.trial,
@@ -277,6 +293,7 @@ class TrialRun:
             validation=self.history[self.best_epoch - 1] if self.history else {},
             test=None,
             parameters=sum(value.numel() for value in self.model.parameters()),
+            objective_parameters=self._learned_parameters(),
             data_sha256=self.data_sha256,
             weights_sha256=digest,
             environment=self._environment(),
@@ -284,6 +301,10 @@ class TrialRun:
             epoch_seconds=tuple(self.epoch_seconds),
             sources=self.sources,
         )
+
+    def _learned_parameters(self) -> int:
+        learned = [] if self.learned is None else self.learned.parameters()
+        return sum(value.numel() for value in learned)
 
     def _environment(self) -> dict[str, str]:
         commit = self.trial.search_space_commit

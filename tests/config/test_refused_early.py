@@ -31,7 +31,7 @@ class Named:
 
 
 class Searching:
-    searched = ("beta",)
+    searched = ("lr",)
 
     def __init__(self, hyperparameters): ...
     def __call__(self, model, batch, task): ...
@@ -54,7 +54,7 @@ class Searching:
         (
             {"rows": {"A": {"model": "small_cnn", "objective": "own:Searching",
                             "grid": {"lr": [1]}}}},
-            "a grid has: lr, lambda",
+            "which is the optimiser's",
         ),
         (
             {"rows": {"A": {"model": "small_cnn", "objective": "own:Silent", "grid": {"lr": [1]}}}},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
+from typing import get_args
 
 import pytest
 import torch
@@ -14,6 +14,7 @@ from pipeline.models.field_mlp import FieldMLP
 from pipeline.models.resnet3d import ResNet3D
 from pipeline.models.small_cnn import SmallCNN
 from pipeline.models.trivial import MajorityClass, Persistence
+from pipeline.parameters import parameters_of
 from pipeline.registry import MODELS, OBJECTIVES, load
 
 
@@ -205,18 +206,14 @@ def test_the_majority_class_is_the_lowest_among_the_most_frequent():
 
 
 def _settable(target):
-    return {
-        name: parameter.default
-        for name, parameter in inspect.signature(target).parameters.items()
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
-    }
+    return parameters_of(target)().model_dump()
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_the_registry_tells_of_a_model_what_its_signature_says(name):
     entry = MODELS[name]
     target = load(entry.target)
-    assert entry.defaults == _settable(target)
+    assert entry.parameters().model_dump() == _settable(target)
     assert entry.trivial == getattr(target, "trivial", False)
     assert entry.task == getattr(target, "task", "classification")
     assert entry.latent_maps == getattr(target, "latent_maps", False)
@@ -226,13 +223,11 @@ def test_the_registry_tells_of_a_model_what_its_signature_says(name):
 def test_the_registry_tells_of_an_objective_what_it_says_itself(name):
     entry = OBJECTIVES[name]
     target = load(entry.target)
-    assert entry.defaults == _settable(target)
-    assert entry.searched == ("lr", *getattr(target, "searched", ()))
+    assert entry.parameters().model_dump() == _settable(target)
+    assert tuple(entry.searched) == tuple(getattr(target, "searched", ()))
     assert entry.passes == getattr(target, "passes", 1)
     assert entry.task == getattr(target, "task", "classification")
     assert entry.needs_latent == getattr(target, "needs_latent", False)
-    assert set(entry.choices) <= set(entry.defaults)
-    for key, allowed in entry.choices.items():
-        assert entry.defaults[key] in allowed
-        for value in allowed:
+    for key, field in entry.parameters.model_fields.items():
+        for value in get_args(field.annotation):
             target({"lr": 1.0, "lambda": 1.0}, **{key: value})

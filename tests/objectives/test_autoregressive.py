@@ -136,7 +136,9 @@ def test_the_method_is_the_augmented_baseline_and_its_latent_term(batch, latents
     if latents == "released":
         expected = np.broadcast_to(expected[:1], expected.shape)
     mismatch = (found - torch.from_numpy(expected.copy())).square().mean().item()
-    loss = AutoregressiveRegularRepresentation({"lambda": 0.3}, latents=latents)(model, batch, TASK)
+    objective = AutoregressiveRegularRepresentation({"lambda": 0.3}, latents=latents)
+    objective.prepare(model, batch.dataset)
+    loss = objective(model, batch, TASK)
     assert float(loss.terms["equivariance_loss"]) == pytest.approx(mismatch, rel=1e-12)
     assert loss.total.item() == pytest.approx(augmented + 0.3 * mismatch, rel=1e-12)
 
@@ -144,7 +146,9 @@ def test_the_method_is_the_augmented_baseline_and_its_latent_term(batch, latents
 def test_every_term_reaches_the_encoder_twice(batch):
     """Nothing is detached: the latent term alone moves both passes."""
     model = Network()
-    loss = AutoregressiveRegularRepresentation({"lambda": 1.0})(model, batch, TASK)
+    objective = AutoregressiveRegularRepresentation({"lambda": 1.0})
+    objective.prepare(model, batch.dataset)
+    loss = objective(model, batch, TASK)
     baseline = AutoregressiveAugmented({"lr": 1.0})(model, batch, TASK)
     (gradient,) = torch.autograd.grad(loss.total - baseline.total, [model.first.weight])
     z, moved = model.encode(batch.x), model.encode(batch.gx)
@@ -188,7 +192,9 @@ class Divergence(nn.Module):
 def test_an_exactly_equivariant_network_has_no_equivariance_loss(batch, signs, equivariant):
     """In training and in validation; with one sign broken it has."""
     model = Divergence(signs)
-    loss = AutoregressiveRegularRepresentation({"lambda": 1.0})(model, batch, TASK)
+    objective = AutoregressiveRegularRepresentation({"lambda": 1.0})
+    objective.prepare(model, batch.dataset)
+    loss = objective(model, batch, TASK)
     action = LatentAction(C4, (2, SIDE, SIDE), "cpu")
     table = torch.from_numpy(C4.table.copy())
     scores = validate(model, batch.dataset, action, table, "cpu")

@@ -13,6 +13,8 @@ from pipeline.planning.selection import Selection, select
 from pipeline.record import Result
 from pipeline.trial import Trial
 
+TIES = ("lambda", "lr")
+
 
 class Forbidden(Mapping[str, Mapping[str, float]]):
     """Test scores that nobody may look at."""
@@ -42,7 +44,7 @@ def result(of: Trial, **validation: float) -> Result:
 
 def best(entries: Sequence[tuple[Trial, float]], metric: str = "accuracy") -> Selection:
     results = {each.key: result(each, **{metric: value}) for each, value in entries}
-    found = select([each for each, _ in entries], results, f"val_{metric}")
+    found = select([each for each, _ in entries], results, f"val_{metric}", TIES)
     assert found is not None
     return found
 
@@ -84,12 +86,12 @@ def test_a_point_with_a_seed_missing_does_not_count() -> None:
         for each, value in zip(trials, scores, strict=True)
         if value is not None
     }
-    assert select(trials, results, "val_accuracy") == Selection({"lr": 3e-3}, 0.4, 1, 1)
+    assert select(trials, results, "val_accuracy", TIES) == Selection({"lr": 3e-3}, 0.4, 1, 1)
 
 
 def test_no_score_no_selection() -> None:
-    assert select([trial(1e-3)], {}, "val_accuracy") is None
-    assert select([], {}, "val_accuracy") is None
+    assert select([trial(1e-3)], {}, "val_accuracy", TIES) is None
+    assert select([], {}, "val_accuracy", TIES) is None
 
 
 @given(data=st.data())

@@ -15,10 +15,10 @@ from pipeline.reporting.page.charts import GridPoint
 
 ODD = "<b>&x $a$ (λ)"
 GRID = [
-    GridPoint(0.003, 0.5, 0.8, "finished"),
-    GridPoint(0.003, 2.0, 0.9, "finished", selected=True),
-    GridPoint(0.01, 0.5, None, "failed"),
-    GridPoint(0.01, 2.0, None, "missing"),
+    GridPoint({"lr": 0.003, "lambda": 0.5}, 0.8, "finished"),
+    GridPoint({"lr": 0.003, "lambda": 2.0}, 0.9, "finished", selected=True),
+    GridPoint({"lr": 0.01, "lambda": 0.5}, None, "failed"),
+    GridPoint({"lr": 0.01, "lambda": 2.0}, None, "missing"),
 ]
 
 
@@ -73,7 +73,10 @@ def test_each_grid_point_stands_at_its_rates() -> None:
 
 
 def test_a_grid_without_strengths_is_one_line() -> None:
-    points = [GridPoint(0.01, None, 0.7, "finished", True), GridPoint(0.003, None, 0.6, "finished")]
+    points = [
+        GridPoint({"lr": 0.01}, 0.7, "finished", True),
+        GridPoint({"lr": 0.003}, 0.6, "finished"),
+    ]
     assert cells(heat_map(points)) == {"★ 0.7000": ("0.01", ""), "0.6000": ("0.003", "")}
 
 
@@ -82,7 +85,7 @@ def test_the_better_cell_is_the_brighter_one_and_its_number_readable(
     higher_is_better: bool,
 ) -> None:
     scores = np.linspace(0.1, 0.9, 9)
-    points = [GridPoint(n + 1.0, None, score, "finished") for n, score in enumerate(scores)]
+    points = [GridPoint({"lr": n + 1.0}, score, "finished") for n, score in enumerate(scores)]
     (axes,) = heat_map(points, higher_is_better).axes
     fills = [patch.get_facecolor() for patch in axes.patches]
     brightness = [luminance(fill) for fill in fills]

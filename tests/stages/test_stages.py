@@ -148,7 +148,7 @@ def test_train_gives_the_very_record_of_a_run(done: Path, tmp_path: Path) -> Non
     point = ours.hyperparameters
     command = (
         "train", "tiny.yaml", "--row", "Ours", "--dataset", "D1", "--seed", 1, "--role", "final",
-        "--lr", point["lr"], "--lambda", point["lambda"],
+        "--set", f"lr={point['lr']}", "--set", f"lambda={point['lambda']}",
     )  # fmt: skip
     text = spaces.equigrid(*command, folder=tmp_path).stdout
     assert f"key {ours.key}" in text
@@ -174,7 +174,7 @@ def test_an_interrupted_train_goes_on_and_ends_the_same(tmp_path: Path) -> None:
     long = spaces.write(
         tmp_path / "long.yaml", training={"epochs": 150, "batch_size": 8, "patience": 150}
     )
-    options = ("--row", "CNN", "--dataset", "D1", "--lr", "0.003")
+    options = ("--row", "CNN", "--dataset", "D1", "--set", "lr=0.003")
     process = spaces.start("train", "long.yaml", *options, folder=tmp_path)
     try:
         assert process.stdout is not None

@@ -15,10 +15,10 @@ import torch
 from pipeline.errors import TrainingDivergedError
 from pipeline.own_parts.source_code import fingerprints
 from pipeline.record import Record
-from pipeline.registry import MODELS, Model
+from pipeline.registry import MODELS, Model, is_better
 from pipeline.training.evaluation import evaluate
 from pipeline.training.model import build_model
-from pipeline.training.run import TrialRun, is_better
+from pipeline.training.run import TrialRun
 from pipeline.training.streams import stream, stream_seed
 from pipeline.training.weights import load_weights
 

@@ -59,7 +59,7 @@ def _first_steps(start, make_trial, name, **settings):
     rates = []
     for _ in range(3):
         run.run_epoch()
-        rates.append(run.optimizer.param_groups[0]["lr"])
+        rates.append(run.optimiser.param_groups[0]["lr"])
     return rates, torch.cat([value.flatten() for value in run.model.parameters()]).detach()
 
 
@@ -77,7 +77,7 @@ def test_the_learning_rate_goes_on_decaying_after_an_interruption(start, make_tr
     start(trial).run_epoch()
     run = start(trial)
     run.run_epoch()
-    assert run.optimizer.param_groups[0]["lr"] == pytest.approx(0.005)
+    assert run.optimiser.param_groups[0]["lr"] == pytest.approx(0.005)
 
 
 def test_weight_decay_is_adams(start, make_trial):

@@ -5,7 +5,7 @@ from torch import nn
 
 from pipeline.datasets.builder import Builder, Parameters, fixed_views, random_stream
 from pipeline.datasets.resident import Dataset, on_device, read_views
-from pipeline.objectives.regular import LatentAction
+from pipeline.objectives.regular import regular_action
 from pipeline.objectives.task import Loss
 
 
@@ -132,13 +132,13 @@ class OneSided:
 
     def __init__(self, hyperparameters):
         self.strength = hyperparameters["lambda"]
-        self.action = None
+
+    def prepare(self, model, dataset):
+        self.latent_action = regular_action(model, dataset)
 
     def __call__(self, model, batch, task):
         z1, z2 = model.encode(batch.x1), model.encode(batch.x2).detach()
-        if self.action is None:
-            self.action = LatentAction(batch.dataset.group, z1.shape[1:], z1.device)
         outputs = model.head(z1)
-        mismatch = (self.action(batch.g, z1) - z2).square().mean()
+        mismatch = (self.latent_action(batch.g, z1) - z2).square().mean()
         loss = task.loss(outputs, batch.y) + self.strength * mismatch
         return Loss(loss, outputs, {"mismatch": mismatch.detach()})

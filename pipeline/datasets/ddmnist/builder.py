@@ -7,10 +7,11 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.datasets.builder import Builder, Parameters, fixed_views, random_stream
+from pipeline.datasets.builder import Builder, fixed_views, random_stream
 from pipeline.datasets.ddmnist.digits import SOURCES, Digits
 from pipeline.datasets.raw import RawFile, RawStore
 from pipeline.datasets.store import Arrays, Progress
+from pipeline.parameters import Parameters
 from pipeline.symmetry import FiniteGroup, grid_action, is_exact_on_grids
 
 Positive = Annotated[int, Field(ge=1, le=1_000_000)]

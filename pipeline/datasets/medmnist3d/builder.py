@@ -15,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from pipeline.datasets.builder import Parameters, random_stream
+from pipeline.datasets.builder import random_stream
 from pipeline.datasets.images.builder import ImageClassification
 from pipeline.datasets.raw import RawFile, RawStore
 from pipeline.datasets.store import Arrays, Progress
 from pipeline.errors import InputError
+from pipeline.parameters import Parameters
 from pipeline.symmetry import FiniteGroup
 
 SIDE = 28

@@ -7,9 +7,10 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.datasets.builder import Builder, Parameters, random_stream
+from pipeline.datasets.builder import Builder, random_stream
 from pipeline.datasets.raw import RawStore
 from pipeline.datasets.store import Arrays, Progress
+from pipeline.parameters import Parameters
 from pipeline.symmetry import FiniteGroup, grid_action, vector_action
 
 Count = Annotated[int, Field(ge=1, le=1_000_000)]

@@ -23,7 +23,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
-from pipeline.reporting.words import number, spoken
+from pipeline.reporting.words import hyperparameter, number, spoken
+from pipeline.trial import in_order, symbol
 
 #: What the page's own text colour replaces in the SVG.
 INK = "#010203"
@@ -67,20 +68,19 @@ State = Literal["finished", "failed", "missing"]
 
 @dataclass(frozen=True)
 class GridPoint:
-    """One point of a grid. strength: λ, None where the grid has none.
+    """One point of a grid: values by hyperparameter.
 
     score: validation score, mean over the grid's seeds; None unless all of them have finished.
     """
 
-    lr: float
-    strength: float | None
+    values: Mapping[str, float]
     score: float | None
     state: State
     selected: bool = False
 
     @property
     def name(self) -> str:
-        return f"lr {self.lr:g}" + ("" if self.strength is None else f", λ {self.strength:g}")
+        return ", ".join(f"{symbol(name)} {self.values[name]:g}" for name in in_order(self.values))
 
 
 @contextmanager
@@ -115,33 +115,54 @@ def _legend(figure: Figure, axes: Any) -> None:
 
 
 def heat_map(points: Sequence[GridPoint], score: str, *, higher_is_better: bool) -> Figure:
-    """lr upwards and λ to the right, or lr alone to the right; a brighter cell is a better one.
+    """The learning rate upwards, another searched value to the right; a brighter cell is better.
 
+    Of more than two values that vary, a panel for every setting of the others.
     points: of one row and dataset, at least one. What has no score is hatched and says why.
     """
-    rates = sorted({point.lr for point in points})
-    strengths = sorted({point.strength for point in points if point.strength is not None})
-    across, up = (strengths, rates) if strengths else (rates, [])
+    axis_names, other_names = _axes_of(points)
+    *up_name, across_name = axis_names
+    across = sorted({point.values[across_name] for point in points})
+    up = sorted({point.values[name] for point in points for name in up_name})
     scores = [point.score for point in points if point.score is not None]
     low, high = (min(scores), max(scores)) if scores else (0.0, 0.0)
+    panels: dict[tuple[float, ...], list[GridPoint]] = {}
+    for point in points:
+        panels.setdefault(tuple(point.values[name] for name in other_names), []).append(point)
     with _style():
         colours = matplotlib.colormaps["viridis" if higher_is_better else "viridis_r"]
         height = 0.75 + 0.42 * max(len(up), 1)
-        figure = _figure(max(3.2, 0.9 + 0.74 * len(across)), height)
-        axes = figure.subplots()
-        for point in points:
-            at = across.index(point.lr if point.strength is None else point.strength)
-            _cell(axes, point, at, up.index(point.lr) if up else 0, low, high, colours)
-        axes.set_xlim(-0.55, len(across) - 0.45)
-        axes.set_ylim(-0.58, max(len(up), 1) - 0.42)
-        axes.set_xticks(range(len(across)), [f"{value:g}" for value in across])
-        axes.set_yticks(range(len(up)), [f"{value:g}" for value in up])
-        axes.set_xlabel("λ" if strengths else "learning rate")
-        axes.set_ylabel("learning rate" if strengths else "")
-        axes.set_title(spoken(score), fontsize="medium", loc="left")
-        axes.tick_params(length=0)
-        axes.spines[:].set_visible(False)
+        figure = _figure(max(3.2, 0.9 + 0.74 * len(across)), height * len(panels))
+        column = figure.subplots(len(panels), squeeze=False)[:, 0]
+        for axes, (setting, shown) in zip(column, sorted(panels.items()), strict=True):
+            for point in shown:
+                at = across.index(point.values[across_name])
+                above = up.index(point.values[up_name[0]]) if up_name else 0
+                _cell(axes, point, at, above, low, high, colours)
+            axes.set_xlim(-0.55, len(across) - 0.45)
+            axes.set_ylim(-0.58, max(len(up), 1) - 0.42)
+            axes.set_xticks(range(len(across)), [f"{value:g}" for value in across])
+            axes.set_yticks(range(len(up)), [f"{value:g}" for value in up])
+            axes.set_xlabel(hyperparameter(across_name))
+            axes.set_ylabel(hyperparameter(up_name[0]) if up_name else "")
+            here = [
+                f"{hyperparameter(name)} {value:g}"
+                for name, value in zip(other_names, setting, strict=True)
+            ]
+            axes.set_title(", ".join([spoken(score), *here]), fontsize="medium", loc="left")
+            axes.tick_params(length=0)
+            axes.spines[:].set_visible(False)
     return figure
+
+
+def _axes_of(points: Sequence[GridPoint]) -> tuple[list[str], list[str]]:
+    """The one or two values on the axes, upwards before across, and those that vary beside them."""
+    names = in_order(points[0].values)
+    varying = [name for name in names if len({point.values[name] for point in points}) > 1]
+    # With fewer than two that vary, those that do not fill the axes up.
+    ranked = varying + [name for name in names if name not in varying]
+    chosen = in_order(ranked[:2])
+    return chosen, [name for name in varying if name not in chosen]
 
 
 def _cell(

@@ -18,7 +18,7 @@ from pipeline.reporting.page.figures import ERROR, Figures, state_of
 from pipeline.reporting.page.page import Content, Run
 from pipeline.reporting.table import Cell, Table
 from pipeline.reporting.verdicts import ALPHA
-from pipeline.reporting.words import spoken
+from pipeline.reporting.words import hyperparameter, spoken
 from pipeline.trial import Trial
 
 
@@ -166,11 +166,12 @@ def _facts(plan: Plan, table: Table) -> Iterator[tuple[str, str]]:
     yield "Training", ", ".join(f"{name} {it}" for name, it in settings.items())
     for role, seeds in (("grid", space.seeds.grid), ("finals", space.seeds.final)):
         yield f"Seeds of the {role}", ", ".join(map(str, seeds))
+    searched = dict.fromkeys(name for row in experiment.rows.values() for name in row.ties)
+    ties = ", then to the lower ".join(map(hyperparameter, searched))
     yield (
         "Selection",
         f"Per method and dataset the grid point with the best {spoken(space.training.select)}, "
-        "mean over the grid's seeds; ties go to the lower λ, then to the lower learning rate. Test "
-        "scores play no part.",
+        f"mean over the grid's seeds; ties go to the lower {ties}. Test scores play no part.",
     )
     yield "Verdicts", _verdict_rule(plan, table)
     yield (

@@ -298,18 +298,17 @@ def _section(names: Iterable[str], draw: Callable[[str], Chart | str]) -> Sectio
 
 def grid_points(plan: Plan, group: Group) -> Iterator[GridPoint]:
     """The points of a grid in the order of the file; none of a trivial row's."""
-    by_point: dict[tuple[float, float | None], list[Trial]] = {}
+    by_point: dict[tuple[tuple[str, float], ...], list[Trial]] = {}
     for trial in plan.grid.get(group, ()):
-        at = (trial.hyperparameters["lr"], trial.hyperparameters.get("lambda"))
-        by_point.setdefault(at, []).append(trial)
+        by_point.setdefault(tuple(trial.hyperparameters.items()), []).append(trial)
     chosen = plan.selections.get(group)
-    selected = (chosen.point["lr"], chosen.point.get("lambda")) if chosen else None
-    for (lr, strength), trials in by_point.items():
+    for point, trials in by_point.items():
         score, state = None, state_of(plan, trials)
         if state == "finished":
             name = plan.experiment.space.training.select
             score = fmean(plan.results[trial.key].validation[name] for trial in trials)
-        yield GridPoint(lr, strength, score, state, selected == (lr, strength))
+        selected = chosen is not None and dict(chosen.point) == dict(point)
+        yield GridPoint(dict(point), score, state, selected)
 
 
 def state_of(plan: Plan, trials: Iterable[Trial]) -> State:

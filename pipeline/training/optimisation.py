@@ -1,0 +1,54 @@
+"""The optimiser of a trial, and its learning rate from epoch to epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+
+from pipeline.record import Epoch
+from pipeline.registry import OPTIMISERS, is_better, load
+from pipeline.training.model import settings
+from pipeline.trial import Trial
+
+
+def make_optimiser(trial: Trial, parameters: Iterable[torch.nn.Parameter]) -> Any:
+    """Adam unless the trial says otherwise."""
+    chosen = trial.training.get("optimizer", {"name": "adam"})
+    return load(OPTIMISERS[chosen["name"]].target)(
+        parameters,
+        lr=trial.hyperparameters["lr"],
+        weight_decay=trial.training.get("weight_decay", 0.0),
+        **settings(chosen),
+    )
+
+
+def learning_rate(trial: Trial, history: Sequence[Epoch]) -> float:
+    """Of the epoch after `history`: computed from it alone, so that a resumed trial has the same.
+
+    lr_decay: a factor each epoch. schedule `linear`: in equal steps to `to` times the rate in the
+    last epoch. `plateau`: times `factor` whenever the score was not better for `patience` epochs.
+    """
+    training, first, done = trial.training, trial.hyperparameters["lr"], len(history)
+    schedule = training.get("schedule", {"name": "constant"})
+    if schedule["name"] == "linear":
+        share = done / max(1, training["epochs"] - 1)
+        return float(first * (1 + (schedule["to"] - 1) * share))
+    if schedule["name"] == "plateau":
+        return float(first * schedule["factor"] ** _plateaus(trial, history))
+    return float(first * training.get("lr_decay", 1.0) ** done)
+
+
+def _plateaus(trial: Trial, history: Sequence[Epoch]) -> int:
+    select, patience = trial.training["select"], trial.training["schedule"]["patience"]
+    best: float | None = None
+    waited = count = 0
+    for epoch in history:
+        if is_better(select, epoch[select], best):
+            best, waited = epoch[select], 0
+        else:
+            waited += 1
+        if waited == patience:
+            count, waited = count + 1, 0
+    return count
