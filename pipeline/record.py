@@ -57,7 +57,7 @@ class Record:
 
     def to_json(self) -> str:
         """What came after the first records is left out where it is nothing."""
-        content = asdict(self)
+        content = asdict(self) | {"trial": self.trial.to_dict()}
         for name in LATER:
             if not content[name]:
                 del content[name]
@@ -164,7 +164,10 @@ def _is_finite(value: float) -> bool:
 
 @dataclass(frozen=True)
 class Result:
-    """What tables and selection need of a finished training, read from a record or from MLflow."""
+    """What tables and selection need of a finished training, read from a record or from MLflow.
+
+    metrics: from outside the package, with the fingerprints of the code that measured them.
+    """
 
     key: str
     validation: Mapping[str, float]
@@ -172,6 +175,7 @@ class Result:
     parameters: int
     device: str
     data_sha256: str
+    metrics: Mapping[str, str] = field(default_factory=dict)
 
     def score(self, split: str, metric: str) -> float | None:
         """None where it was not tested, or elsewhere and not on this split or for this metric."""
@@ -186,6 +190,7 @@ class Result:
             record.parameters,
             record.environment["hardware"],
             record.data_sha256,
+            dict(record.trial.metrics),
         )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from typing import Annotated, Any, Literal, TypeVar
@@ -30,8 +30,7 @@ from pipeline.parameters import (
 
 Entry = TypeVar("Entry")
 
-#: Tasks: what targets are, and how outputs are scored (pipeline.objectives.task).
-TASKS = CLASSIFICATION, AUTOREGRESSION = "classification", "autoregression"
+CLASSIFICATION, AUTOREGRESSION = "classification", "autoregression"
 #: Of a searched value.
 HYPERPARAMETER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 #: What a grid may search of any trained row, with its type; `lr` always.
@@ -84,26 +83,53 @@ class Objective:
 
 
 @dataclass(frozen=True)
-class Metric:
-    """margin: a difference from the published value that still agrees, None where none does.
+class Task:
+    """What targets are and what outputs are to them (pipeline.objectives.task).
 
-    relative: the margin is a fraction of the published value.
+    always: metrics that are measured whatever a dataset says. like: of a task from outside, the one
+    whose models and objectives serve it too.
     """
 
+    target: str
+    always: tuple[str, ...] = ()
+    like: str | None = None
+
+
+TASKS = {
+    CLASSIFICATION: Task("pipeline.objectives.task:Classification", ("accuracy",)),
+    AUTOREGRESSION: Task("pipeline.objectives.task:Autoregression"),
+}
+
+
+@dataclass(frozen=True)
+class Metric:
+    """target: a class with `update` and `compute` (pipeline.metrics.metric); settings: its own.
+
+    margin: a difference from the published value that still agrees, None where none does.
+    relative: the margin is a fraction of the published value. reads: `outputs` or `latents`.
+    """
+
+    target: str
     higher_is_better: bool
     margin: float | None = None
     relative: bool = False
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    reads: str = "outputs"
 
 
 #: A score named `val_accuracy` is the metric on a split.
 METRICS = {
-    "accuracy": Metric(True, margin=0.01),
-    "auc": Metric(True, margin=0.01),
-    "loss": Metric(False),
+    "accuracy": Metric("pipeline.metrics.classification:Accuracy", True, margin=0.01),
+    "auc": Metric("pipeline.metrics.classification:AUC", True, margin=0.01),
     # Over a roll-out's first frames: as many as the name says.
-    "rmse_6": Metric(False, margin=0.05, relative=True),
-    "rmse_20": Metric(False, margin=0.05, relative=True),
-}
+    "rmse_6": Metric(
+        "pipeline.metrics.roll_out:RollOutRMSE", False, 0.05, True, {"frames": 6}
+    ),
+    "rmse_20": Metric(
+        "pipeline.metrics.roll_out:RollOutRMSE", False, 0.05, True,
+        {"frames": 20, "by_frame": True},
+    ),
+}  # fmt: skip
 
 MODELS = {
     "ddmnist_cnn": Model(
@@ -308,9 +334,50 @@ def published_names() -> tuple[str, ...]:
     return tuple(yaml.safe_load(text))
 
 
+def task_entry(name: str) -> Task:
+    if not is_external(name):
+        return _known("task", name, TASKS)
+    found = _load_callable(name)
+    _check_methods(name, found, ("loss", "predict", "keep", "mean_loss"))
+    like = getattr(found, "like", None)
+    if like is not None and like not in TASKS:
+        raise InputError(f"{name!r} is like {like!r}; allowed: {', '.join(TASKS)}")
+    return Task(name, like=like)
+
+
+def metric_entry(name: str) -> Metric:
+    if not is_external(name):
+        return _known("metric", name, METRICS)
+    found = _load_callable(name)
+    _check_methods(name, found, ("update", "compute"))
+    if not isinstance(getattr(found, "higher_is_better", None), bool):
+        raise InputError(f"{name!r} does not say whether higher_is_better: True or False")
+    reads = getattr(found, "reads", "outputs")
+    if reads not in ("outputs", "latents"):
+        raise InputError(f"{name!r} reads {reads!r}; allowed: outputs, latents")
+    return Metric(
+        name,
+        found.higher_is_better,
+        margin=getattr(found, "margin", None),
+        relative=getattr(found, "relative", False),
+        reads=reads,
+    )
+
+
+def _check_methods(name: str, found: Any, methods: Sequence[str]) -> None:
+    if lacking := [method for method in methods if not callable(getattr(found, method, None))]:
+        raise InputError(f"{name!r} lacks {', '.join(lacking)}: see docs/extending.md")
+
+
+def serves(task: str, needed: str) -> bool:
+    """Whether a model or objective for `task` can work on datasets of `needed`."""
+    return task == needed or task_entry(needed).like == task
+
+
 def higher_is_better(score: str) -> bool:
     """Whether a score such as `accuracy` or `val_loss` is better when higher."""
-    return METRICS[score.removeprefix("val_")].higher_is_better
+    name = score.removeprefix("val_")
+    return name != "loss" and metric_entry(name).higher_is_better
 
 
 def is_better(score: str, value: float, than: float | None) -> bool:
@@ -322,5 +389,5 @@ def is_better(score: str, value: float, than: float | None) -> bool:
 
 def margin_of(metric: str, published: float) -> float | None:
     """By how much a score may depart from a published one and still agree with it."""
-    found = METRICS[metric]
+    found = metric_entry(metric)
     return found.margin * published if found.margin and found.relative else found.margin

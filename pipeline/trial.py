@@ -39,6 +39,8 @@ class Trial:
     `training` too.
     training_version: of what training means. code: fingerprints of the model and the objective
     where they come from outside the package, by name; the recipe has those of the data.
+    metrics: of a final, those of its tests that come from outside the package, with fingerprints;
+    no part of the run key: they are measured on the same weights.
     search_space_commit: git's, of the search space's folder; no part of the run key.
     """
 
@@ -55,6 +57,7 @@ class Trial:
     training_version: int = TRAINING_VERSION
     code: Mapping[str, str] = field(default_factory=dict)
     search_space_commit: str = ""
+    metrics: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def configuration(self) -> dict[str, Any]:
@@ -73,7 +76,12 @@ class Trial:
 
     @cached_property
     def all_code(self) -> dict[str, str]:
-        """Fingerprints of every part from outside the package, those of the data included."""
+        """Fingerprints of every part from outside the package, the metrics included."""
+        return {**self.training_code, **self.metrics}
+
+    @property
+    def training_code(self) -> dict[str, str]:
+        """Of those that determine the training, the data included."""
         return {**self.data.get("code", {}), **self.code}
 
     @property
@@ -95,7 +103,11 @@ class Trial:
         return self.row, self.dataset
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """What came after the first trials is left out where it is nothing."""
+        content = asdict(self)
+        if not self.metrics:
+            del content["metrics"]
+        return content
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Trial:

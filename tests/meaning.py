@@ -24,7 +24,7 @@ from pipeline.datasets.builder import Builder
 from pipeline.datasets.raw import RawStore
 from pipeline.datasets.resident import Dataset
 from pipeline.objectives.batch import Batch
-from pipeline.objectives.task import TASKS
+from pipeline.objectives.task import task_named
 from pipeline.registry import DATASETS, MODELS, OBJECTIVES, dataset_builder, load
 from pipeline.symmetry import group_by_name
 from pipeline.training.model import build_model
@@ -144,7 +144,7 @@ def of_training(dataset: Dataset, model: str, objective: str, settings: Any) -> 
         loss_of.prepare(network, dataset)
         network.train()
     optimizer = torch.optim.SGD(network.parameters(), lr=RATE)
-    task, table = TASKS[dataset.task], torch.from_numpy(dataset.composition.copy())
+    task, table = task_named(dataset.task), torch.from_numpy(dataset.composition.copy())
     losses, norms = [], []
     for step in range(3):
         draw = {

@@ -15,7 +15,7 @@ from pipeline.orchestration.dispatch import Slice
 from pipeline.planning.plan import Plan
 from pipeline.record import Record
 from pipeline.registry import higher_is_better
-from pipeline.reporting.words import duration
+from pipeline.reporting.words import duration, short
 from pipeline.trial import Trial
 
 STAGES = ("data build", "augment cache", "grid", "final runs", "tables")
@@ -103,7 +103,7 @@ class Display:
             ended = counts["finished"] + counts["failed"]
             outcome = piece.reason
             if record is not None and record.validation:
-                outcome = f"{self._score} {record.validation[self._score]:.4f}"
+                outcome = f"{short(self._score)} {record.validation[self._score]:.4f}"
             self.console.print(
                 f"  {ended}/{len(self._trials)}  {trial.describe()}  {piece.state}  {outcome}",
                 highlight=False,
@@ -153,7 +153,7 @@ class Display:
             )
             best = RichTable(box=None, padding=(0, 2), header_style="dim")
             best.add_column("row / dataset")
-            best.add_column(f"best {self._score}", justify="right")
+            best.add_column(f"best {short(self._score)}", justify="right")
             best.add_column("by")
             for (row, dataset), (value, by) in self._best.items():
                 best.add_row(f"{row} / {dataset}", f"{value:.4f}", by.partition("  ")[2])

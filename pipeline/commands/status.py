@@ -16,7 +16,7 @@ from pipeline.planning.workspace import Workspace
 from pipeline.registry import higher_is_better
 from pipeline.reporting import formats
 from pipeline.reporting.assembly import assemble
-from pipeline.reporting.words import duration
+from pipeline.reporting.words import duration, short
 from pipeline.trial import TRAINING_VERSION, Trial, point_text
 
 #: Epochs whose mean time tells how long the rest takes.
@@ -106,7 +106,7 @@ def _progress(trial: Trial, workspace: Workspace) -> str:
     best = (max if higher_is_better(select) else min)(scores)
     seconds = fmean(epoch["seconds"] for epoch in journal[-LATEST:]) * (epochs - len(journal))
     return (
-        f"epoch {len(journal)} of {epochs}, {select} {scores[-1]:.4f} (best {best:.4f}), "
+        f"epoch {len(journal)} of {epochs}, {short(select)} {scores[-1]:.4f} (best {best:.4f}), "
         f"at most {duration(seconds)} left"
     )
 

@@ -19,8 +19,8 @@ from pipeline.config.yaml_lines import Located, merge, parse
 from pipeline.datasets.raw import RawStore
 from pipeline.errors import InputError
 from pipeline.files import canonical_json
-from pipeline.own_parts.source_code import commit_of, is_external
-from pipeline.registry import METRICS, TASKS, published_names
+from pipeline.own_parts.source_code import commit_of, fingerprints, is_external
+from pipeline.registry import metric_entry, published_names, task_entry
 from pipeline.trial import CODE_SINCE, FILE_NAME, TRAINING_VERSION, Role, Trial
 
 #: Of an experiment: ten times what was ever measured to be planned and tracked well.
@@ -80,7 +80,13 @@ class Experiment:
             training_version=self.training_version,
             code=method.code if self.knows_code else {},
             search_space_commit=commit_of(self.folder),
+            metrics=self.own_metrics(dataset) if role == "final" else {},
         )
+
+    def own_metrics(self, dataset: str) -> dict[str, str]:
+        """Metrics from outside the package that columns of a dataset show, with fingerprints."""
+        named = [it.metric for it in self.space.columns.values() if it.dataset == dataset]
+        return fingerprints(*filter(is_external, named))
 
     def _training(self, point: Mapping[str, float]) -> dict[str, Any]:
         decay = {name: float(point[name]) for name in ("weight_decay",) if name in point}
@@ -97,6 +103,7 @@ class Experiment:
         named = [each.model["name"] for each in self.rows.values()]
         named += [each.objective["name"] for each in self.rows.values()]
         named += [n for it in self.datasets.values() for n in (it.builder_name, it.group_name)]
+        named += [column.metric for column in self.space.columns.values()]
         return sorted(set(filter(is_external, named)))
 
     def recipe(self, dataset: str, raw: RawStore) -> dict[str, Any]:
@@ -261,9 +268,15 @@ def _check(space: SearchSpace, rows: Mapping[str, Row], datasets: Mapping[str, D
         if column.split not in builder.test_splits:
             known = ", ".join(builder.test_splits)
             raise refuse(f"{column.split!r} is no test split; allowed: {known}", *place, "split")
-        if column.metric not in builder.metrics:
+        if is_external(column.metric):
+            try:
+                metric_entry(column.metric)
+            except InputError as error:
+                raise refuse(str(error), *place, "metric") from error
+        elif column.metric not in builder.metrics:
             allowed = ", ".join(builder.metrics)
-            raise refuse(f"{column.metric!r}; allowed: {allowed}", *place, "metric")
+            raise refuse(f"{column.metric!r}; allowed: {allowed}, or module:object",
+                         *place, "metric")  # fmt: skip
         same = columns.setdefault((column.dataset, column.split, column.metric), name)
         if same != name:
             raise refuse(f"the same cell as column {same!r}", *place)
@@ -272,14 +285,12 @@ def _check(space: SearchSpace, rows: Mapping[str, Row], datasets: Mapping[str, D
         raise refuse(f"{space.published!r}; allowed: {allowed}", "published")
     for name, dataset in datasets.items():
         builder = dataset.builder
-        if builder.task not in TASKS:
-            raise refuse(f"task {builder.task!r}; allowed: {', '.join(TASKS)}", "datasets", name)
-        for metric in (*builder.metrics, *builder.validation_metrics):
-            if metric not in METRICS:
-                raise refuse(
-                    f"{dataset.builder_name} has a metric {metric!r}; allowed: "
-                    f"{', '.join(METRICS)}", "datasets", name,
-                )  # fmt: skip
+        try:
+            task_entry(builder.task)
+            for metric in (*builder.metrics, *builder.validation_metrics):
+                metric_entry(metric)
+        except InputError as error:
+            raise refuse(f"{dataset.builder_name}: {error}", "datasets", name) from error
     unused = set(datasets) - {column.dataset for column in space.columns.values()}
     if unused:
         raise refuse("no column shows this dataset", "datasets", min(unused))

@@ -25,6 +25,7 @@ from pipeline.registry import (
     dataset_builder,
     model_entry,
     objective_entry,
+    serves,
 )
 from pipeline.trial import COMPONENT
 
@@ -52,15 +53,24 @@ class Row:
 
     def model_at(self, point: Mapping[str, float]) -> Mapping[str, Any]:
         """The model's settings at a point of the grid."""
-        here = {name: it for name, it in point.items() if self.searched.get(name) == "model"}
+        here = {
+            name: type(self.model[name])(value)  # a point has floats, a width is none
+            for name, value in point.items()
+            if self.searched.get(name) == "model"
+        }
         return {**self.model, **here} if here else self.model
 
     @property
     def ties(self) -> tuple[str, ...]:
         """Of equal scores the lower values win, in this order."""
         first = (*self.own, "lr")
-        names = dict.fromkeys(name for points in self.grids.values() for p in points for name in p)
-        return (*first, *(name for name in names if name not in first))
+        return (*first, *(name for name in self.names if name not in first))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What its grids search, in the order of a point."""
+        there = {name for points in self.grids.values() for point in points for name in point}
+        return tuple(name for name in self.searched if name in there)
 
 
 @dataclass(frozen=True)
@@ -184,9 +194,10 @@ def resolve_row(name: str, spec: RowSpec, datasets: Mapping[str, Dataset]) -> Ro
     objective_settings = _filled(
         objective_name, given, objective.parameters, *place, "objective", objective_name
     )
-    if objective.task != model.task:
-        raise refuse(f"{objective_name} is for {objective.task}, {model_name} for {model.task}",
-                     *place, "objective")  # fmt: skip
+    for dataset in datasets.values():
+        if not serves(objective.task, dataset.builder.task):
+            text = f"{objective_name} is for {objective.task}, {model_name} for {model.task}"
+            raise refuse(text, *place, "objective")
     for key in spec.grid_for:
         if key not in datasets:
             known = ", ".join(datasets)
@@ -258,7 +269,7 @@ def _check_points(name: str, spec: RowSpec, row: Row) -> None:
 def _check_model(name: str, model: Model, dataset: Dataset, *place: str) -> None:
     """Refuse a model that cannot serve a dataset."""
     builder = dataset.builder
-    if model.task != builder.task:
+    if not (model.task == builder.task or (serves(model.task, builder.task) and not model.trivial)):
         message = f"{name} is for {model.task}, {dataset.builder_name} is {builder.task}"
         raise refuse(message, *place)
     axes = None if builder.input_shape is None else len(builder.input_shape) - 1

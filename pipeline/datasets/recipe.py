@@ -36,7 +36,7 @@ def recipe_of(
 
     Of a builder or a group from outside the package also the fingerprint of its code.
     """
-    code = fingerprints(builder_name, group_name)
+    code = fingerprints(builder_name, group_name, builder.task)
     return {
         "builder": builder_name,
         "version": builder.version,

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
 from typing import Any, Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.metrics.roll_out import frame_errors
 from pipeline.objectives.batch import Batch
-from pipeline.registry import AUTOREGRESSION, CLASSIFICATION
+from pipeline.registry import load, task_entry
 
 Kept = tuple[Tensor, ...]
 
 
 class Task(Protocol):
-    """What targets are and how outputs are scored.
+    """What targets are and what a model's outputs are to them.
 
-    loss: mean over a batch. keep: what scoring needs of a batch.
+    loss: mean over a batch. keep: what the loss of a whole split needs of a batch.
     predict: outputs for inputs x, as many as there are targets; z: the latent of x, where known.
-    mean_loss, metrics: of all batches kept, plain numbers; the metrics are those named.
+    mean_loss: of all batches kept, a plain number.
+    From outside the package, `like` names a task whose models and objectives serve this one too.
     """
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor: ...
@@ -33,8 +32,6 @@ class Task(Protocol):
     def keep(self, outputs: Tensor, targets: Tensor) -> Kept: ...
 
     def mean_loss(self, kept: Sequence[Kept]) -> float: ...
-
-    def metrics(self, kept: Sequence[Kept], names: Collection[str]) -> dict[str, float]: ...
 
 
 class Classification:
@@ -53,17 +50,6 @@ class Classification:
 
     def mean_loss(self, kept: Sequence[Kept]) -> float:
         return float(self.loss(*_together(kept)))
-
-    def metrics(self, kept: Sequence[Kept], names: Collection[str]) -> dict[str, float]:
-        """accuracy; auc: area under the ROC curve of a class against the rest, mean over classes.
-
-        Of softmax scores. A class without targets has no curve and is left out.
-        """
-        outputs, targets = _together(kept)
-        scores = {"accuracy": int((outputs.argmax(1) == targets).sum()) / len(targets)}
-        if "auc" in names:
-            scores["auc"] = _auc(outputs.softmax(1).cpu().numpy(), targets.cpu().numpy())
-        return scores
 
 
 class Autoregression:
@@ -87,45 +73,20 @@ class Autoregression:
 
     def keep(self, outputs: Tensor, targets: Tensor) -> Kept:
         """Mean squared errors [b, frames]."""
-        return ((outputs - targets).square().flatten(2).mean(2, dtype=torch.float64),)
+        return (frame_errors(outputs, targets),)
 
     def mean_loss(self, kept: Sequence[Kept]) -> float:
         return float(_together(kept)[0].mean(0).sum())
-
-    def metrics(self, kept: Sequence[Kept], names: Collection[str]) -> dict[str, float]:
-        """rmse_N: √ of the mean over samples, the first N frames, channels and pixels.
-
-        Those that the roll-out is too short for are left out; where none is, each frame's own
-        RMSE comes with them (rmse_frame_01, …).
-        """
-        errors = _together(kept)[0].mean(0)
-        counts = {name: int(name.removeprefix("rmse_")) for name in names}
-        scores = {
-            name: float(errors[:count].mean().sqrt())
-            for name, count in counts.items()
-            if count <= len(errors)
-        }
-        if len(scores) == len(counts):
-            scores |= {f"rmse_frame_{n:02}": float(e.sqrt()) for n, e in enumerate(errors, 1)}
-        return scores
 
 
 def _together(kept: Sequence[Kept]) -> Kept:
     return tuple(map(torch.cat, zip(*kept, strict=True)))
 
 
-def _auc(scores: NDArray[np.float32], targets: NDArray[np.int64]) -> float:
-    """scores: [n, classes]; targets: [n], of two classes or more. Of two, the second one's."""
-    from sklearn.metrics import roc_auc_score
-
-    classes = [1] if scores.shape[1] == 2 else sorted(set(targets.tolist()))
-    return fmean(float(roc_auc_score(targets == c, scores[:, c])) for c in classes)
-
-
-TASKS: dict[str, Task] = {
-    CLASSIFICATION: Classification(),
-    AUTOREGRESSION: Autoregression(),
-}
+def task_named(name: str) -> Task:
+    """The task behind a name of the registry or `module:object`."""
+    found: Task = load(task_entry(name).target)()
+    return found
 
 
 @dataclass(frozen=True)

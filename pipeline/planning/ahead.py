@@ -50,7 +50,7 @@ def changes(plan: Plan, index: RecordIndex, ahead: Mapping[Group, int]) -> Itera
 
 def _what_changed(trial: Trial, twins: Sequence[Twin]) -> str:
     """Since a record of the same settings; by the one that differs least."""
-    code = trial.all_code
+    code = trial.training_code
     texts = []
     for twin in twins:
         parts = []

@@ -31,7 +31,7 @@ class Twin:
 
     @classmethod
     def of(cls, trial: Trial) -> Twin:
-        return cls(trial.twin_key, trial.training_version, trial.all_code)
+        return cls(trial.twin_key, trial.training_version, trial.training_code)
 
 
 #: Size and time of a record's file, and what it says.

@@ -77,9 +77,11 @@ class Plan:
         return self.gaps[dataset].reason if dataset in self.gaps else ""
 
     def is_finished(self, trial: Trial) -> bool:
-        """A grid trial needs its result, a final its test scores too."""
+        """A grid trial needs its result, a final the scores of its tests too."""
         result = self.results.get(trial.key)
-        return result is not None and (trial.role == "grid" or result.test is not None)
+        if result is None or trial.role == "grid":
+            return result is not None
+        return result.test is not None and trial.metrics.items() <= result.metrics.items()
 
     def is_failed(self, trial: Trial) -> bool:
         return not self.is_finished(trial) and trial.key in self.failures

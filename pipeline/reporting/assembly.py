@@ -12,6 +12,7 @@ from pipeline.reporting import formats
 from pipeline.reporting.comparison import Comparison, all_pairs, compare
 from pipeline.reporting.table import Cell, Table, published_table
 from pipeline.reporting.verdicts import Question, Verdict, verdicts
+from pipeline.reporting.words import short
 from pipeline.trial import TRAINING_VERSION, in_order, symbol
 
 
@@ -157,7 +158,7 @@ def _title(plan: Plan) -> str:
 def _notes(plan: Plan) -> list[str]:
     experiment, space = plan.experiment, plan.experiment.space
     metrics = ", ".join(
-        metric if higher_is_better(metric) else f"{metric} (lower is better)"
+        short(metric) if higher_is_better(metric) else f"{short(metric)} (lower is better)"
         for metric in dict.fromkeys(column.metric for column in space.columns.values())
     )
     notes = [
@@ -191,7 +192,7 @@ def _notes(plan: Plan) -> list[str]:
             )
             of = f" of {selection.candidates}" if selection.candidates > 1 else ""
             notes.append(
-                f"{row} / {dataset}: {point} (best{of} by {space.training.select}, "
+                f"{row} / {dataset}: {point} (best{of} by {short(space.training.select)}, "
                 f"{selection.score:.4f})"
             )
     for (row, dataset), trials in plan.finals.items():

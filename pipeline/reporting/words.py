@@ -24,7 +24,13 @@ def hyperparameter(name: str) -> str:
 
 def spoken(score: str) -> str:
     """`val_accuracy` → `validation accuracy`."""
-    return re.sub(r"^val_", "validation ", score).replace("_", " ")
+    return re.sub(r"^val_", "validation ", short(score)).replace("_", " ")
+
+
+def short(score: str) -> str:
+    """`val_own:Score` → `val_Score`: a metric from outside the package by its own name."""
+    prefix = "val_" if score.startswith("val_") else ""
+    return prefix + score.removeprefix("val_").rpartition(":")[2]
 
 
 def number(value: float) -> str:

@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from pipeline.errors import InputError, StoreError
 from pipeline.record import Record, Result
 from pipeline.tracking.database import damage
-from pipeline.tracking.runs import connect, search
+from pipeline.tracking.runs import connect, own_metrics, search
 from pipeline.tracking.store import Identity, Store, Tracked, TrackedRun
 
 #: Not runs of a trial.
@@ -93,6 +93,7 @@ def _result(run: Run) -> Result:
         int(values.get("parameters", -1)),
         tags.get("hardware", ""),
         tags.get("data_sha256", ""),
+        own_metrics(tags),
     )
 
 

@@ -21,6 +21,8 @@ from pipeline.tracking.database import make_store
 from pipeline.trial import Trial
 
 PARENT = "parent"
+#: A tag with the fingerprint of a metric from outside the package begins so.
+METRIC = "metric."
 #: Trainings shorter than this log at most MAX_POINTS of their epochs (the best and last always);
 #: the full curve is in the record, an artifact of the run.
 SHORT_SECONDS, MAX_POINTS = 60.0, 40
@@ -82,7 +84,7 @@ def parameters(trial: Trial) -> dict[str, str]:
     recipe = trial.data
     params |= dict(_flat("data", {**recipe["parameters"], "builder": recipe["builder"]}))
     params["data.group"] = str(recipe["group"])
-    params |= {f"code.{name}": digest for name, digest in trial.all_code.items()}
+    params |= {f"code.{name}": digest for name, digest in trial.training_code.items()}
     return params
 
 
@@ -121,6 +123,11 @@ def latest_metrics(record: Record, role: str) -> dict[str, float]:
     return {name: value for name, (_, value) in latest.items()}
 
 
+def own_metrics(tags: Mapping[str, str]) -> dict[str, str]:
+    """Fingerprints of the metrics from outside the package that a run has scores of."""
+    return {name.removeprefix(METRIC): it for name, it in tags.items() if name.startswith(METRIC)}
+
+
 def record_tags(trial: Trial, record: Record) -> dict[str, str]:
     """What a run is filtered by, beyond its identity."""
     return {
@@ -128,6 +135,7 @@ def record_tags(trial: Trial, record: Record) -> dict[str, str]:
         "data_sha256": record.data_sha256,
         "weights_sha256": record.weights_sha256 or "none",
         "seed": str(trial.seed),
+        **{f"{METRIC}{name}": digest for name, digest in trial.metrics.items()},
         "mlflow.source.name": "equigrid",
         "mlflow.source.git.commit": record.environment["git_commit"],
     }

@@ -21,6 +21,7 @@ from pipeline.tracking.runs import (
     connect,
     is_refusal,
     metrics,
+    own_metrics,
     parameters,
     record_tags,
     run_name,
@@ -65,6 +66,7 @@ class Session:
     def _known_runs(self) -> dict[Identity, tuple[str, str]]:
         """Id and status by identity; of two that a killed writer left, the finished one counts."""
         runs: dict[Identity, tuple[str, str]] = {}
+        self._measured: dict[Identity, Mapping[str, str]] = {}
         for run in search(self.client, self.experiment):
             tags = run.data.tags
             if "role" not in tags:
@@ -72,6 +74,7 @@ class Session:
             identity = (tags["row"], tags["dataset"], tags["role"], tags.get("run_key", ""))
             if identity not in runs or run.info.status == "FINISHED":
                 runs[identity] = (run.info.run_id, run.info.status)
+                self._measured[identity] = own_metrics(tags)
         return runs
 
     def _status(self, identity: Identity) -> str:
@@ -106,7 +109,8 @@ class Session:
     def record(self, trial: Trial, source: Record | Path) -> bool:
         """Log a record as the run of the trial (its role decides about test metrics)."""
         identity = identity_of(trial)
-        if self._status(identity) == "FINISHED":
+        measured = self._measured.get(identity, {})
+        if self._status(identity) == "FINISHED" and trial.metrics.items() <= measured.items():
             return False
         record = Record.load(source) if isinstance(source, Path) else source
         had_failed = self._status(identity) == "FAILED"
@@ -123,6 +127,7 @@ class Session:
         end = int((record.started + sum(record.epoch_seconds)) * 1000)
         self.client.set_terminated(run, "FINISHED", end_time=end)
         self._known[identity] = (run, "FINISHED")
+        self._measured[identity] = trial.metrics
         return True
 
     def _send(self, run: str, trial: Trial, record: Record) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from pipeline.datasets.resident import Dataset
+from pipeline.metrics.metric import Scores
 from pipeline.objectives.regular import LatentAction
-from pipeline.objectives.task import TASKS
+from pipeline.objectives.task import task_named
+from pipeline.registry import metric_entry, task_entry
 
 #: Samples, and numbers of their inputs, that an evaluation takes at once: memory, not results.
 EVALUATION_BATCH, EVALUATION_NUMBERS = 500, 2**21
@@ -22,28 +25,63 @@ def _chunks(dataset: Dataset, source: str, device: torch.device | str) -> tuple[
 
 
 def predict(model: Any, dataset: Dataset, split: str, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Targets and outputs for [b] sample numbers of a split, as a test scores them.
+    """Targets and outputs for [b] sample numbers of a split, as a test scores them."""
+    targets, x = inputs(dataset, split, rows)
+    with torch.inference_mode():
+        return targets, task_named(dataset.task).predict(model, x, targets, None)
+
+
+def metrics_of(dataset: Dataset, further: Iterable[str] = ()) -> list[str]:
+    """What is measured of outputs: the task's own, the dataset's, and further ones."""
+    names = [*task_entry(dataset.task).always, *dataset.metrics, *further]
+    return [name for name in names if metric_entry(name).reads == "outputs"]
+
+
+def probe(
+    model: Any, dataset: Dataset, split: str, device: str, names: Iterable[str]
+) -> dict[str, float]:
+    """Of metrics those that read latents, on a split; none of a model without `encode`."""
+    names = [name for name in names if metric_entry(name).reads == "latents"]
+    if not names or not hasattr(model, "encode"):
+        return {}
+    scores = Scores(names)
+    with torch.inference_mode():
+        parts = _chunks(dataset, "train", device)
+        known = torch.cat([model.encode(dataset.plain("train", part)) for part in parts])
+        scores.fit(known, dataset.targets("train", torch.cat(parts)))
+        for part in _chunks(dataset, dataset.sources[split], device):
+            targets, x = inputs(dataset, split, part)
+            scores.update(model.encode(x), targets)
+    return scores.compute()
+
+
+def inputs(dataset: Dataset, split: str, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Targets and inputs for [b] sample numbers of a split.
 
     At the split's fixed group elements where it has them.
     """
     source, views = dataset.sources[split], dataset.views.get(split)
     targets = dataset.targets(source, rows)
     if views is None:
-        x = dataset.plain(source, rows)
-    else:
-        x = dataset.view(source, rows, views.elements[rows], views.draws[rows])
-    with torch.inference_mode():
-        return targets, TASKS[dataset.task].predict(model, x, targets, None)
+        return targets, dataset.plain(source, rows)
+    return targets, dataset.view(source, rows, views.elements[rows], views.draws[rows])
 
 
-def evaluate(model: Any, dataset: Dataset, split: str, device: str) -> dict[str, float]:
-    """The loss and the task's metrics of a split, at its fixed elements where it has them."""
-    task, kept = TASKS[dataset.task], []
+def evaluate(
+    model: Any, dataset: Dataset, split: str, device: str, further: Iterable[str] = ()
+) -> dict[str, float]:
+    """The loss and the metrics of a split, at its fixed elements where it has them.
+
+    further: metrics of outputs beside the dataset's own.
+    """
+    task, kept = task_named(dataset.task), []
+    scores = Scores(metrics_of(dataset, further))
     with torch.inference_mode():
         for rows in _chunks(dataset, dataset.sources[split], device):
             targets, outputs = predict(model, dataset, split, rows)
             kept.append(task.keep(outputs, targets))
-        return {"loss": task.mean_loss(kept), **task.metrics(kept, dataset.metrics)}
+            scores.update(outputs, targets)
+        return {"loss": task.mean_loss(kept), **scores.compute()}
 
 
 def validate(
@@ -56,8 +94,8 @@ def validate(
     """
     if action is None:
         return evaluate(model, dataset, "val", device)
-    task, source, views = TASKS[dataset.task], dataset.sources["val"], dataset.views["val"]
-    kept, gap = [], LatentGap()
+    task, source, views = task_named(dataset.task), dataset.sources["val"], dataset.views["val"]
+    kept, gap, scores = [], LatentGap(), Scores(metrics_of(dataset))
     with torch.inference_mode():
         for rows in _chunks(dataset, source, device):
             targets = dataset.targets(source, rows)
@@ -65,11 +103,13 @@ def validate(
             x1 = dataset.view(source, rows, a, views.draws[rows])
             x2 = dataset.view(source, rows, table[g, a], views.pair_draws[rows])
             z1 = model.encode(x1)
-            kept.append(task.keep(task.predict(model, x1, targets, z1), targets))
+            outputs = task.predict(model, x1, targets, z1)
+            kept.append(task.keep(outputs, targets))
+            scores.update(outputs, targets)
             gap.add(action(g, z1), model.encode(x2))
         return {
             "loss": task.mean_loss(kept),
-            **task.metrics(kept, dataset.metrics),
+            **scores.compute(),
             "equivariance_loss": gap.mean_square,
             "equivariance_error": gap.relative,
         }

@@ -16,15 +16,16 @@ import torch
 from pipeline.datasets.resident import Dataset
 from pipeline.errors import TrainingDivergedError
 from pipeline.files import write_atomically
+from pipeline.metrics.metric import Scores
 from pipeline.objectives.batch import Batch, Step
 from pipeline.objectives.regular import regular_action
-from pipeline.objectives.task import TASKS, with_penalties
+from pipeline.objectives.task import task_named, with_penalties
 from pipeline.own_parts.source_code import check_fingerprints, code_of
 from pipeline.record import Epoch, Record, TrialFiles
 from pipeline.registry import is_better, load, model_entry, objective_entry
 from pipeline.training.checkpoint import drop_checkpoints, load_checkpoint, save_checkpoint
 from pipeline.training.environment import environment
-from pipeline.training.evaluation import evaluate, validate
+from pipeline.training.evaluation import evaluate, metrics_of, probe, validate
 from pipeline.training.model import (
     OBJECTIVE,
     build_model,
@@ -207,7 +208,7 @@ class TrialRun:
         return {name: value.detach().cpu().clone() for name, value in self._state().items()}
 
     def _train(self, number: int) -> dict[str, float]:
-        task, dataset, seed = TASKS[self.dataset.task], self.dataset, self.trial.seed
+        task, dataset, seed = task_named(self.dataset.task), self.dataset, self.trial.seed
         size, order = dataset.size("train"), dataset.group.order
         shuffled = torch.randperm(size, generator=stream(seed, "order", number)).to(self.device)
         draws = {
@@ -225,7 +226,7 @@ class TrialRun:
             parameters["lr"] = learning_rate(self.trial, self.history)
         self.model.train()
         sums: dict[str, torch.Tensor] = {}
-        kept, count = [], 0
+        measured, count = Scores(metrics_of(dataset)), 0
         length, epochs = int(self.trial.training["batch_size"]), int(self.trial.training["epochs"])
         parts = torch.split(torch.arange(size, device=self.device), length)
         for step, places in enumerate(parts, 1):
@@ -247,10 +248,10 @@ class TrialRun:
             self.optimiser.step()
             for name, value in (("loss", loss.total.detach()), *loss.terms.items()):
                 sums[name] = sums.get(name, 0.0) + value.double() * len(places)
-            kept.append(task.keep(loss.outputs.detach(), batch.y))
+            measured.update(loss.outputs.detach(), batch.y)
             count += len(places)
         scores = {name: float(value) / count for name, value in sums.items()}
-        return scores | task.metrics(kept, dataset.metrics)
+        return scores | measured.compute()
 
     def _save(self) -> None:
         save_checkpoint(
@@ -272,8 +273,11 @@ class TrialRun:
     def finish(self) -> Record:
         """Write the best weights and the record; a final is tested first, on its best weights."""
         record = self.trained or self._new_record()
-        if self.trial.role == "final" and record.test is None:
-            record = replace(record, trial=self.trial, test=self._test())
+        untested = record.test is None or (
+            not self.trial.metrics.items() <= record.trial.metrics.items()
+        )
+        if self.trial.role == "final" and untested:
+            record = replace(record, trial=self.trial, test=self._test(), sources=self.sources)
         record.save(self.files.record)
         drop_checkpoints(self.files)
         return record
@@ -312,9 +316,11 @@ class TrialRun:
 
     def _test(self) -> dict[str, dict[str, float]]:
         self.model.eval()
-        scores = {}
+        further, scores = self.trial.metrics, {}
         for split in self.dataset.sources:
             if split != "val":
+                place = self.model, self.dataset, split, self.device
                 with seeded(self.device, self.trial.seed, "test", split):
-                    scores[split] = evaluate(self.model, self.dataset, split, self.device)
+                    scores[split] = evaluate(*place, further)
+                    scores[split] |= probe(*place, (*self.dataset.metrics, *further))
         return scores

@@ -15,13 +15,13 @@ from pipeline.objectives.autoregressive import (
 )
 from pipeline.objectives.batch import Batch
 from pipeline.objectives.regular import LatentAction
-from pipeline.objectives.task import TASKS
+from pipeline.objectives.task import task_named
 from pipeline.symmetry import cyclic, grid_action, vector_action
 from pipeline.training.evaluation import validate
 
 SIDE, SAMPLES, FRAMES = 6, 9, 6
 C4 = cyclic(4)
-TASK = TASKS["autoregression"]
+TASK = task_named("autoregression")
 
 
 def turned(fields, element, vectors=None):

@@ -10,12 +10,12 @@ from torch import nn
 from pipeline.datasets.resident import Dataset, FixedViews
 from pipeline.objectives.batch import Batch
 from pipeline.objectives.regular import LatentAction, RegularRepresentation
-from pipeline.objectives.task import TASKS, Augmented, Unaugmented
+from pipeline.objectives.task import Augmented, Unaugmented, task_named
 from pipeline.symmetry import grid_action, group_by_name
 from pipeline.training.evaluation import validate
 
 FEATURES, CLASSES, SAMPLES, DRAWS = 5, 3, 7, 2
-TASK = TASKS["classification"]
+TASK = task_named("classification")
 
 
 class TableOfViews(Dataset):

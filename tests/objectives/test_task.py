@@ -9,9 +9,18 @@ from medmnist.evaluator import Evaluator
 from medmnist.info import INFO
 from torch import nn
 
-from pipeline.objectives.task import TASKS
+from pipeline.metrics.metric import Scores
+from pipeline.objectives.task import task_named
 
-CLASSIFICATION, AUTOREGRESSION = TASKS["classification"], TASKS["autoregression"]
+AUTOREGRESSION = task_named("autoregression")
+
+
+def score(names, *batches):
+    """Metrics over batches of (outputs, targets)."""
+    scores = Scores(names)
+    for outputs, targets in batches:
+        scores.update(outputs, targets)
+    return scores.compute()
 
 
 @pytest.mark.parametrize("flag", ["nodulemnist3d", "organmnist3d"])
@@ -24,17 +33,16 @@ def test_accuracy_and_auc_are_medmnists(flag, tmp_path):
     np.savez(tmp_path / f"{flag}.npz", test_labels=targets[:, None].numpy().astype(np.uint8))
     expected = Evaluator(flag, "test", root=str(tmp_path)).evaluate(outputs.softmax(1).numpy())
     batches = [torch.arange(n)[:7], torch.arange(n)[7:]]
-    kept = [CLASSIFICATION.keep(outputs[rows], targets[rows]) for rows in batches]
-    scores = CLASSIFICATION.metrics(kept, ("accuracy", "auc"))
+    kept = [(outputs[rows], targets[rows]) for rows in batches]
+    scores = score(("accuracy", "auc"), *kept)
     assert scores == {"accuracy": expected.ACC, "auc": pytest.approx(expected.AUC, abs=1e-12)}
-    assert CLASSIFICATION.metrics(kept, ("accuracy",)) == {"accuracy": expected.ACC}
+    assert score(("accuracy",), *kept) == {"accuracy": expected.ACC}
 
 
 def test_a_class_without_samples_has_no_curve():
     targets = torch.tensor([0, 2, 0, 2])
     outputs = torch.tensor([[3.0, 0, 0], [0, 0, 3], [2, 0, 1], [0, 0, 2]])
-    kept = [CLASSIFICATION.keep(outputs, targets)]
-    assert CLASSIFICATION.metrics(kept, ("auc",))["auc"] == 1.0
+    assert score(("auc",), (outputs, targets)) == {"auc": 1.0}
 
 
 def _fields(frames, n=5):
@@ -47,7 +55,7 @@ def test_errors_over_a_roll_out_are_roots_of_means_over_everything():
     outputs, targets = _fields(20)
     kept = [AUTOREGRESSION.keep(outputs[:2], targets[:2])]
     kept.append(AUTOREGRESSION.keep(outputs[2:], targets[2:]))
-    scores = AUTOREGRESSION.metrics(kept, ("rmse_20", "rmse_6"))
+    scores = score(("rmse_20", "rmse_6"), (outputs[:2], targets[:2]), (outputs[2:], targets[2:]))
     squares = (outputs - targets).square()
     assert scores["rmse_20"] == pytest.approx(float(squares.mean().sqrt()))
     assert scores["rmse_6"] == pytest.approx(float(squares[:, :6].mean().sqrt()))
@@ -62,7 +70,7 @@ def test_errors_over_a_roll_out_are_roots_of_means_over_everything():
 
 def test_a_short_roll_out_has_only_the_scores_it_can_have():
     outputs, targets = _fields(6)
-    scores = AUTOREGRESSION.metrics([AUTOREGRESSION.keep(outputs, targets)], ("rmse_20", "rmse_6"))
+    scores = score(("rmse_20", "rmse_6"), (outputs, targets))
     assert scores.keys() == {"rmse_6"}
 
 

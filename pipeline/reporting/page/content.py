@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pipeline import __version__
 from pipeline.files import canonical_json, sha256, write_atomically
+from pipeline.own_parts.source_code import is_external
 from pipeline.planning.plan import Group, Plan
 from pipeline.planning.workspace import Workspace
 from pipeline.record import Record
@@ -177,7 +178,12 @@ def _facts(plan: Plan, table: Table) -> Iterator[tuple[str, str]]:
     yield (
         "Relative equivariance error",
         "Σ‖ρ(g)E(x) − E(gx)‖² / Σ‖E(gx) − mean‖² on validation, g fixed for each sample: ρ is the "
-        "group's regular representation, E the encoder.",
+        "group's regular representation, E the encoder."
+        + (
+            " An objective from outside the package may supply a ρ of its own."
+            if any(is_external(row.objective["name"]) for row in experiment.rows.values())
+            else ""
+        ),
     )
     for name, dataset in experiment.datasets.items():
         hashes = sorted({

@@ -20,6 +20,7 @@ from pipeline.reporting.page import captions, charts
 from pipeline.reporting.page.charts import GridPoint, State
 from pipeline.reporting.page.page import Chart, Section
 from pipeline.reporting.table import Table
+from pipeline.reporting.words import spoken
 from pipeline.trial import Trial
 
 if TYPE_CHECKING:
@@ -265,7 +266,7 @@ class Figures:
                 yield self.plan.results[trial.key]
 
     def _test_score(self, column: str) -> str:
-        return f"test {self.plan.experiment.space.columns[column].metric}".replace("_", " ")
+        return f"test {spoken(self.plan.experiment.space.columns[column].metric)}"
 
     def _direction(self, column: str) -> str:
         return "higher is better" if self.table.higher_is_better[column] else "lower is better"

@@ -1,0 +1,1 @@
+"""Metrics: one part each, fed batch by batch."""
