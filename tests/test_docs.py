@@ -5,6 +5,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -105,7 +106,7 @@ def test_the_example_that_is_not_images_learns_through_all_five_stages(tmp_path)
     assert max(errors["regular_representation"]) < min(errors["augmented"]) / 2
 
 
-@pytest.mark.parametrize("name", ["ddmnist.small"])
+@pytest.mark.parametrize("name", ["ddmnist.small", "smoke.small"])
 def test_a_bundle_gives_the_table_that_the_results_show(name, tmp_path):
     """Whoever doubts a figure has the records it was made of."""
     bundle = ROOT / "docs" / "bundles" / f"{name}.equigrid"
@@ -116,3 +117,21 @@ def test_a_bundle_gives_the_table_that_the_results_show(name, tmp_path):
     shown = (ROOT / "docs" / "results.md").read_text("utf-8").splitlines()
     missing = [line for line in table.splitlines()[1:] if line and line not in shown]
     assert missing == []
+
+
+def test_the_page_for_python_runs_as_it_stands(tmp_path):
+    """On a smaller search space of the quickstart's name, which lies nearer."""
+    columns = {"C4": {"dataset": "D1", "split": "test_augmented", "metric": "accuracy"}}
+    spaces.write(tmp_path / "search_spaces" / "quickstart.yaml", spaces.space(columns=columns))
+    spaces.in_this_process("run", "quickstart", "--in-process", folder=tmp_path)
+    text = (ROOT / "docs" / "python.md").read_text()
+    code = "\n".join(re.findall(r"```python\n(.*?)```", text, re.S))
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "parameters" in done.stdout
+    assert "torch.Size([3, 8])" in done.stdout
+    assert "Traceback" not in done.stderr

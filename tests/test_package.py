@@ -57,7 +57,8 @@ def test_the_modules_without_ray_and_mlflow_are_all_but_those_that_need_them() -
     needing = {
         f"pipeline.{name}"
         for name in (
-            "cli", "commands", "orchestration", "reporting", "exchange", "planning", "tracking",
+            "cli", "commands", "orchestration", "reporting", "exchange", "planning", "testing",
+            "tracking", "notebook",
         )
     }  # fmt: skip
     assert set(contract["source_modules"]) == there - needing

@@ -14,6 +14,8 @@ from pipeline.record import Record
 from pipeline.trial import Trial
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from pipeline.datasets.resident import Dataset
 
 
@@ -64,10 +66,25 @@ class OpenRun:
     record: Record
     dataset: Dataset
     model: Any
+    device: str
 
     @property
     def trial(self) -> Trial:
         return self.record.trial
+
+    def predict(self, split: str) -> tuple[Tensor, Tensor]:
+        """Outputs and targets for a whole split, as a test scores them; KeyError for no split."""
+        from pipeline.training.evaluation import predictions
+
+        if split not in self.dataset.sources:
+            raise KeyError(f"{split!r}; there are: {', '.join(self.dataset.sources)}")
+        return predictions(self.model, self.dataset, split, self.device)
+
+    def evaluate(self, split: str) -> dict[str, float]:
+        """The loss and the dataset's metrics on a split."""
+        from pipeline.training.evaluation import evaluate
+
+        return evaluate(self.model, self.dataset, split, self.device)
 
 
 def open_run(workspace: Workspace, record: Record, device: str = "cpu") -> OpenRun:
@@ -82,4 +99,4 @@ def open_run(workspace: Workspace, record: Record, device: str = "cpu") -> OpenR
     recipe, trained_on = record.trial.data, record.data_sha256
     dataset = open_dataset(workspace, recipe, device, cache_sha256=trained_on)
     model = trained_model(record.trial, dataset, workspace.trial_files(record.key).weights, device)
-    return OpenRun(record, dataset, model)
+    return OpenRun(record, dataset, model, device)

@@ -31,6 +31,13 @@ def predict(model: Any, dataset: Dataset, split: str, rows: Tensor) -> tuple[Ten
         return targets, task_named(dataset.task).predict(model, x, targets, None)
 
 
+def predictions(model: Any, dataset: Dataset, split: str, device: str) -> tuple[Tensor, Tensor]:
+    """Outputs and targets of a whole split."""
+    chunks = _chunks(dataset, dataset.sources[split], device)
+    found = [predict(model, dataset, split, rows) for rows in chunks]
+    return torch.cat([out for _, out in found]), torch.cat([target for target, _ in found])
+
+
 def metrics_of(dataset: Dataset, further: Iterable[str] = ()) -> list[str]:
     """What is measured of outputs: the task's own, the dataset's, and further ones."""
     names = [*task_entry(dataset.task).always, *dataset.metrics, *further]

@@ -1,0 +1,123 @@
+"""For people who write Python: an experiment's table, runs, models and predictions.
+
+    from pipeline.notebook import open_experiment
+
+    quickstart = open_experiment("quickstart")
+    quickstart.table()
+    run = quickstart.open_run("Ours/C4")
+    outputs, targets = run.predict("test_augmented")
+
+It reads what runs have left, and trains nothing.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas
+
+from pipeline.config.experiment import load_experiment
+from pipeline.errors import InputError
+from pipeline.planning.ledger import Ledger
+from pipeline.planning.opening import OpenRun, open_run
+from pipeline.planning.plan import Plan
+from pipeline.planning.workspace import Workspace
+from pipeline.record import Record
+from pipeline.reporting import formats
+from pipeline.reporting.assembly import assemble
+from pipeline.trial import Trial
+
+__all__ = ["OpenExperiment", "OpenRun", "open_experiment"]
+
+
+def open_experiment(
+    name: str, profile: str | None = None, workspace: str | Path = "workspace"
+) -> OpenExperiment:
+    """A search space by its name or path, as the commands take it; raises InputError."""
+    return OpenExperiment(Ledger(load_experiment(name, profile), Workspace(Path(workspace))))
+
+
+class OpenExperiment:
+    """An experiment as its workspace, and MLflow where a record is not here, have it."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+
+    @cached_property
+    def plan(self) -> Plan:
+        return self.ledger.known()
+
+    def reread(self) -> None:
+        """Look again: a run may have gone on."""
+        self.ledger.reread()
+        self.__dict__.pop("plan", None)
+
+    def table(self) -> pandas.DataFrame:
+        """A line a cell, by row and column: what `table.csv` has."""
+        return _frame(formats.comma_separated(assemble(self.plan))).set_index(["row", "column"])
+
+    def comparisons(self) -> pandas.DataFrame:
+        """A line a pair of rows and column: paired differences, as `comparisons.csv` has them."""
+        return _frame(formats.comparison_csv(assemble(self.plan)))
+
+    def grid(self) -> pandas.DataFrame:
+        """A line a grid trial, as `grid.csv` has it."""
+        trials = [trial for group in self.plan.grid.values() for trial in group]
+        select = self.plan.experiment.space.training.select
+        return _frame(formats.grid_csv(select, [(t, self.plan.results.get(t.key)) for t in trials]))
+
+    def runs(self, cell: str) -> pandas.DataFrame:
+        """The finals of `ROW/COLUMN`, by seed: run key, searched values and scores."""
+        return pandas.DataFrame(list(self._lines(cell))).set_index("seed")
+
+    def _lines(self, cell: str) -> Iterator[dict[str, Any]]:
+        for trial in self._finals(cell):
+            result = self.plan.results[trial.key]
+            tests = {
+                f"{split}/{name}": value
+                for split, scores in (result.test or {}).items()
+                for name, value in scores.items()
+            }
+            yield {
+                "seed": trial.seed, "key": trial.key, **trial.hyperparameters,
+                **result.validation, **tests,
+            }  # fmt: skip
+
+    def _finals(self, cell: str) -> list[Trial]:
+        row, column = self.plan.experiment.cell(cell)
+        dataset = self.plan.experiment.space.columns[column].dataset
+        found = [t for t in self.plan.finals.get((row, dataset), ()) if self.plan.is_finished(t)]
+        if not found:
+            raise InputError(f"{cell}: no final is finished")
+        return found
+
+    def record(self, run: str) -> Record:
+        """By a run key (its beginning), or of the first finished seed of `ROW/COLUMN`."""
+        if "/" in run:
+            keys = {self._finals(run)[0].key}
+        else:
+            keys = {t.key for t in self.plan.all_trials() if t.key.startswith(run)}
+        if len(keys) != 1:
+            raise InputError(f"{run}: {len(keys)} runs of {self.plan.experiment.full_name}")
+        record = self.ledger.workspace.record(keys.pop())
+        if record is None:
+            raise InputError(f"{run}: its record is not in {self.ledger.workspace.root}")
+        return record
+
+    def history(self, run: str) -> pandas.DataFrame:
+        """Scores by epoch."""
+        history = self.record(run).history
+        index = pandas.RangeIndex(1, len(history) + 1, name="epoch")
+        return pandas.DataFrame(history, index=index)
+
+    def open_run(self, run: str, device: str = "cpu") -> OpenRun:
+        """The record, the dataset and the model with its best weights; errors as of `open_run`."""
+        return open_run(self.ledger.workspace, self.record(run), device)
+
+
+def _frame(text: str) -> pandas.DataFrame:
+    return pandas.read_csv(io.StringIO(text))
