@@ -196,19 +196,23 @@ class Result:
 
 @dataclass(frozen=True)
 class TrialFiles:
-    """Where one trial keeps what it writes."""
+    """Where one trial keeps what it writes.
+
+    state: how its training ended, for one of more epochs that is the same otherwise.
+    """
 
     checkpoint: Path
     previous_checkpoint: Path
     weights: Path
     journal: Path
     record: Path
+    state: Path
 
     @classmethod
     def below(cls, folder: Path) -> TrialFiles:
         """All in one folder: for a trial outside a workspace."""
         names = (
             "checkpoint", "checkpoint.previous", "weights.safetensors", "journal.jsonl",
-            "record.json",
+            "record.json", "state",
         )  # fmt: skip
         return cls(*(folder / name for name in names))

@@ -85,6 +85,12 @@ class Trial:
         return {**self.data.get("code", {}), **self.code}
 
     @property
+    def continuation_key(self) -> str:
+        """The same for trials that differ in the number of epochs alone."""
+        training = {name: it for name, it in self.training.items() if name != "epochs"}
+        return sha256(canonical_json({**self.configuration, "training": training}).encode())
+
+    @property
     def twin_key(self) -> str:
         """The same for trials that differ in their parts' code or in what training means alone."""
         data = {name: value for name, value in self.data.items() if name != "code"}

@@ -122,7 +122,7 @@ def run(
         fetch_tracked(ledger)
         plan = ledger.plan()
         with closing(Writer(ledger.store)) as writer:
-            for text in changes(plan, ledger.index, trials_ahead(plan)):
+            for text in changes(plan, ledger.index, workspace, trials_ahead(plan)):
                 log.info("%s", text)
             crew = Crew(ledger, dispatcher, data.prepared, writer, watcher, only)
             try:

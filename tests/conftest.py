@@ -124,6 +124,7 @@ def trial_files(tmp_path: Path) -> Callable[[str], TrialFiles]:
             folder / "weights.safetensors",
             folder / "journal.jsonl",
             folder / "record.json",
+            folder / "state",
         )
 
     return make

@@ -29,8 +29,8 @@ COMMANDS = sorted(typer.main.get_command(app).commands)  # type: ignore[attr-def
 
 def test_these_are_the_commands() -> None:
     assert COMMANDS == [
-        "doctor", "export", "import", "plan", "replay", "report", "run", "show", "status",
-        "submit", "tables", "train", "ui", "verify",
+        "compare", "doctor", "export", "import", "plan", "replay", "report", "run", "show",
+        "status", "submit", "tables", "train", "ui", "verify",
     ]  # fmt: skip
 
 
@@ -76,7 +76,7 @@ def test_what_should_be_quick_imports_nothing_heavy(arguments: list[str], tmp_pa
 
 def trial_file(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
     space = str(spaces.write(path.with_name("tiny.yaml")))
-    trial = resolve(space, None, "CNN", "D1", 0.003, None, 0, "grid").to_dict()
+    trial = resolve(space, None, "CNN", "D1", ["lr=0.003"], 0, "grid").to_dict()
     change(trial)
     path.write_text(json.dumps(trial))
 

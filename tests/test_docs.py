@@ -25,6 +25,9 @@ DOCUMENTS = sorted(
 )
 
 
+FILES_OF_EXTENDING = ("shapes", "perceptron", "consistency", "test_mine")
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_relative_links_lead_to_files(document):
     for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", document.read_text()):
@@ -39,7 +42,7 @@ def test_the_example_of_extending_goes_through_all_five_stages(tmp_path):
     elsewhere.mkdir()
     code = re.findall(r"```python\n(.*?)```", text, re.S)
     _, space, more = (yaml.safe_load(it) for it in re.findall(r"```yaml\n(.*?)```", text, re.S))
-    for name, content in zip(("shapes", "perceptron", "consistency"), code, strict=True):
+    for name, content in zip(FILES_OF_EXTENDING, code, strict=True):
         (folder / f"{name}.py").write_text(content)
     space["rows"] |= more["rows"]
     spaces.write(folder / "shapes.yaml", space)
@@ -59,6 +62,13 @@ def test_the_example_of_extending_goes_through_all_five_stages(tmp_path):
         }
     assert means["Ours", "rotated"] > 0.7 > means["Chance", "rotated"]
     assert means["Ours", "upright"] > 0.7
+    tested = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "test_mine.py"],
+        cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert tested.returncode == 0, tested.stdout
+    assert "13 passed, 1 skipped" in tested.stdout
     # A dense network of a few epochs: it learns, which is all that is asked of it here.
     for row in ("Perceptron", "Consistent"):
         assert means[row, "upright"] > means["Chance", "upright"] + 0.05

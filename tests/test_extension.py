@@ -192,7 +192,7 @@ def test_one_new_file_goes_through_all_five_stages(tmp_path: Path) -> None:
         (("negatives:negative", "negatives:SIDE"), "is not a FiniteGroup"),
         (("samples: 80", "sample: 80"), "unknown key 'sample'; allowed: builder, group, samples"),
         (("latent: 6", "latents: 6"), "unknown parameter 'latents' of negatives:TwoLayer"),
-        (("latent: 6", "latent: many"), "'many': expected int"),
+        (("latent: 6", "latent: many"), "'many': Input should be a valid integer"),
     ],
 )
 def test_mistakes_about_one_s_own_parts_are_told(

@@ -11,13 +11,15 @@ from rich.live import Live
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from pipeline.orchestration.dispatch import Slice
+from pipeline.orchestration.dispatch import SLICE_SECONDS, Slice
 from pipeline.planning.plan import Plan
 from pipeline.record import Record
 from pipeline.registry import higher_is_better
 from pipeline.reporting.words import duration, short
 from pipeline.trial import Trial
 
+#: Trials in training that are listed at most.
+MOST_SHOWN = 12
 STAGES = ("data build", "augment cache", "grid", "final runs", "tables")
 
 
@@ -34,9 +36,11 @@ class Display:
         self._first_epochs: dict[str, int] = {}
         self._states: dict[str, str] = {}
         self._best: dict[tuple[str, str], tuple[float, str]] = {}
+        self._latest: dict[str, float] = {}
         self._score = ""
         self._maximum = 0
         self._trials_begun = 0.0
+        self._started: dict[str, float] = {}
         self._live = Live(
             get_renderable=self._render, console=console, refresh_per_second=4, transient=True
         )
@@ -86,6 +90,7 @@ class Display:
             self._epochs[trial.key] = piece.epochs_done
         for row in piece.epochs:
             self._note_best(trial, row[self._score])
+            self._latest[trial.key] = row[self._score]
         if piece.state == "training" and piece.reason:
             self.console.print(
                 f"{trial.describe()}: {piece.reason}; trying again",
@@ -95,6 +100,10 @@ class Display:
                 soft_wrap=True,
             )
         before = self._states.get(trial.key)
+        if before != "training" and piece.state == "training":
+            # A slice tells of epochs that are over: it began before it was told.
+            now = time.monotonic()
+            self._started[trial.key] = now - SLICE_SECONDS if piece.epochs else now
         self._states[trial.key] = piece.state
         if before == piece.state or self.console.is_terminal:
             return
@@ -157,5 +166,27 @@ class Display:
             best.add_column("by")
             for (row, dataset), (value, by) in self._best.items():
                 best.add_row(f"{row} / {dataset}", f"{value:.4f}", by.partition("  ")[2])
-            parts.append(best)
+            parts += [best, self._running()]
         return Group(*parts)
+
+    def _running(self) -> RichTable:
+        """The trials in training: epoch and latest score, and at most how long each still takes."""
+        shown = RichTable(box=None, padding=(0, 2), header_style="dim")
+        shown.add_column("in training")
+        shown.add_column("epoch", justify="right")
+        shown.add_column(short(self._score), justify="right")
+        shown.add_column("at most", justify="right")
+        training = [key for key, state in self._states.items() if state == "training"]
+        for key in training[:MOST_SHOWN]:
+            done, first = self._epochs.get(key, 0), self._first_epochs.get(key, 0)
+            spent = time.monotonic() - self._started[key]
+            left = spent / (done - first) * (self._maximum - done) if done > first else None
+            shown.add_row(
+                self._trials[key].describe(),
+                f"{done}/{self._maximum}",
+                f"{self._latest[key]:.4f}" if key in self._latest else "",
+                "" if left is None else f"{duration(left)} left",
+            )
+        if len(training) > MOST_SHOWN:
+            shown.add_row(f"and {len(training) - MOST_SHOWN} more", "", "", "")
+        return shown

@@ -196,3 +196,37 @@ def doctor(
 
     if not examine(name, workspace, console):
         raise typer.Exit(ERROR)
+
+
+@app.command()
+def compare(
+    first: Annotated[str, typer.Argument(help="NAME, or NAME:PROFILE.")],
+    second: Annotated[str, typer.Argument(help="What to hold against it, written likewise.")],
+    workspace: Root = WORKSPACE,
+    other: Annotated[
+        Path | None,
+        typer.Option("--other-workspace", help="Where the second lies (of another commit, say)."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Also as CSV, into this file.")
+    ] = None,
+) -> None:
+    """Lay two experiments side by side: profiles, search spaces, or one in two workspaces.
+
+    Where both have a cell by the same seeds, their difference is paired.
+
+    Example: equigrid compare ddmnist:small ddmnist
+
+    Example: equigrid compare quickstart quickstart --other-workspace /data/before
+    """
+    from pipeline.commands.compare import as_csv, open_side, shown
+    from pipeline.commands.compare import compare as lines_of
+    from pipeline.planning.workspace import Workspace
+
+    a = open_side(first, Workspace(workspace))
+    b = open_side(second, Workspace(other or workspace))
+    lines = lines_of(a, b)
+    for part in shown(a, b, lines):
+        console.print(part, highlight=False, markup=False, soft_wrap=isinstance(part, str))
+    if output is not None:
+        output.write_text(as_csv(lines), "utf-8")

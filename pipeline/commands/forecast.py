@@ -51,7 +51,7 @@ def forecast(ledger: Ledger) -> Iterator[RenderableType]:
         f"{len(list(experiment.cells()))} cells, {total} grid and {finals} final trials; "
         f"{sum(ahead.values())} trainings missing"
     )
-    yield from changes(plan, ledger.index, ahead)
+    yield from changes(plan, ledger.index, workspace, ahead)
     yield from _absent_files(ledger)
     yield from too_large(experiment)
     training = experiment.space.training

@@ -101,7 +101,7 @@ def _weights(plan: Plan, workspace: Workspace) -> Weights:
         record = workspace.record(key)
         if record is None or record.weights_sha256 is None:
             continue
-        path, skipped = workspace.trial_files(key).weights, 0
+        path, skipped = workspace.weights_file(key), 0
         if trial.training_version == 1:  # its own format: a digest, and what was hashed
             path, skipped = path.with_suffix(""), DIGEST_SIZE
         if not path.exists():

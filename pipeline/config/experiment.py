@@ -20,7 +20,7 @@ from pipeline.datasets.raw import RawStore
 from pipeline.errors import InputError
 from pipeline.files import canonical_json
 from pipeline.own_parts.source_code import commit_of, fingerprints, is_external
-from pipeline.registry import metric_entry, published_names, task_entry
+from pipeline.registry import metric_entry, published_names
 from pipeline.trial import CODE_SINCE, FILE_NAME, TRAINING_VERSION, Role, Trial
 
 #: Of an experiment: ten times what was ever measured to be planned and tracked well.
@@ -283,14 +283,6 @@ def _check(space: SearchSpace, rows: Mapping[str, Row], datasets: Mapping[str, D
     if space.published is not None and space.published not in published_names():
         allowed = ", ".join(published_names())
         raise refuse(f"{space.published!r}; allowed: {allowed}", "published")
-    for name, dataset in datasets.items():
-        builder = dataset.builder
-        try:
-            task_entry(builder.task)
-            for metric in (*builder.metrics, *builder.validation_metrics):
-                metric_entry(metric)
-        except InputError as error:
-            raise refuse(f"{dataset.builder_name}: {error}", "datasets", name) from error
     unused = set(datasets) - {column.dataset for column in space.columns.values()}
     if unused:
         raise refuse("no column shows this dataset", "datasets", min(unused))

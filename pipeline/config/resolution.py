@@ -23,9 +23,11 @@ from pipeline.registry import (
     Model,
     Objective,
     dataset_builder,
+    metric_entry,
     model_entry,
     objective_entry,
     serves,
+    task_entry,
 )
 from pipeline.trial import COMPONENT
 
@@ -121,6 +123,12 @@ def resolve_dataset(name: str, spec: DatasetSpec) -> Dataset:
             check_builder(builder)
     except (ValueError, InputError) as error:
         raise refuse(str(error), *place) from error
+    try:
+        task_entry(builder.task)
+        for metric in (*builder.metrics, *builder.validation_metrics):
+            metric_entry(metric)
+    except InputError as error:
+        raise refuse(f"{spec.builder}: {error}", *place) from error
     return Dataset(spec.builder, spec.group, builder)
 
 

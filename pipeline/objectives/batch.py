@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from torch import Tensor
@@ -10,14 +10,21 @@ from torch import Tensor
 from pipeline.datasets.resident import Dataset
 
 
-@dataclass(frozen=True)
 class Step:
-    """Where a training is: epoch of epochs, step of the steps of an epoch; counted from 1."""
+    """Where a training is: epoch of epochs, step of the steps of an epoch; counted from 1.
 
-    epoch: int = 1
-    epochs: int = 1
-    step: int = 1
-    steps: int = 1
+    reads_epochs: whether anybody asked how many epochs there will be. What was trained then depends
+    on it, and a longer training cannot go on from a shorter one.
+    """
+
+    def __init__(self, epoch: int = 1, epochs: int = 1, step: int = 1, steps: int = 1) -> None:
+        self.epoch, self.step, self.steps = epoch, step, steps
+        self._epochs, self.reads_epochs = epochs, False
+
+    @property
+    def epochs(self) -> int:
+        self.reads_epochs = True
+        return self._epochs
 
 
 @dataclass(frozen=True)
@@ -35,7 +42,7 @@ class Batch:
     second_draw: Tensor
     table: Tensor
     source: str = "train"
-    step: Step = Step()
+    step: Step = field(default_factory=Step)
 
     @cached_property
     def y(self) -> Tensor:

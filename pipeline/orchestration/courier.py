@@ -28,7 +28,7 @@ from pipeline.trial import Trial, data_key
 CARRY_SECONDS = 30.0
 
 #: Of a trial's files, in the order they are written: a record is complete only with its weights.
-CHECKPOINT, RESULTS = ("checkpoint",), ("weights", "record")
+CHECKPOINT, RESULTS = ("checkpoint",), ("state", "weights", "record")
 
 
 class Courier:
@@ -47,17 +47,17 @@ class Courier:
             self._arrays[key] = ray.put(dict(found))
         return [self._arrays[key]]
 
-    def files(self, key: str) -> dict[str, bytes]:
+    def files(self, trial: Trial) -> dict[str, bytes]:
         """What the workspace has of a trial: to go on with, or only to be tested."""
-        files = self.workspace.trial_files(key)
+        files = self.workspace.trial_files(trial)
         names = (*CHECKPOINT, *RESULTS)
         return {
             name: _path(files, name).read_bytes() for name in names if _path(files, name).exists()
         }
 
-    def keep(self, key: str, contents: Mapping[str, bytes]) -> None:
+    def keep(self, trial: Trial, contents: Mapping[str, bytes]) -> None:
         """Make a trial's files durable here."""
-        files = self.workspace.trial_files(key)
+        files = self.workspace.trial_files(trial)
         for name, content in contents.items():
             write_atomically(_path(files, name), content, durable=name in RESULTS)
         if "record" in contents:
@@ -85,14 +85,14 @@ class DistantWorker(Worker):
     def advance(self, seconds: float) -> Slice:
         assert self._trial is not None
         trial = self._trial
-        files = self.workspace.trial_files(trial.key)
+        files = self.workspace.trial_files(trial)
         if not self._fetched:
-            for name, content in ray.get(self._courier.files.remote(trial.key)).items():
+            for name, content in ray.get(self._courier.files.remote(trial)).items():
                 write_atomically(_path(files, name), content, durable=False)
             self._fetched, self._carried = True, time.monotonic()
         piece = super().advance(seconds)
         if piece.state == "finished":
-            self._carry(trial.key, files, RESULTS)
+            self._carry(trial, files, RESULTS)
             for name in RESULTS:
                 _path(files, name).unlink(missing_ok=True)
         elif piece.state == "failed":
@@ -101,14 +101,14 @@ class DistantWorker(Worker):
                 ray.get(self._courier.quarantine.remote(failure))
                 self.workspace.release(trial.key)
         elif time.monotonic() - self._carried >= CARRY_SECONDS:
-            self._carry(trial.key, files, CHECKPOINT)
+            self._carry(trial, files, CHECKPOINT)
             self._carried = time.monotonic()
         return piece
 
-    def _carry(self, key: str, files: TrialFiles, names: tuple[str, ...]) -> None:
+    def _carry(self, trial: Trial, files: TrialFiles, names: tuple[str, ...]) -> None:
         there = [name for name in names if _path(files, name).exists()]
         contents = {name: _path(files, name).read_bytes() for name in there}
-        ray.get(self._courier.keep.remote(key, contents))
+        ray.get(self._courier.keep.remote(trial, contents))
 
     def _arrays(self, trial: Trial) -> Arrays:
         (reference,) = ray.get(self._courier.arrays.remote(trial))

@@ -99,7 +99,7 @@ class Worker:
                 self._trial,
                 self._dataset(self._trial),
                 self.prepared[data_key(self._trial.data)].cache_sha256,
-                self.workspace.trial_files(self._trial.key),
+                self.workspace.trial_files(self._trial),
                 self.device,
             )
         while not self._run.done:

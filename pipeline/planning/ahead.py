@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from pipeline.planning.index import RecordIndex, Twin
 from pipeline.planning.plan import Group, Plan
+from pipeline.planning.workspace import Workspace
 from pipeline.trial import Trial
 
 
@@ -33,7 +34,9 @@ def trials_ahead(plan: Plan) -> dict[Group, int]:
     return ahead
 
 
-def changes(plan: Plan, index: RecordIndex, ahead: Mapping[Group, int]) -> Iterator[str]:
+def changes(
+    plan: Plan, index: RecordIndex, workspace: Workspace, ahead: Mapping[Group, int]
+) -> Iterator[str]:
     """Why trainings are missing that were done before: code or training itself has changed."""
     if not any(ahead.values()):
         return
@@ -44,6 +47,16 @@ def changes(plan: Plan, index: RecordIndex, ahead: Mapping[Group, int]) -> Itera
         trial = next((t for t in trials if t.key not in plan.results and t.twin_key in twins), None)
         if trial is not None:
             anew[_what_changed(trial, twins[trial.twin_key])] += count
+    missing = (t for g in ahead for t in (*plan.grid[g], *plan.finals.get(g, ())))
+    going_on = {
+        trial.key
+        for trial in missing
+        if trial.key not in plan.results
+        and workspace.state_file(trial).exists()
+        and "schedule" not in trial.training
+    }
+    if going_on:
+        yield f"{len(going_on)} trainings go on from where shorter ones ended"
     for reason, count in anew.items():
         yield f"{reason}: {count} trainings anew"
 

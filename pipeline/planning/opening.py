@@ -98,5 +98,5 @@ def open_run(workspace: Workspace, record: Record, device: str = "cpu") -> OpenR
 
     recipe, trained_on = record.trial.data, record.data_sha256
     dataset = open_dataset(workspace, recipe, device, cache_sha256=trained_on)
-    model = trained_model(record.trial, dataset, workspace.trial_files(record.key).weights, device)
+    model = trained_model(record.trial, dataset, workspace.weights_file(record.key), device)
     return OpenRun(record, dataset, model, device)

@@ -10,16 +10,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pipeline.errors import InputError, LockedError
 from pipeline.files import is_locked, locked, write_atomically
-from pipeline.record import Record
+from pipeline.record import Record, TrialFiles
 from pipeline.tracking.store import Store
 from pipeline.trial import Trial, data_key
-
-if TYPE_CHECKING:
-    from pipeline.record import TrialFiles
 
 log = logging.getLogger("equigrid")
 
@@ -48,16 +45,23 @@ class Workspace:
     def cache_file(self, recipe: Mapping[str, Any]) -> Path:
         return self.root / "cache" / self.data_file(recipe).name
 
-    def trial_files(self, key: str) -> TrialFiles:
-        from pipeline.record import TrialFiles
+    def weights_file(self, key: str) -> Path:
+        return self.root / "weights" / f"{key}.safetensors"
 
+    def state_file(self, trial: Trial) -> Path:
+        """How a training ended that differs in the number of epochs alone; may be deleted."""
+        return self.root / "states" / trial.continuation_key
+
+    def trial_files(self, trial: Trial) -> TrialFiles:
+        key = trial.key
         running = self.root / "running" / key
         return TrialFiles(
             checkpoint=running / "checkpoint",
             previous_checkpoint=running / "checkpoint.previous",
-            weights=self.root / "weights" / f"{key}.safetensors",
+            weights=self.weights_file(key),
             journal=self.journal_file(key),
             record=self.record_file(key),
+            state=self.state_file(trial),
         )
 
     def journal_file(self, key: str) -> Path:

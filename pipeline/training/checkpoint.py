@@ -68,8 +68,22 @@ def load_checkpoint(files: TrialFiles, key: str) -> dict[str, Any] | None:
     return None
 
 
+def load_state(files: TrialFiles) -> dict[str, Any] | None:
+    """How a shorter training ended; None where there is none that is sound."""
+    if not files.state.exists():
+        return None
+    try:
+        return dict(load_tensors(files.state))
+    except ValueError as error:
+        log.warning("%s; training from the start", error)
+        return None
+
+
 def drop_checkpoints(files: TrialFiles) -> None:
-    """Also the journal: all of it is in the record now."""
+    """Also the journal: all of it is in the record now. The newest becomes the training's state."""
+    if files.checkpoint.exists():
+        files.state.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(files.checkpoint, files.state)
     for path in (files.checkpoint, files.previous_checkpoint, files.journal):
         path.unlink(missing_ok=True)
     folder = files.checkpoint.parent

@@ -23,7 +23,12 @@ from pipeline.objectives.task import task_named, with_penalties
 from pipeline.own_parts.source_code import check_fingerprints, code_of
 from pipeline.record import Epoch, Record, TrialFiles
 from pipeline.registry import is_better, load, model_entry, objective_entry
-from pipeline.training.checkpoint import drop_checkpoints, load_checkpoint, save_checkpoint
+from pipeline.training.checkpoint import (
+    drop_checkpoints,
+    load_checkpoint,
+    load_state,
+    save_checkpoint,
+)
 from pipeline.training.environment import environment
 from pipeline.training.evaluation import evaluate, metrics_of, probe, validate
 from pipeline.training.model import (
@@ -75,6 +80,7 @@ class TrialRun:
         self.best_epoch = 0
         self.best_weights: dict[str, torch.Tensor] = {}
         self.learned: torch.nn.Module | None = None
+        self.reads_epochs = False
         self.started = time.time()
         self.trained = self._finished_record()
         if not self.trivial and self.trained is None:
@@ -147,17 +153,29 @@ class TrialRun:
         return str(self.trial.training["select"])
 
     def _resume(self) -> None:
-        content = load_checkpoint(self.files, self.trial.key)
+        content = load_checkpoint(self.files, self.trial.key) or self._shorter()
         if content is not None:
             self._load(content["model"])
             self.optimiser.load_state_dict(content["optimizer"])
             self.best_weights = content["best_weights"]
             self.best_epoch = content["best_epoch"]
             self.started = content["started"]
+            self.reads_epochs = content.get("reads_epochs", False)
             self.history = json.loads(content["history"])
             self.epoch_seconds = json.loads(content["epoch_seconds"])
         lines = map(self._journal_line, range(1, len(self.history) + 1))
         write_atomically(self.files.journal, "".join(lines), durable=False)
+
+    def _shorter(self) -> dict[str, Any] | None:
+        """How one of fewer epochs ended, if going on from there is the same as training through."""
+        content = load_state(self.files)
+        if content is None or len(json.loads(content["history"])) > self.trial.training["epochs"]:
+            return None
+        if content.get("reads_epochs") or "schedule" in self.trial.training:
+            log.info("%s: what is trained depends on the number of epochs: from the start",
+                     self.trial.describe())  # fmt: skip
+            return None
+        return content
 
     def _journal_line(self, epoch: int) -> str:
         """What `status` shows of a training under way."""
@@ -244,6 +262,7 @@ class TrialRun:
             )
             self.optimiser.zero_grad(set_to_none=True)
             loss = with_penalties(self.objective(self.model, batch, task), self.model)
+            self.reads_epochs |= batch.step.reads_epochs
             loss.total.backward()  # type: ignore[no-untyped-call]
             self.optimiser.step()
             for name, value in (("loss", loss.total.detach()), *loss.terms.items()):
@@ -263,6 +282,7 @@ class TrialRun:
                 "best_weights": self.best_weights,
                 "best_epoch": self.best_epoch,
                 "started": self.started,
+                "reads_epochs": self.reads_epochs,
                 "history": json.dumps(self.history),
                 "epoch_seconds": json.dumps(self.epoch_seconds),
             },

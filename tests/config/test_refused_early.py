@@ -42,8 +42,10 @@ class Searching:
     ("change", "said"),
     [
         ({"published": "table9"}, "published: 'table9'; allowed: table4, table5, table6"),
-        ({"datasets": {"D1": {**spaces.DATASET, "builder": "own:Metric"}}}, "a metric 'f1'"),
-        ({"datasets": {"D1": {**spaces.DATASET, "builder": "own:Task"}}}, "own:Task is seg"),
+        ({"datasets": {"D1": {**spaces.DATASET, "builder": "own:Metric"}}},
+         "own:Metric: unknown metric 'f1'"),
+        ({"datasets": {"D1": {**spaces.DATASET, "builder": "own:Task"}}},
+         "datasets.D1: own:Task: unknown task 'seg"),
         ({"datasets": {"D1": {**spaces.DATASET, "builder": "os:system"}}}, "is not a Builder"),
         ({"datasets": {"D1": {**spaces.DATASET, "group": "C99xC99"}}}, "C99xC99"),
         ({"datasets": {"D1": {**spaces.DATASET, "group": "C4xC4xC4xC4xC4xC4"}}}, "elements"),

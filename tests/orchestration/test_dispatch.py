@@ -55,7 +55,7 @@ def test_every_trial_gets_a_record_whatever_the_order(
             record.history
         )
         assert timeless(workspace, trial) == timeless(expected, trial)
-        weights = [it.trial_files(trial.key).weights.read_bytes() for it in (workspace, expected)]
+        weights = [it.weights_file(trial.key).read_bytes() for it in (workspace, expected)]
         assert weights[0] == weights[1]
 
 

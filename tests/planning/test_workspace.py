@@ -199,7 +199,7 @@ def test_a_damaged_quarantine_gives_the_trial_another_chance(
 def test_every_file_lies_below_the_root(
     workspace: Workspace, recipe: dict[str, object], make_trial: Callable[..., Trial]
 ) -> None:
-    files = workspace.trial_files(make_trial().key)
+    files = workspace.trial_files(make_trial())
     paths = [
         workspace.data_file(recipe),
         workspace.cache_file(recipe),

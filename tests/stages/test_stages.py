@@ -189,7 +189,7 @@ def test_an_interrupted_train_goes_on_and_ends_the_same(tmp_path: Path) -> None:
         "equigrid: ending; Ctrl-C again to end at once",
         "equigrid: interrupted; run the same command again to go on",
     ]
-    trial = resolve(str(long), None, "CNN", "D1", 0.003, None, 0, "grid")
+    trial = resolve(str(long), None, "CNN", "D1", ["lr=0.003"], 0, "grid")
     assert not (tmp_path / "workspace" / "records").exists()
 
     resumed = spaces.equigrid("train", "long.yaml", *options, folder=tmp_path).stdout

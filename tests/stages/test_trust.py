@@ -139,7 +139,7 @@ def test_a_run_lost_with_its_record_is_trained_again_to_the_same_bytes(copy: Pat
     delete_run(copy, lost)
     workspace = Workspace(copy / "workspace")
     workspace.record_file(lost.key).unlink()
-    workspace.trial_files(lost.key).weights.unlink()
+    workspace.weights_file(lost.key).unlink()
     spaces.in_this_process("status", "tiny.yaml", folder=copy, expect=3)
     again = spaces.in_this_process("run", "tiny.yaml", "--in-process", folder=copy).stdout
     assert "5/5 finished, 1 run now" in again

@@ -105,6 +105,7 @@ def test_the_journal_has_a_line_per_epoch_until_the_record_is_there(start, make_
     record = _train(run)
     assert sorted(path.name for path in files.record.parent.iterdir()) == [
         "record.json",
+        "state",
         "weights.safetensors",
     ]
     assert Record.load(files.record) == record
@@ -319,14 +320,17 @@ def test_a_finished_training_is_only_evaluated(start, make_trial, trial_files):
     assert Record.load(trial_files().record) == record
 
 
+@pytest.mark.parametrize("state", ["gone", "there"])
 @pytest.mark.parametrize("damage", ["missing", "altered", "truncated", "of another training"])
 def test_without_its_weights_a_training_is_repeated_with_the_same_result(
-    start, make_trial, trial_files, damage
+    start, make_trial, trial_files, damage, state
 ):
     trial = make_trial(role="final")
     first = _train(start(trial))
     _train(start(make_trial(seed=1), "other"))
     path = trial_files().weights
+    if state == "gone":
+        trial_files().state.unlink()
     if damage == "missing":
         path.unlink()
     elif damage == "altered":
@@ -338,7 +342,7 @@ def test_without_its_weights_a_training_is_repeated_with_the_same_result(
     else:
         path.write_bytes(trial_files("other").weights.read_bytes())
     run = start(trial)
-    assert not run.done
+    assert run.done == (state == "there")  # how it ended is enough to write its weights anew
     assert _without_times(_train(run)) == _without_times(first)
     assert load_weights(path)[1] == first.weights_sha256
 

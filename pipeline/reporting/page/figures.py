@@ -122,10 +122,10 @@ class Figures:
             trial = next((it for it in trials if self.plan.is_finished(it)), None)
             if trial is None:
                 continue
-            files, middle = self.workspace.trial_files(trial.key), opened.size(split) // 2
+            weights, middle = self.workspace.weights_file(trial.key), opened.size(split) // 2
             try:
                 with users_code(trial.model["name"], OSError, ValueError):
-                    model = trained_model(trial, opened, files.weights, "cpu")
+                    model = trained_model(trial, opened, weights, "cpu")
                     truth, found = predict(model, opened, split, torch.tensor([middle]))
             except (OSError, ValueError):
                 continue  # a record from elsewhere, without its weights
