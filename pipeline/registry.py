@@ -6,6 +6,7 @@ search space; the object then says of itself what an entry here says (see docs/e
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +29,7 @@ from pipeline.parameters import (
     parameters_of,
 )
 
-Entry = TypeVar("Entry")
+Known = TypeVar("Known")
 
 CLASSIFICATION, AUTOREGRESSION = "classification", "autoregression"
 #: Of a searched value.
@@ -37,8 +38,16 @@ HYPERPARAMETER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 OPTIMISER_SEARCHED = {"lr": Positive, "weight_decay": NonNegative}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """requires: modules that not every installation has. extra: of equigrid's, that brings them."""
+
+    requires: tuple[str, ...] = ()
+    extra: str = ""
+
+
 @dataclass(frozen=True)
-class Model:
+class Model(Entry):
     """target: a callable (input_shape, outputs, **parameters) giving a torch module.
 
     parameters: those a search space may set; numbers among them a grid may search.
@@ -62,7 +71,7 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Objective:
+class Objective(Entry):
     """target: called as (hyperparameters, **parameters), gives an objective of a batch's loss.
 
     hyperparameters: the searched values by name, lr among them.
@@ -83,7 +92,7 @@ class Objective:
 
 
 @dataclass(frozen=True)
-class Task:
+class Task(Entry):
     """What targets are and what outputs are to them (pipeline.objectives.task).
 
     always: metrics that are measured whatever a dataset says. like: of a task from outside, the one
@@ -102,7 +111,7 @@ TASKS = {
 
 
 @dataclass(frozen=True)
-class Metric:
+class Metric(Entry):
     """target: a class with `update` and `compute` (pipeline.metrics.metric); settings: its own.
 
     margin: a difference from the published value that still agrees, None where none does.
@@ -321,11 +330,16 @@ def dataset_builder(name: str) -> Any:
     return found
 
 
-def _known(kind: str, name: str, entries: Mapping[str, Entry]) -> Entry:
+def _known(kind: str, name: str, entries: Mapping[str, Known]) -> Known:
     if name not in entries:
         allowed = ", ".join(sorted(entries))
         raise InputError(f"unknown {kind} {name!r}; allowed: {allowed}, or module:object")
-    return entries[name]
+    found = entries[name]
+    requires = found.requires if isinstance(found, Entry) else ()
+    if absent := [it for it in requires if importlib.util.find_spec(it) is None]:
+        remedy = f"pip install 'equigrid[{getattr(found, 'extra', '')}]'"
+        raise InputError(f"{kind} {name!r} needs {', '.join(absent)}: {remedy}")
+    return found
 
 
 def published_names() -> tuple[str, ...]:
@@ -372,22 +386,3 @@ def _check_methods(name: str, found: Any, methods: Sequence[str]) -> None:
 def serves(task: str, needed: str) -> bool:
     """Whether a model or objective for `task` can work on datasets of `needed`."""
     return task == needed or task_entry(needed).like == task
-
-
-def higher_is_better(score: str) -> bool:
-    """Whether a score such as `accuracy` or `val_loss` is better when higher."""
-    name = score.removeprefix("val_")
-    return name != "loss" and metric_entry(name).higher_is_better
-
-
-def is_better(score: str, value: float, than: float | None) -> bool:
-    """Strictly better: among equals the first stays."""
-    if than is None:
-        return True
-    return value > than if higher_is_better(score) else value < than
-
-
-def margin_of(metric: str, published: float) -> float | None:
-    """By how much a score may depart from a published one and still agree with it."""
-    found = metric_entry(metric)
-    return found.margin * published if found.margin and found.relative else found.margin

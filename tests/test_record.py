@@ -147,3 +147,17 @@ def test_a_result_is_what_tables_need(record: Record) -> None:
     assert (found.key, found.validation, found.test) == (record.key, EPOCHS[1], record.test)
     assert (found.parameters, found.device) == (123, "a processor")
     assert copy.deepcopy(found) == found
+
+
+def test_a_record_of_training_version_1_is_read_and_loses_nothing() -> None:
+    """Before records had sources and trials said their version; what came since is left out."""
+    path = Path(__file__).parent / "data" / "record.version-1.json"
+    record = Record.load(path)
+    assert record.key == record.trial.key
+    assert (record.objective_parameters, record.trial.metrics) == (0, {})
+    then, now = json.loads(path.read_text("utf-8")), json.loads(record.to_json())
+    assert now.pop("sources") == {}
+    trial = now["trial"]
+    gained = {"code": {}, "training_version": 1, "search_space_commit": ""}
+    assert {name: trial.pop(name) for name in gained} == gained
+    assert now == then

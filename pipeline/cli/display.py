@@ -11,10 +11,10 @@ from rich.live import Live
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from pipeline.metrics.direction import higher_is_better
 from pipeline.orchestration.dispatch import SLICE_SECONDS, Slice
 from pipeline.planning.plan import Plan
 from pipeline.record import Record
-from pipeline.registry import higher_is_better
 from pipeline.reporting.words import duration, short
 from pipeline.trial import Trial
 

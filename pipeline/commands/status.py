@@ -11,9 +11,9 @@ from rich.console import RenderableType
 from rich.markup import escape
 from rich.table import Table as RichTable
 
+from pipeline.metrics.direction import higher_is_better
 from pipeline.planning.plan import Plan
 from pipeline.planning.workspace import Workspace
-from pipeline.registry import higher_is_better
 from pipeline.reporting import formats
 from pipeline.reporting.assembly import assemble
 from pipeline.reporting.words import duration, short

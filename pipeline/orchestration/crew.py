@@ -55,7 +55,7 @@ def run_missing(role: Role, plan: Plan, crew: Crew) -> int:
         return 0
     crew.watcher.begin_trials(missing, plan)
 
-    def report(trial: Trial, piece: Slice) -> None:
+    def on_slice(trial: Trial, piece: Slice) -> None:
         workspace = crew.ledger.workspace
         record = workspace.record(trial.key) if piece.state == "finished" else None
         crew.watcher.slice(trial, piece, record)
@@ -68,5 +68,5 @@ def run_missing(role: Role, plan: Plan, crew: Crew) -> int:
                 crew.ledger.failed(trial, failure.reason)
             crew.writer.failure(trial, piece.reason)
 
-    crew.dispatcher().run(missing, crew.prepared, report)
+    crew.dispatcher().run(missing, crew.prepared, on_slice)
     return len(missing)

@@ -27,17 +27,17 @@ class Slice:
     epochs_done: int = 0
 
 
-Report = Callable[[Trial, Slice], None]
+OnSlice = Callable[[Trial, Slice], None]
 
 
 class Dispatcher(Protocol):
-    """Runs trials to their end; `report` is told of every slice, in this thread.
+    """Runs trials to their end; `on_slice` is told of every slice, in this thread.
 
     prepared: by data key. When `run` returns, each trial has a record or was reported as failed.
     """
 
     def run(
-        self, trials: Sequence[Trial], prepared: Mapping[str, PreparedData], report: Report
+        self, trials: Sequence[Trial], prepared: Mapping[str, PreparedData], on_slice: OnSlice
     ) -> None: ...
 
     def close(self) -> None: ...

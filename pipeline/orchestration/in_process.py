@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from pipeline.datasets.store import PreparedData
-from pipeline.orchestration.dispatch import SLICE_SECONDS, Report
+from pipeline.orchestration.dispatch import SLICE_SECONDS, OnSlice
 from pipeline.orchestration.worker import Worker
 from pipeline.planning.workspace import Workspace
 from pipeline.trial import Trial
@@ -18,14 +18,14 @@ class InProcess:
         self.workspace, self.retries = workspace, retries
 
     def run(
-        self, trials: Sequence[Trial], prepared: Mapping[str, PreparedData], report: Report
+        self, trials: Sequence[Trial], prepared: Mapping[str, PreparedData], on_slice: OnSlice
     ) -> None:
         worker = Worker(self.workspace.root, prepared, self.retries)
         for trial in trials:
             worker.assign(trial)
             while True:
                 piece = worker.advance(SLICE_SECONDS)
-                report(trial, piece)
+                on_slice(trial, piece)
                 if piece.state in ("finished", "failed"):
                     break
 

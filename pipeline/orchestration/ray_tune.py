@@ -15,7 +15,7 @@ from typing import Any
 
 from pipeline.config.schema import ResourcesSpec
 from pipeline.datasets.store import PreparedData
-from pipeline.orchestration.dispatch import SLICE_SECONDS, Report, Slice
+from pipeline.orchestration.dispatch import SLICE_SECONDS, OnSlice, Slice
 from pipeline.orchestration.worker import Worker
 from pipeline.planning.workspace import Failure, Workspace
 from pipeline.trial import Trial
@@ -138,17 +138,17 @@ class _Queue(Searcher):  # type: ignore[misc]
 
 
 class _Reporter(Callback):  # type: ignore[misc]
-    """Tells `report` of slices, and quarantines what Tune gives up (a process that kept dying)."""
+    """Tells of slices, and quarantines what Tune gives up (a process that kept dying)."""
 
     def __init__(
         self,
         trials: Mapping[str, Trial],
         workspace: Workspace,
         retries: int,
-        report: Report,
+        on_slice: OnSlice,
     ) -> None:
         self.trials = trials
-        self.workspace, self.retries, self.report = workspace, retries, report
+        self.workspace, self.retries, self.on_slice = workspace, retries, on_slice
         self.ended: set[str] = set()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -162,7 +162,7 @@ class _Reporter(Callback):  # type: ignore[misc]
         piece = Slice(**result["slice"])
         if piece.state in ("finished", "failed"):
             self.ended.add(ours.key)
-        self.report(ours, piece)
+        self.on_slice(ours, piece)
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
         ours = self.trials[trial.config["key"]]
@@ -172,7 +172,7 @@ class _Reporter(Callback):  # type: ignore[misc]
         failure = Failure(ours, reason, details, self.retries + 1)
         self.workspace.quarantine(failure)
         self.ended.add(ours.key)
-        self.report(ours, Slice("failed", reason=failure.reason))
+        self.on_slice(ours, Slice("failed", reason=failure.reason))
 
 
 class RayTune:
@@ -208,14 +208,14 @@ class RayTune:
         )
 
     def run(
-        self, trials: Sequence[Trial], prepared: Mapping[str, PreparedData], report: Report
+        self, trials: Sequence[Trial], prepared: Mapping[str, PreparedData], on_slice: OnSlice
     ) -> None:
         # One driver a workspace: what is in there was left by a driver that was killed.
         shutil.rmtree(self.workspace.tune_folder, ignore_errors=True)
         self.workspace.tune_folder.mkdir(parents=True)
         scratch = Path(tempfile.mkdtemp(dir=self.workspace.tune_folder))
         by_key = {trial.key: trial for trial in trials}
-        reporter = _Reporter(by_key, self.workspace, self.retries, report)
+        reporter = _Reporter(by_key, self.workspace, self.retries, on_slice)
         need = {"cpu": self.resources.cpu}
         if self.resources.gpu and ray.cluster_resources().get("GPU"):
             need["gpu"] = self.resources.gpu
@@ -257,7 +257,7 @@ class RayTune:
             tuner.fit()
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
-        self._account_for([t for t in trials if t.key not in reporter.ended], report)
+        self._account_for([t for t in trials if t.key not in reporter.ended], on_slice)
 
     def _say_what_fits_nowhere(self, need: Mapping[str, float]) -> None:
         """A cluster may grow: it is waited for, and not in silence."""
@@ -289,14 +289,14 @@ class RayTune:
         options = {"num_cpus": 0, "scheduling_strategy": here, "max_concurrency": 1}
         return ray.remote(Courier).options(**options).remote(self.workspace.root, dict(prepared))
 
-    def _account_for(self, trials: Sequence[Trial], report: Report) -> None:
+    def _account_for(self, trials: Sequence[Trial], on_slice: OnSlice) -> None:
         """Tune's status is no evidence: what it never told of is looked up in the workspace."""
         for trial in trials:
             if self.workspace.record(trial.key) is None:
                 reason = "Ray Tune ended without running it"
-                report(trial, Slice("failed", reason=reason))
+                on_slice(trial, Slice("failed", reason=reason))
             else:
-                report(trial, Slice("finished"))
+                on_slice(trial, Slice("finished"))
 
     def close(self) -> None:
         ray.shutdown()

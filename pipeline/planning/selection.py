@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from pipeline.metrics.direction import higher_is_better
 from pipeline.record import Result
-from pipeline.registry import higher_is_better
 from pipeline.trial import Trial
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from pipeline.config.experiment import Experiment
+from pipeline.metrics.direction import higher_is_better, margin_of
 from pipeline.planning.plan import Plan
-from pipeline.registry import higher_is_better, margin_of
 from pipeline.reporting import formats
 from pipeline.reporting.comparison import Comparison, all_pairs, compare
 from pipeline.reporting.table import Cell, Table, published_table

@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 
+from pipeline.metrics.direction import is_better
 from pipeline.record import Epoch
-from pipeline.registry import OPTIMISERS, is_better, load
+from pipeline.registry import OPTIMISERS, load
 from pipeline.training.model import settings
 from pipeline.trial import Trial
 

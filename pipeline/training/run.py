@@ -16,13 +16,14 @@ import torch
 from pipeline.datasets.resident import Dataset
 from pipeline.errors import TrainingDivergedError
 from pipeline.files import write_atomically
+from pipeline.metrics.direction import is_better
 from pipeline.metrics.metric import Scores
 from pipeline.objectives.batch import Batch, Step
 from pipeline.objectives.regular import regular_action
 from pipeline.objectives.task import task_named, with_penalties
 from pipeline.own_parts.source_code import check_fingerprints, code_of
 from pipeline.record import Epoch, Record, TrialFiles
-from pipeline.registry import is_better, load, model_entry, objective_entry
+from pipeline.registry import load, model_entry, objective_entry
 from pipeline.training.checkpoint import (
     drop_checkpoints,
     load_checkpoint,

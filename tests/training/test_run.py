@@ -13,9 +13,10 @@ import pytest
 import torch
 
 from pipeline.errors import TrainingDivergedError
+from pipeline.metrics.direction import is_better
 from pipeline.own_parts.source_code import fingerprints
 from pipeline.record import Record
-from pipeline.registry import MODELS, Model, is_better
+from pipeline.registry import MODELS, Model
 from pipeline.training.evaluation import evaluate
 from pipeline.training.model import build_model
 from pipeline.training.run import TrialRun

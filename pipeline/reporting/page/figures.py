@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.figure import Figure
 
 from pipeline.errors import DamagedFileError, InputError
+from pipeline.metrics.direction import higher_is_better
 from pipeline.own_parts.blame import users_code
 from pipeline.planning.opening import open_dataset
 from pipeline.planning.plan import Group, Plan
 from pipeline.planning.workspace import Workspace
 from pipeline.record import Record, Result
-from pipeline.registry import AUTOREGRESSION, higher_is_better
+from pipeline.registry import AUTOREGRESSION
 from pipeline.reporting.page import captions, charts
 from pipeline.reporting.page.charts import GridPoint, State
 from pipeline.reporting.page.page import Chart, Section

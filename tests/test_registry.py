@@ -1,0 +1,34 @@
+"""What the registry refuses for want of an optional package."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from pipeline.errors import InputError
+from pipeline.registry import (
+    METRICS,
+    MODELS,
+    OBJECTIVES,
+    metric_entry,
+    model_entry,
+    objective_entry,
+)
+
+
+@pytest.mark.parametrize(
+    ("entries", "name", "entry"),
+    [
+        (MODELS, "small_cnn", model_entry),
+        (OBJECTIVES, "augmented", objective_entry),
+        (METRICS, "auc", metric_entry),
+    ],
+)
+def test_what_an_entry_requires_and_lacks_comes_with_the_command(entries, name, entry, monkeypatch):
+    wanting = replace(entries[name], requires=("json", "no_such_package"), extra="spherical")
+    monkeypatch.setitem(entries, name, wanting)
+    with pytest.raises(InputError, match=r"needs no_such_package: pip install 'equigrid\[sph"):
+        entry(name)
+    monkeypatch.setitem(entries, name, replace(wanting, requires=("json",)))
+    assert entry(name).extra == "spherical"
