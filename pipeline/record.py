@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,7 +17,9 @@ from pipeline.trial import Trial
 
 RECORD_SCHEMA = 1
 #: Fields that records gained since: an older one has the default.
-LATER = ("objective_parameters",)
+LATER = ("objective_parameters", "artifacts")
+#: Of an artifact: a file's name and no more.
+ARTIFACT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 #: Of settings within settings; Unix time in seconds up to which a date can be stored.
 DEEPEST, LATEST = 50, 1e10
@@ -36,6 +39,7 @@ class Record:
     epoch_seconds: wall seconds of each epoch; started: Unix time. Never part of a table.
     weights_sha256: hash of the best weights' file, None where there are none.
     objective_parameters: of what the objective itself has learned; `parameters` are the model's.
+    artifacts: SHA-256 by name of further files that the objective or the model left.
     sources: texts of the parts from outside the package, by fingerprint and path.
     """
 
@@ -54,6 +58,7 @@ class Record:
     sources: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     schema: int = RECORD_SCHEMA
     objective_parameters: int = 0
+    artifacts: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """What came after the first records is left out where it is nothing."""
@@ -103,6 +108,11 @@ class Record:
             raise InputError("parameters is not a number, or data_sha256 not a hash")
         if not isinstance(self.weights_sha256, str | None):
             raise InputError("weights_sha256 is a hash, or null")
+        if not all(
+            ARTIFACT.fullmatch(name) and isinstance(digest, str)
+            for name, digest in dict(self.artifacts).items()
+        ):
+            raise InputError("artifacts are hashes by the names of files")
         times = (self.started, *self.epoch_seconds)
         if not all(isinstance(t, int | float) and 0 <= t < LATEST for t in times):
             raise InputError("a time is not a number, or out of range")
@@ -199,6 +209,7 @@ class TrialFiles:
     """Where one trial keeps what it writes.
 
     state: how its training ended, for one of more epochs that is the same otherwise.
+    artifacts: the folder of further files.
     """
 
     checkpoint: Path
@@ -207,12 +218,13 @@ class TrialFiles:
     journal: Path
     record: Path
     state: Path
+    artifacts: Path
 
     @classmethod
     def below(cls, folder: Path) -> TrialFiles:
         """All in one folder: for a trial outside a workspace."""
         names = (
             "checkpoint", "checkpoint.previous", "weights.safetensors", "journal.jsonl",
-            "record.json", "state",
+            "record.json", "state", "artifacts",
         )  # fmt: skip
         return cls(*(folder / name for name in names))

@@ -79,7 +79,7 @@ class Objective(Entry):
     task: of the datasets it can serve. parameters: those a search space may set.
     searched: its own hyperparameters, each with its type (a pydantic annotation); a grid has a
     list of each. Of equal scores the lower values win, in this order, then the lower lr.
-    passes: encoder passes per sample.
+    passes: encoder passes per sample. draws: whether it adds drawings to a report.
     needs_latent: the group acts on the latent, which must hold at least one copy of it.
     """
 
@@ -89,6 +89,7 @@ class Objective(Entry):
     task: str = CLASSIFICATION
     needs_latent: bool = False
     passes: int = 1
+    draws: bool = False
 
 
 @dataclass(frozen=True)

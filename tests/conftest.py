@@ -125,6 +125,7 @@ def trial_files(tmp_path: Path) -> Callable[[str], TrialFiles]:
             folder / "journal.jsonl",
             folder / "record.json",
             folder / "state",
+            folder / "artifacts",
         )
 
     return make

@@ -6,16 +6,20 @@ The example is docs/examples/rings; it is shortened here.
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import spaces
 import yaml
+from mlflow.tracking import MlflowClient
 from safetensors.numpy import load_file
 
 from pipeline.config.experiment import load_experiment
+from pipeline.files import sha256
 from pipeline.planning.ledger import Ledger
 from pipeline.planning.workspace import Workspace
 from pipeline.record import Record
@@ -66,6 +70,13 @@ def test_the_table_has_its_metric_in_both_columns(done: Path) -> None:
     ]  # fmt: skip
     assert all(0 < float(it["mean"]) < 1 for it in table)
     assert {it["metric"] for it in table} == {"regression:MeanAbsoluteError"}
+    shown = (done / "workspace" / "tables" / "rings" / "table.md").read_text("utf-8")
+    for it in table:
+        for seed, value in enumerate(it["values"].split()):
+            (line,) = [
+                x for x in shown.splitlines() if x.startswith(f"| {it['row']}, seed {seed} ")
+            ]
+            assert f"| {float(value):.3f} |" in line
 
 
 def test_an_objective_learns_parameters_and_they_are_kept(done: Path) -> None:
@@ -76,6 +87,12 @@ def test_an_objective_learns_parameters_and_they_are_kept(done: Path) -> None:
         weights = load_file(done / "workspace" / "weights" / f"{record.key}.safetensors")
         matrix = weights["objective/matrix"]
         assert matrix.shape == (12, 12)
+        file = done / "workspace" / "files" / record.key / "matrix.csv"
+        rows = [list(map(float, line.split(","))) for line in file.read_text().splitlines()]
+        assert len(rows) == 12
+        assert record.artifacts == {"matrix.csv": sha256(file.read_bytes())}
+        # The best epoch's, as the weights are.
+        np.testing.assert_allclose(rows, matrix, rtol=1e-6)
         assert {"train_mismatch", "train_algebra", "train_last_layer"} <= record.history[0].keys()
     for record in finals(done, "Augmented"):
         assert record.objective_parameters == 0
@@ -106,12 +123,33 @@ def test_what_was_searched_reaches_models_optimisers_and_files(done: Path) -> No
     }  # fmt: skip
 
 
+def test_mlflow_has_what_was_searched_and_the_files(done: Path) -> None:
+    client = MlflowClient(tracking_uri=f"sqlite:///{done / 'workspace' / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("rings")
+    runs = client.search_runs([experiment.experiment_id], "tags.role = 'grid'")
+    names = ("lr", "lambda", "beta", "weight_decay", "width")
+    found = {tuple(run.data.params.get(name) for name in names) for run in runs}
+    baseline = itertools.product(("0.0", "0.0001"), ("12.0", "24.0"))
+    assert found == {
+        *(("0.003", None, None, decay, width) for decay, width in baseline),
+        *(("0.003", strength, "1.0", None, "24.0") for strength in ("0.1", "1.0")),
+    }
+    for run in client.search_runs([experiment.experiment_id], "tags.row = 'Learned'"):
+        if run.data.tags["role"] in ("grid", "final"):
+            kept = {it.path for it in client.list_artifacts(run.info.run_id)}
+            assert kept == {"record.json", "matrix.csv"}
+
+
 def test_its_report_has_a_panel_for_each_further_value(copy: Path) -> None:
     spaces.in_this_process("report", "rings.yaml", "-o", "report", folder=copy)
     page = (copy / "report" / "index.html").read_text("utf-8")
     assert "Rings" in page
     assert "width 24" in page
     assert "MeanAbsoluteError" in page
+    assert "How the group came to act" in page
+    assert "Learned: departure from a representation" in page
+    assert "Learned, seed 1" in page
+    assert len(list((copy / "report" / "figures").glob("objective-*.pdf"))) == 1
 
 
 def test_it_verifies_replays_and_moves_to_another_workspace(copy: Path) -> None:

@@ -113,6 +113,11 @@ def _weights(plan: Plan, workspace: Workspace) -> Weights:
         if found != record.weights_sha256:
             text = f"SHA-256 is {found[:12]}, the record says {record.weights_sha256[:12]}"
             findings.append(Finding(f"weights of {trial.describe()} ({path})", text))
+        for name, digest in record.artifacts.items():
+            file = workspace.run_files / key / name
+            if file.exists() and (other := sha256(file.read_bytes())) != digest:
+                text = f"SHA-256 is {other[:12]}, the record says {digest[:12]}"
+                findings.append(Finding(f"{name} of {trial.describe()} ({file})", text))
     return Weights(tuple(findings), count, absent, size)
 
 

@@ -216,6 +216,7 @@ class SearchSpace(Strict):
     title: str = ""
     notes: list[str] = []
     published: str | None = None
+    layout: Literal["cells", "runs"] = "cells"
     datasets: Annotated[dict[str, DatasetSpec], Field(min_length=1), Named]
     columns: Annotated[dict[str, ColumnSpec], Field(min_length=1), Named]
     rows: Annotated[dict[str, RowSpec], Field(min_length=1), Named]

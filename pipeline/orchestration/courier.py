@@ -31,6 +31,10 @@ CARRY_SECONDS = 30.0
 CHECKPOINT, RESULTS = ("checkpoint",), ("state", "weights", "record")
 
 
+#: What the name of a further file of a run begins with, on the way.
+ARTIFACT = "artifact/"
+
+
 class Courier:
     """Reads and writes the workspace for workers elsewhere; an actor beside the driver."""
 
@@ -59,7 +63,8 @@ class Courier:
         """Make a trial's files durable here."""
         files = self.workspace.trial_files(trial)
         for name, content in contents.items():
-            write_atomically(_path(files, name), content, durable=name in RESULTS)
+            # What a record speaks of is there before it.
+            write_atomically(_path(files, name), content, durable=name not in CHECKPOINT)
         if "record" in contents:
             files.checkpoint.unlink(missing_ok=True)
 
@@ -107,6 +112,8 @@ class DistantWorker(Worker):
 
     def _carry(self, trial: Trial, files: TrialFiles, names: tuple[str, ...]) -> None:
         there = [name for name in names if _path(files, name).exists()]
+        if names == RESULTS and files.artifacts.is_dir():
+            there = [*(f"{ARTIFACT}{it.name}" for it in files.artifacts.iterdir()), *there]
         contents = {name: _path(files, name).read_bytes() for name in there}
         ray.get(self._courier.keep.remote(trial, contents))
 
@@ -117,5 +124,7 @@ class DistantWorker(Worker):
 
 
 def _path(files: TrialFiles, name: str) -> Path:
+    if name.startswith(ARTIFACT):
+        return files.artifacts / name.removeprefix(ARTIFACT)
     path: Path = getattr(files, name)
     return path

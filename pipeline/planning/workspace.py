@@ -48,6 +48,11 @@ class Workspace:
     def weights_file(self, key: str) -> Path:
         return self.root / "weights" / f"{key}.safetensors"
 
+    @property
+    def run_files(self) -> Path:
+        """Further files of runs, in a folder by run key: what `artifacts()` of their parts gave."""
+        return self.root / "files"
+
     def state_file(self, trial: Trial) -> Path:
         """How a training ended that differs in the number of epochs alone; may be deleted."""
         return self.root / "states" / trial.continuation_key
@@ -62,6 +67,7 @@ class Workspace:
             journal=self.journal_file(key),
             record=self.record_file(key),
             state=self.state_file(trial),
+            artifacts=self.run_files / key,
         )
 
     def journal_file(self, key: str) -> Path:
@@ -122,7 +128,7 @@ class Workspace:
     def store(self, experiment: str) -> Store:
         """Where an experiment, by its full name, is tracked."""
         refusals = self.refusals_file(experiment)
-        return Store(self.tracking_uri, self.artifact_folder, experiment, refusals)
+        return Store(self.tracking_uri, self.artifact_folder, experiment, refusals, self.run_files)
 
     @property
     def tune_folder(self) -> Path:

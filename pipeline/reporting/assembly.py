@@ -68,6 +68,7 @@ def assemble(plan: Plan) -> Table:
         },
         cells=cells,
         notes=(),
+        layout=space.layout,
         verdicts=_verdicts(experiment, cells) if experiment.is_published_setting else {},
         comparisons=tuple(_comparisons(experiment, cells)),
     )

@@ -71,6 +71,12 @@ def _column_is_published(table: Table, column: str) -> bool:
 
 def _body(table: Table) -> Iterator[list[str]]:
     for row in table.rows:
+        for seed, scores in table.run_lines(row):
+            line = [f"{row}, seed {seed}", ""]
+            for column in table.columns:
+                line.append(f"{scores[column]:.3f}" if column in scores else DASH)
+                line += ["", ""] if _column_is_published(table, column) else []
+            yield line
         line = [row, parameters(table, row)]
         for column in table.columns:
             cell = table.cells[row, column]
@@ -259,6 +265,10 @@ def _one_line_a_cell(table: Table) -> list[list[str]]:
     more = ["Published", "Difference"] if table.has_published else []
     lines = [["Method", "Column", "Score", *more]]
     for (row, column), cell in table.cells.items():
+        for seed, scores in table.run_lines(row):
+            if column in scores:
+                blank = [""] * len(more)
+                lines.append([f"{row}, seed {seed}", column, f"{scores[column]:.3f}", *blank])
         line = [row, column, score(cell)]
         if table.has_published:
             line += [published(cell), difference(table, row, column)]

@@ -70,7 +70,7 @@ class Table:
     """cells by (row, column); notes are shown below it. Holds nothing that differs between runs.
 
     verdicts: of whole cells with a published value, in the published setting.
-    comparisons: of trained rows.
+    comparisons: of trained rows. layout: `runs` has a line for each run above its row's mean.
     """
 
     name: str
@@ -83,10 +83,26 @@ class Table:
     notes: tuple[str, ...]
     verdicts: Mapping[tuple[str, str], Verdict] = field(default_factory=dict)
     comparisons: tuple[Comparison, ...] = ()
+    layout: str = "cells"
 
     @property
     def has_published(self) -> bool:
         return any(cell.published for cell in self.cells.values())
+
+    def run_lines(self, row: str) -> list[tuple[int, dict[str, float]]]:
+        """(seed, score by column) of each finished run of a row; none but in layout `runs`."""
+        if self.layout != "runs" or row in self.trivial_rows:
+            return []
+        scores = {
+            column: dict(zip(cell.seeds, cell.values, strict=True))
+            for column in self.columns
+            if (cell := self.cells[row, column]).values
+        }
+        seeds = sorted({seed for by_seed in scores.values() for seed in by_seed})
+        return [
+            (seed, {column: found[seed] for column, found in scores.items() if seed in found})
+            for seed in seeds
+        ]
 
     def paired(self) -> list[tuple[str, str, list[Comparison | None]]]:
         """(minuend, subtrahend, their comparison in each column)."""

@@ -150,6 +150,11 @@ class Session:
             path = Path(folder) / "record.json"
             path.write_text(record.to_json(), "utf-8")
             self.client.log_artifact(run, str(path))
+        for name in record.artifacts:
+            # Like weights they lie where they were trained: of what was imported there are none.
+            path = (self.store.run_files or Path()) / record.key / name
+            if self.store.run_files is not None and path.exists():
+                self.client.log_artifact(run, str(path))
 
     def failure(self, trial: Trial, reason: str, started: float) -> bool:
         """Log a trial that was given up as a failed run with its reason."""

@@ -26,12 +26,14 @@ class Store:
     """Where an experiment is tracked.
 
     refusals: the file that names the records which the store refused; None keeps none.
+    run_files: where further files of runs lie, in a folder by run key.
     """
 
     uri: str
     artifact_folder: Path
     experiment: str
     refusals: Path | None = None
+    run_files: Path | None = None
 
     @property
     def database(self) -> Path | None:

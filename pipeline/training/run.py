@@ -15,14 +15,14 @@ import torch
 
 from pipeline.datasets.resident import Dataset
 from pipeline.errors import TrainingDivergedError
-from pipeline.files import write_atomically
+from pipeline.files import sha256, write_atomically
 from pipeline.metrics.direction import is_better
 from pipeline.metrics.metric import Scores
 from pipeline.objectives.batch import Batch, Step
 from pipeline.objectives.regular import regular_action
 from pipeline.objectives.task import task_named, with_penalties
 from pipeline.own_parts.source_code import check_fingerprints, code_of
-from pipeline.record import Epoch, Record, TrialFiles
+from pipeline.record import ARTIFACT, Epoch, Record, TrialFiles
 from pipeline.registry import load, model_entry, objective_entry
 from pipeline.training.checkpoint import (
     drop_checkpoints,
@@ -319,6 +319,7 @@ class TrialRun:
             test=None,
             parameters=sum(value.numel() for value in self.model.parameters()),
             objective_parameters=self._learned_parameters(),
+            artifacts=self._artifacts(),
             data_sha256=self.data_sha256,
             weights_sha256=digest,
             environment=self._environment(),
@@ -326,6 +327,17 @@ class TrialRun:
             epoch_seconds=tuple(self.epoch_seconds),
             sources=self.sources,
         )
+
+    def _artifacts(self) -> dict[str, str]:
+        """Write the files that the objective and the model leave; their hashes by name."""
+        digests = {}
+        for part in () if self.trivial else (self.objective, self.model):
+            for name, data in (part.artifacts() if hasattr(part, "artifacts") else {}).items():
+                if not ARTIFACT.fullmatch(name):
+                    raise ValueError(f"artifact {name!r} is no file's name")
+                write_atomically(self.files.artifacts / name, data)
+                digests[name] = sha256(data)
+        return digests
 
     def _learned_parameters(self) -> int:
         learned = [] if self.learned is None else self.learned.parameters()

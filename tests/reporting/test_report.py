@@ -306,7 +306,7 @@ def test_whatever_a_name_holds_is_shown_as_it_is() -> None:
     )
     nothing = Section((), (odd,))
     content = Content(
-        table, odd, groups, section, nothing, nothing, nothing, nothing, ((odd, odd),),
+        table, odd, groups, section, nothing, nothing, (), nothing, ((odd, odd),),
         (({odd: odd}, 1),), (odd,),
     )  # fmt: skip
     text = render(content)

@@ -1,6 +1,7 @@
 """An objective that learns how the group acts on the latent, and a network that it suits."""
 
 import torch
+from matplotlib.figure import Figure
 from torch import nn
 
 from pipeline.objectives.task import Loss
@@ -53,6 +54,7 @@ class Turn(nn.Module):
 class LearnedTurn:
     """L(f(x1), y) + λ·mean((M^g E(x1) − E(x2))²) + β·mean((M^n − 1)²), and M is learned."""
 
+    title = "How the group came to act"
     searched = ("lambda", "beta")  # besides lr; of equal scores the lower win, in this order
     passes = 2
 
@@ -64,6 +66,24 @@ class LearnedTurn:
         latent = model.encode(dataset.plain("train", torch.zeros(1, dtype=torch.int64))).shape[1]
         self.latent_action = Turn(latent, dataset.group.order)
         return self.latent_action
+
+    def artifacts(self):
+        """Files that lie beside the weights, and in MLflow: what M became."""
+        rows = self.latent_action.matrix.detach().cpu().tolist()
+        lines = [",".join(f"{value:.9g}" for value in row) for row in rows]
+        return {"matrix.csv": "\n".join(lines).encode()}
+
+    @staticmethod
+    def drawings(records):
+        """For the report: (heading, figure, caption) each."""
+        figure = Figure(figsize=(4.6, 3), layout="constrained")
+        axes = figure.subplots()
+        for record in records:
+            algebra = [epoch["train_algebra"] for epoch in record.history]
+            axes.plot(range(1, len(algebra) + 1), algebra, label=f"seed {record.trial.seed}")
+        axes.set(xlabel="epoch", ylabel="mean((Mⁿ − 1)²)", yscale="log")
+        axes.legend()
+        yield "departure from a representation", figure, "Zero for a representation of the group."
 
     def __call__(self, model, batch, task):
         z1, z2 = model.encode(batch.x1), model.encode(batch.x2)

@@ -16,7 +16,7 @@ from pipeline.record import Record
 from pipeline.reporting.formats import markdown
 from pipeline.reporting.page import page
 from pipeline.reporting.page.figures import ERROR, Figures, state_of
-from pipeline.reporting.page.page import Content, Run
+from pipeline.reporting.page.page import Content, Further, Run
 from pipeline.reporting.table import Cell, Table
 from pipeline.reporting.verdicts import ALPHA
 from pipeline.reporting.words import hyperparameter, spoken
@@ -39,7 +39,7 @@ def report(plan: Plan, table: Table, workspace: Workspace, folder: Path) -> list
         curves=figures.curves(),
         equivariance=figures.score_by_error(),
         parameters=figures.score_by_parameters(),
-        rollouts=figures.rollouts(),
+        further=tuple(_further(figures)),
         samples=figures.orbits(),
         facts=tuple(_facts(plan, table)),
         environments=_environments(records),
@@ -50,6 +50,14 @@ def report(plan: Plan, table: Table, workspace: Workspace, folder: Path) -> list
     for name, data in files.items():
         write_atomically(folder / name, data)
     return [folder / name for name in files]
+
+
+def _further(figures: Figures) -> Iterator[Further]:
+    rollouts = figures.rollouts()
+    if rollouts.charts or rollouts.missing:
+        yield Further("rollouts", "Roll-outs", rollouts)
+    for n, (title, section) in enumerate(figures.of_objectives()):
+        yield Further(f"objective-{n}", title, section)
 
 
 def current_report(plan: Plan, table: Table, workspace: Workspace) -> None:
@@ -167,7 +175,9 @@ def _facts(plan: Plan, table: Table) -> Iterator[tuple[str, str]]:
     yield "Training", ", ".join(f"{name} {it}" for name, it in settings.items())
     for role, seeds in (("grid", space.seeds.grid), ("finals", space.seeds.final)):
         yield f"Seeds of the {role}", ", ".join(map(str, seeds))
-    searched = dict.fromkeys(name for row in experiment.rows.values() for name in row.ties)
+    rows = experiment.rows.values()
+    own = [name for row in rows for name in row.own]  # first in every row that has them
+    searched = dict.fromkeys([*own, *(name for row in rows for name in row.ties)])
     ties = ", then to the lower ".join(map(hyperparameter, searched))
     yield (
         "Selection",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +13,12 @@ from matplotlib.figure import Figure
 from pipeline.errors import DamagedFileError, InputError
 from pipeline.metrics.direction import higher_is_better
 from pipeline.own_parts.blame import users_code
+from pipeline.own_parts.source_code import is_external
 from pipeline.planning.opening import open_dataset
 from pipeline.planning.plan import Group, Plan
 from pipeline.planning.workspace import Workspace
 from pipeline.record import Record, Result
-from pipeline.registry import AUTOREGRESSION
+from pipeline.registry import AUTOREGRESSION, OBJECTIVES, load, objective_entry
 from pipeline.reporting.page import captions, charts
 from pipeline.reporting.page.charts import GridPoint, State
 from pipeline.reporting.page.page import Chart, Section
@@ -86,6 +88,35 @@ class Figures:
         errors = _section(splits, lambda name: self._frame_errors(name, *splits[name]))
         windows = _section(splits, lambda name: self._continued(name, *splits[name]))
         return Section(errors.charts + windows.charts, errors.missing + windows.missing)
+
+    def of_objectives(self) -> Iterator[tuple[str, Section]]:
+        """Titles and drawings of objectives with `drawings(records)`: of their rows' finals."""
+        rows: dict[str, list[str]] = {}
+        for row in self.trained:
+            rows.setdefault(self.plan.experiment.rows[row].objective["name"], []).append(row)
+        for name, named in rows.items():
+            if not is_external(name) and not OBJECTIVES[name].draws:
+                continue  # most have none, and importing them takes torch
+            objective = load(objective_entry(name).target)
+            if hasattr(objective, "drawings"):
+                title = getattr(objective, "title", name.rpartition(":")[2])
+                yield title, _section(named, partial(self._drawn, objective))
+
+    def _drawn(self, objective: Any, row: str) -> list[Chart] | str:
+        finals = [t for (of, _), trials in self.plan.finals.items() if of == row for t in trials]
+        records = [self.records[trial.key] for trial in finals if trial.key in self.records]
+        if not records:
+            return "no record of a final is in this workspace"
+        name = self.plan.experiment.rows[row].objective["name"]
+        try:
+            with users_code(name):
+                found = list(objective.drawings(records))
+            return [
+                self._chart(figure, f"{row}: {heading}", caption, caption, "objective", row)
+                for heading, figure, caption in found
+            ]
+        except InputError as error:
+            return f"not drawn: {error}"
 
     def _frame_errors(self, name: str, dataset: str, split: str) -> Chart | str:
         histories: dict[str, list[list[float]]] = {}
@@ -285,15 +316,20 @@ class Figures:
         return Chart(name, heading, caption, charts.svg(figure, name, description))
 
 
-def _section(names: Iterable[str], draw: Callable[[str], Chart | str]) -> Section:
-    """draw: the chart of a name, or why there is none. Names with one reason share a line."""
+def _section(names: Iterable[str], draw: Callable[[str], Chart | list[Chart] | str]) -> Section:
+    """draw: the charts of a name, or why there is none. Names with one reason share a line."""
     drawn = {name: draw(name) for name in names}
     missing: dict[str, list[str]] = {}
     for name, it in drawn.items():
         if isinstance(it, str):
             missing.setdefault(it, []).append(name)
     return Section(
-        tuple(it for it in drawn.values() if isinstance(it, Chart)),
+        tuple(
+            chart
+            for it in drawn.values()
+            if not isinstance(it, str)
+            for chart in ([it] if isinstance(it, Chart) else it)
+        ),
         tuple(f"{', '.join(named)}: {reason}." for reason, named in missing.items()),
     )
 

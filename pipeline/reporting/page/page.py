@@ -38,6 +38,15 @@ class Section:
 
 
 @dataclass(frozen=True)
+class Further:
+    """A section that not every report has. identifier: of its anchor."""
+
+    identifier: str
+    title: str
+    section: Section
+
+
+@dataclass(frozen=True)
 class Run:
     """One trial. scores: by heading, what was measured.
 
@@ -83,7 +92,8 @@ class Group:
 class Content:
     """What a report says.
 
-    select: the validation score that selects. facts: (term, text) of how it was made.
+    select: the validation score that selects. further: sections that tasks and objectives add.
+    facts: (term, text) of how it was made.
     environments: distinct ones, with how many trainings ran in each. commands: rebuild the table.
     """
 
@@ -93,7 +103,7 @@ class Content:
     curves: Section
     equivariance: Section
     parameters: Section
-    rollouts: Section
+    further: tuple[Further, ...]
     samples: Section
     facts: tuple[tuple[str, str], ...]
     environments: tuple[tuple[Mapping[str, str], int], ...]
