@@ -2,8 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Four at once: much of what they do is waiting for processes. A file's tests share what it made.
-TESTS ?= -n 4 --dist loadfile --no-loadscope-reorder
+# Five at once: much of what they do is waiting for processes. A file's tests share what it made.
+TESTS ?= -n 5 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test lint setup clean
 

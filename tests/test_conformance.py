@@ -16,9 +16,9 @@ from pipeline.testing import DatasetCase, MetricCase, ModelCase, ObjectiveCase, 
 from pipeline.testing.small import DIGITS
 
 FLOWS: dict[str, Any] = {
-    "builder": "smoke", "group": "C4", "grid": 8, "steps": 45, "simulations": 2, "train": [1],
+    "builder": "smoke", "group": "C4", "grid": 8, "steps": 35, "simulations": 2, "train": [1],
     "domain": [2],
-    "starts": {"train": [0, 4], "val": [4, 8], "future": [8, 10], "domain": [0, 3]},
+    "starts": {"train": [0, 4], "val": [0, 4], "future": [0, 2], "domain": [0, 2]},
 }  # fmt: skip
 FIELD_CNN = {"field_cnn": {"width": 4}}
 RINGS = Path(__file__).parents[1] / "docs" / "examples" / "rings"

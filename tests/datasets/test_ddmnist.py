@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,8 +13,10 @@ import torch
 from sklearn.datasets import load_digits
 
 from pipeline.datasets.ddmnist.builder import DDMNIST, DDMNISTParameters
+from pipeline.datasets.ddmnist.digits import Digits
 from pipeline.datasets.raw import RawStore
 from pipeline.datasets.recipe import builder_of, group_named, recipe_of
+from pipeline.errors import InputError
 from pipeline.symmetry import group_by_name
 from pipeline.trial import data_key
 
@@ -282,3 +285,12 @@ def test_a_recipe_names_all_that_determines_the_arrays_and_leads_back(digits_bui
     assert data_key(back) == data_key(recipe)
     other = recipe_of("ddmnist", "C4xC4", digits_builder("C4xC4", artefacts={"draws": 5}), raw)
     assert data_key(other) != data_key(recipe)
+
+
+def test_a_source_that_lacks_a_digit_is_refused(digits_builder, quiet):
+    """One line, and so a labelled gap; not a traceback."""
+    builder = digits_builder()
+    images, labels = np.zeros((9, 8, 8), np.uint8), np.zeros(9, np.int64)
+    builder.source = SimpleNamespace(load=lambda raw: Digits(images, labels, images, labels))
+    with pytest.raises(InputError, match="no digit 1 among the train digits"):
+        builder.build(RawStore(), quiet)

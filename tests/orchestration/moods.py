@@ -51,3 +51,6 @@ class Moody(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.head(self.encode(x))
         return y
+
+    def artifacts(self) -> dict[str, bytes]:
+        return {"mood.txt": self.mood.encode()}

@@ -14,6 +14,7 @@ import pytest
 import spaces
 from lots import EPOCHS, Lot, MakeDispatcher, Told, timeless
 
+from pipeline.files import sha256
 from pipeline.orchestration.dispatch import Slice
 from pipeline.orchestration.in_process import InProcess
 from pipeline.planning.workspace import Workspace
@@ -57,6 +58,11 @@ def test_every_trial_gets_a_record_whatever_the_order(
         assert timeless(workspace, trial) == timeless(expected, trial)
         weights = [it.weights_file(trial.key).read_bytes() for it in (workspace, expected)]
         assert weights[0] == weights[1]
+        # How it ended, and the files it left, are here wherever it was trained.
+        assert workspace.state_file(trial).exists()
+        mood = (workspace.run_files / trial.key / "mood.txt").read_bytes()
+        assert record.artifacts == {"mood.txt": sha256(mood)}
+        assert mood.decode() == trial.model["mood"]
 
 
 def test_finished_trials_are_not_trained_again(

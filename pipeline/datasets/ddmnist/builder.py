@@ -11,6 +11,7 @@ from pipeline.datasets.builder import Builder, fixed_views, random_stream
 from pipeline.datasets.ddmnist.digits import SOURCES, Digits
 from pipeline.datasets.raw import RawFile, RawStore
 from pipeline.datasets.store import Arrays, Progress
+from pipeline.errors import InputError
 from pipeline.parameters import Parameters
 from pipeline.symmetry import FiniteGroup, grid_action, is_exact_on_grids
 
@@ -119,7 +120,7 @@ class DDMNIST(Builder):
             images, labels = self._pool(digits, split)
             members = [np.flatnonzero(labels == digit) for digit in range(self.parameters.digits)]
             if empty := [digit for digit, rows in enumerate(members) if len(rows) == 0]:
-                raise ValueError(f"no digit {empty[0]} among the {split} digits")
+                raise InputError(f"builder ddmnist: no digit {empty[0]} among the {split} digits")
             count = getattr(self.parameters.per_label, split)
             stream = random_stream(self.parameters.seed, "pairs", split)
             pairs = np.empty((self.labels, count, 2), np.int64)
