@@ -218,7 +218,7 @@ class Ledger:
         return self.workspace.tracked_cache(self.experiment.full_name)
 
     def tracked(self) -> Tracked | None:
-        """What MLflow holds; where it cannot be read, what it held last, or None; said once."""
+        """What MLflow holds; where it cannot be read, what it held last, or None; logged once."""
         try:
             return load_tracked(self.store, self._tracked_cache)
         except StoreError as error:

@@ -173,7 +173,7 @@ class Workspace:
             ) from None
 
     def record(self, key: str) -> Record | None:
-        """The durable record of a key; a damaged one is set aside, said once and None."""
+        """The durable record of a key; a damaged one is set aside, logged once, and None."""
         path = self.record_file(key)
         try:
             record = Record.load(path)
