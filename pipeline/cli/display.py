@@ -74,7 +74,9 @@ class Display:
     def begin_trials(self, trials: Sequence[Trial], plan: Plan) -> None:
         self._trials = {trial.key: trial for trial in trials}
         self._states = dict.fromkeys(self._trials, "waiting")
+        # A final may have the key of a grid trial: nothing of that is its own.
         self._epochs, self._first_epochs = {}, {}
+        self._latest, self._started = {}, {}
         self._score = plan.experiment.space.training.select
         self._maximum = plan.experiment.space.training.epochs
         self._trials_begun = time.monotonic()
