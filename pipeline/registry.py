@@ -28,10 +28,15 @@ from pipeline.parameters import (
     parameters,
     parameters_of,
 )
+from pipeline.symmetry import FiniteGroup
+from pipeline.symmetry.words import relations_of
 
 Known = TypeVar("Known")
 
 CLASSIFICATION, AUTOREGRESSION = "classification", "autoregression"
+RECONSTRUCTION = "reconstruction"
+#: What a model or an objective serves: one task, or several.
+Tasks = str | tuple[str, ...]
 #: Of a searched value.
 HYPERPARAMETER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 #: What a grid may search of any trained row, with its type; `lr` always.
@@ -55,7 +60,7 @@ class Model(Entry):
     The module has `encode(x)`, the latent z [batch, latent] or [batch, channels, *grid], and
     `head(z)`, the outputs.
     trivial: a predictor without training, called with the dataset alone.
-    task: of the datasets it can serve. axes: of their grid, None where any number will do.
+    task: of the datasets it can serve, or tasks. axes: of their grid, None where any will do.
     latent_maps: the latent is channels on the input's own grid, and the group moves the grid.
     cpu_seconds: of one forward and backward pass of a sample on one CPU thread, by settings and
     input shape; feeds the first estimate of a plan, None where never measured.
@@ -64,7 +69,7 @@ class Model(Entry):
     target: str
     parameters: type[BaseModel] = Parameters
     trivial: bool = False
-    task: str = CLASSIFICATION
+    task: Tasks = CLASSIFICATION
     axes: int | None = None
     latent_maps: bool = False
     cpu_seconds: Callable[[Mapping[str, Any], tuple[int, ...]], float] | None = None
@@ -76,20 +81,24 @@ class Objective(Entry):
 
     hyperparameters: the searched values by name, lr among them.
 
-    task: of the datasets it can serve. parameters: those a search space may set.
+    task: of the datasets it can serve, or tasks. parameters: those a search space may set. check:
+    raises ValueError where they do not suit a dataset's group.
     searched: its own hyperparameters, each with its type (a pydantic annotation); a grid has a
     list of each. Of equal scores the lower values win, in this order, then the lower lr.
     passes: encoder passes per sample. draws: whether it adds drawings to a report.
     needs_latent: the group acts on the latent, which must hold at least one copy of it.
+    scores: what it measures of a test split itself, beside the dataset's metrics.
     """
 
     target: str
     parameters: type[BaseModel] = Parameters
     searched: Mapping[str, Any] = field(default_factory=dict)
-    task: str = CLASSIFICATION
+    task: Tasks = CLASSIFICATION
     needs_latent: bool = False
     passes: int = 1
     draws: bool = False
+    scores: tuple[str, ...] = ()
+    check: Callable[[Mapping[str, Any], FiniteGroup], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -108,6 +117,7 @@ class Task(Entry):
 TASKS = {
     CLASSIFICATION: Task("pipeline.objectives.task:Classification", ("accuracy",)),
     AUTOREGRESSION: Task("pipeline.objectives.task:Autoregression"),
+    RECONSTRUCTION: Task("pipeline.objectives.task:Reconstruction"),
 }
 
 
@@ -140,6 +150,16 @@ METRICS = {
         {"frames": 20, "by_frame": True},
     ),
 }  # fmt: skip
+
+#: What objectives measure themselves: whether higher is better, None where neither is. A name may
+#: end in the number of an irreducible representation.
+SCORES = {
+    "task_loss": False, "output_loss": False, "latent_loss": False, "equivariance_loss": False,
+    "latent_error": False, "algebra_loss": False, "relation_loss": False, "root_distance": False,
+    "regular_distance": None, "stuck": None, "steps": None,
+    "count": None, "inner": None, "data": None,
+}  # fmt: skip
+_NUMBERED = re.compile(r"(count|inner|data)_[0-9]+")
 
 MODELS = {
     "ddmnist_cnn": Model(
@@ -175,6 +195,27 @@ MODELS = {
         axes=2,
         cpu_seconds=lambda settings, shape: 1.2e-8 * shape[1] * shape[2] * settings["latent"],
     ),
+    "conv_autoencoder": Model(
+        "pipeline.models.conv_autoencoder:ConvAutoencoder",
+        parameters(latent=(Annotated[int, Field(ge=2)], 42)),
+        task=RECONSTRUCTION,
+        axes=2,
+    ),
+    "mlp_autoencoder": Model(
+        "pipeline.models.mlp_autoencoder:MLPAutoencoder",
+        parameters(latent=(Size, 30)),
+        task=RECONSTRUCTION,
+    ),
+    "gelu_cnn": Model(
+        "pipeline.models.gelu_cnn:GELUCNN",
+        parameters(width=(Size, 32), latent=(Size, 64), bias=(bool, True)),
+        axes=2,
+    ),
+    "no_network": Model(
+        "pipeline.models.no_network:NoNetwork",
+        parameters(latent=(Size, 64)),
+        task=(CLASSIFICATION, RECONSTRUCTION),
+    ),
     "majority": Model("pipeline.models.trivial:MajorityClass", trivial=True),
     "persistence": Model("pipeline.models.trivial:Persistence", trivial=True, task=AUTOREGRESSION),
 }
@@ -207,20 +248,65 @@ OBJECTIVES = {
 }
 
 
+_STARTS = Literal[
+    "uniform", "normal", "scaled_normal", "orthogonal", "noisy_orthogonal", "near_identity"
+]
+_ACTION: dict[str, tuple[Any, Any]] = {
+    "relations": (dict[str, NonNegative], {}),
+    "regularisers": (dict[str, NonNegative], {}),
+    "start": (_STARTS, "orthogonal"),
+    "algebra_weight": (NonNegative, 1.0),
+}
+_ALGEBRA = (
+    "algebra_loss", "relation_loss", "root_distance", "regular_distance", "stuck", "steps",
+    "count", "inner",
+)  # fmt: skip
+
+
+def _check_relations(settings: Mapping[str, Any], group: FiniteGroup) -> None:
+    for kind in ("relations", "regularisers"):
+        relations_of(settings[kind], group)
+
+
+OBJECTIVES |= {
+    "learned_representation": Objective(
+        "pipeline.objectives.learned_representation:LearnedRepresentation",
+        parameters(
+            **_ACTION,
+            output_weight=(NonNegative, 0.25),
+            latent_weight=(NonNegative, 0.25),
+            task_on=(Literal["first", "both"], "both"),
+        ),
+        task=(CLASSIFICATION, RECONSTRUCTION),
+        passes=2,
+        draws=True,
+        scores=(*_ALGEBRA, "task_loss", "output_loss", "latent_loss", "equivariance_loss",
+                "latent_error", "data"),
+        check=_check_relations,
+    ),
+    "algebra_alone": Objective(
+        "pipeline.objectives.learned_representation:AlgebraAlone",
+        parameters(**_ACTION),
+        task=(CLASSIFICATION, RECONSTRUCTION),
+        draws=True,
+        scores=_ALGEBRA,
+        check=_check_relations,
+    ),
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Optimiser:
-    """target: called as (parameters, lr=…, weight_decay=…, **parameters)."""
+    """target: a class of torch.optim, called as (tensors, lr=…, weight_decay=…, **parameters)."""
 
     target: str
     parameters: type[BaseModel] = Parameters
 
 
 OPTIMISERS = {
-    "adam": Optimiser("torch.optim:Adam"),
-    "adamw": Optimiser("torch.optim:AdamW"),
-    "sgd": Optimiser(
-        "torch.optim:SGD", parameters(momentum=(NonNegative, 0.0), nesterov=(bool, False))
-    ),
+    "adam": Optimiser("Adam"),
+    "adamw": Optimiser("AdamW"),
+    "sgd": Optimiser("SGD", parameters(momentum=(NonNegative, 0.0), nesterov=(bool, False))),
 }
 
 #: Of the learning rate, beside a constant one (pipeline.training.optimisation).
@@ -231,9 +317,12 @@ SCHEDULES: dict[str, type[BaseModel]] = {
 }
 
 DATASETS = {
+    "cifar10": "pipeline.datasets.cifar10:CIFAR10",
     "ddmnist": "pipeline.datasets.ddmnist:DDMNIST",
     "medmnist3d": "pipeline.datasets.medmnist3d:MedMNIST3D",
+    "mnist": "pipeline.datasets.mnist:MNIST",
     "smoke": "pipeline.datasets.smoke:Smoke",
+    "typefaces": "pipeline.datasets.typefaces:Typefaces",
 }
 
 
@@ -301,6 +390,7 @@ def objective_entry(name: str) -> Objective:
         task=getattr(found, "task", CLASSIFICATION),
         needs_latent=getattr(found, "needs_latent", False),
         passes=getattr(found, "passes", 1),
+        scores=tuple(getattr(found, "scores", ())),
     )
 
 
@@ -384,6 +474,12 @@ def _check_methods(name: str, found: Any, methods: Sequence[str]) -> None:
         raise InputError(f"{name!r} lacks {', '.join(lacking)}: see docs/extending.md")
 
 
-def serves(task: str, needed: str) -> bool:
-    """Whether a model or objective for `task` can work on datasets of `needed`."""
-    return task == needed or task_entry(needed).like == task
+def serves(tasks: Tasks, needed: str) -> bool:
+    """Whether a model or objective for `tasks` can work on datasets of `needed`."""
+    served = (tasks,) if isinstance(tasks, str) else tasks
+    return needed in served or task_entry(needed).like in served
+
+
+def score_kind(name: str) -> str:
+    """`count_3` → `count`: a score of an objective's own, without the number behind it."""
+    return name.partition("_")[0] if _NUMBERED.fullmatch(name) else name

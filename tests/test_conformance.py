@@ -20,6 +20,7 @@ FLOWS: dict[str, Any] = {
     "domain": [2],
     "starts": {"train": [0, 4], "val": [0, 4], "future": [0, 2], "domain": [0, 2]},
 }  # fmt: skip
+TURNED = {"builder": "mnist", "group": "D3", "source": "digits", "train": 60, "val": 20}
 FIELD_CNN = {"field_cnn": {"width": 4}}
 RINGS = Path(__file__).parents[1] / "docs" / "examples" / "rings"
 
@@ -52,6 +53,18 @@ class TestFieldMLP(ModelCase):
     input_shape, outputs = (20, 8, 8), 2
 
 
+class TestConvAutoencoder(ModelCase):
+    model = {"conv_autoencoder": {"latent": 6}}
+
+
+class TestMLPAutoencoder(ModelCase):
+    model = {"mlp_autoencoder": {"latent": 6}}
+
+
+class TestGELUCNN(ModelCase):
+    model = {"gelu_cnn": {"width": 4, "latent": 8}}
+
+
 class TestDoubleDigits(DatasetCase):
     dataset = DIGITS
 
@@ -71,6 +84,11 @@ class TestDoubleDigitsWithArtefacts(DatasetCase):
     exact = False
 
 
+class TestTurnedDigits(DatasetCase):
+    dataset = TURNED
+    exact = False
+
+
 class TestSmoke(DatasetCase):
     dataset = FLOWS
 
@@ -86,6 +104,20 @@ class TestAugmented(ObjectiveCase):
 class TestRegularRepresentation(ObjectiveCase):
     objective = {"regular_representation": {"task_weights": "released"}}
     point = {"lr": 3e-3, "lambda": 0.5}
+
+
+class TestLearnedRepresentation(ObjectiveCase):
+    objective = {"learned_representation": {"relations": {"a^3 = e": 0.5, "b^2 = e": 0.5}}}
+    model, dataset = TestMLPAutoencoder.model, TURNED
+
+
+class TestLearnedRepresentationOfClasses(ObjectiveCase):
+    objective = "learned_representation"
+
+
+class TestAlgebraAlone(ObjectiveCase):
+    objective = {"algebra_alone": {"start": "scaled_normal"}}
+    model, dataset = {"no_network": {"latent": 6}}, TURNED
 
 
 class _Fields(ObjectiveCase):
@@ -133,6 +165,11 @@ class TestClassification(TaskCase):
 class TestAutoregression(TaskCase):
     task = "autoregression"
     outputs, targets = noise(5, 6, 2, 4, 4), noise(5, 6, 2, 4, 4).flip(0)
+
+
+class TestReconstruction(TaskCase):
+    task = "reconstruction"
+    outputs, targets = noise(5, 1, 4, 4), noise(5, 1, 4, 4).flip(0)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -184,7 +221,8 @@ def test_every_packaged_part_has_its_case() -> None:
         found = [vars(it).get(attribute) for it in cases]
         return {next(iter(it)) if isinstance(it, dict) else it for it in found if it}
 
-    assert {name for name, entry in MODELS.items() if not entry.trivial} <= names("model")
+    networks = {name for name, entry in MODELS.items() if not entry.trivial} - {"no_network"}
+    assert networks <= names("model")
     assert set(OBJECTIVES) <= names("objective")
     assert set(METRICS) <= names("metric")
     assert set(TASKS) <= names("task")

@@ -72,7 +72,8 @@ def _absent_files(ledger: Ledger) -> Iterator[str]:
         if not (folder / file.name).exists()
     }
     for name, file in absent.items():
-        yield f"{folder / name} is not there: a run fetches it from {file.url}"
+        found = f"a run fetches it from {file.url}" if file.url else f"put it there ({file.origin})"
+        yield f"{folder / name} is not there: {found}"
 
 
 def too_large(experiment: Experiment) -> Iterator[str]:

@@ -20,7 +20,7 @@ from pipeline.datasets.raw import RawStore
 from pipeline.errors import InputError
 from pipeline.files import canonical_json
 from pipeline.own_parts.source_code import commit_of, fingerprints, is_external
-from pipeline.registry import metric_entry, published_names
+from pipeline.registry import metric_entry, published_names, score_kind
 from pipeline.trial import CODE_SINCE, FILE_NAME, TRAINING_VERSION, Role, Trial
 
 #: Of an experiment: ten times what was ever measured to be planned and tracked well.
@@ -259,6 +259,7 @@ def _exists(value: Any, parents: tuple[str | int, ...], part: str | int) -> bool
 def _check(space: SearchSpace, rows: Mapping[str, Row], datasets: Mapping[str, Dataset]) -> None:
     """What only the whole shows: references between parts, and duplicates."""
     columns: dict[tuple[str, str, str], str] = {}
+    own_scores = {name for row in rows.values() for name in row.scores}
     for name, column in space.columns.items():
         place = ("columns", name)
         if column.dataset not in datasets:
@@ -273,8 +274,8 @@ def _check(space: SearchSpace, rows: Mapping[str, Row], datasets: Mapping[str, D
                 metric_entry(column.metric)
             except InputError as error:
                 raise refuse(str(error), *place, "metric") from error
-        elif column.metric not in builder.metrics:
-            allowed = ", ".join(builder.metrics)
+        elif column.metric not in builder.metrics and score_kind(column.metric) not in own_scores:
+            allowed = ", ".join((*builder.metrics, *sorted(own_scores)))
             raise refuse(f"{column.metric!r}; allowed: {allowed}, or module:object",
                          *place, "metric")  # fmt: skip
         same = columns.setdefault((column.dataset, column.split, column.metric), name)

@@ -41,7 +41,7 @@ class Row:
 
     searched: what its grid may have, and whose it is: optimiser, objective or model.
     code: fingerprints of the model and the objective that come from outside the package.
-    own: the objective's hyperparameters, in its order.
+    own: the objective's hyperparameters, in its order. scores: what it measures itself.
     """
 
     model: Mapping[str, Any]
@@ -52,6 +52,7 @@ class Row:
     grids: Mapping[str, tuple[Mapping[str, float], ...]]
     code: Mapping[str, str] = field(default_factory=dict)
     own: tuple[str, ...] = ()
+    scores: tuple[str, ...] = ()
 
     def model_at(self, point: Mapping[str, float]) -> Mapping[str, Any]:
         """The model's settings at a point of the grid."""
@@ -206,6 +207,11 @@ def resolve_row(name: str, spec: RowSpec, datasets: Mapping[str, Dataset]) -> Ro
         if not serves(objective.task, dataset.builder.task):
             text = f"{objective_name} is for {objective.task}, {model_name} for {model.task}"
             raise refuse(text, *place, "objective")
+        if objective.check is not None:
+            try:
+                objective.check(objective_settings, dataset.builder.group)
+            except ValueError as error:
+                raise refuse(str(error), *place, "objective", objective_name) from error
     for key in spec.grid_for:
         if key not in datasets:
             known = ", ".join(datasets)
@@ -216,7 +222,7 @@ def resolve_row(name: str, spec: RowSpec, datasets: Mapping[str, Dataset]) -> Ro
     }
     row = Row(
         settings, objective_settings, False, objective.passes, searched, points,
-        fingerprints(model_name, objective_name), tuple(objective.searched),
+        fingerprints(model_name, objective_name), tuple(objective.searched), objective.scores,
     )  # fmt: skip
     _check_points(name, spec, row)
     if objective.needs_latent and not model.latent_maps:

@@ -18,7 +18,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from pipeline.parameters import Later, filled, without_later
+from pipeline.parameters import Later, NonNegative, filled, without_later
 from pipeline.registry import OPTIMISERS, SCHEDULES
 from pipeline.trial import FILE_NAME, NAME
 
@@ -162,6 +162,8 @@ class TrendSpec(Strict):
 class TrainingSpec(Strict):
     """patience: epochs without a strictly better score before the training stops; or trend.
 
+    min_delta: by how much a score has to be better to count for patience; the best weights are
+    those of the best score all the same.
     optimizer: a name, or `{name: {parameter: value}}`. weight_decay: the optimiser's.
     lr_decay: the learning rate's factor from epoch to epoch; schedule: another course of it.
     tested: `last` tests the last epoch's weights instead of the best ones.
@@ -174,6 +176,7 @@ class TrainingSpec(Strict):
     trend: TrendSpec | None = None
     weight_decay: Rate | None = None
     lr_decay: Annotated[float, Field(gt=0, le=1)] | None = None
+    min_delta: Annotated[NonNegative, Later()] = 0.0
     tested: Annotated[Literal["best", "last"], Later()] = "best"
     optimizer: Annotated[Component, AfterValidator(_optimiser), Later()] = {"name": "adam"}
     schedule: Annotated[Component, AfterValidator(_schedule), Later()] = {"name": "constant"}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from pydantic import BaseModel
 
+from pipeline.datasets.pairs import ANY_PAIRS, Pairs
 from pipeline.datasets.raw import RawFile, RawStore
 from pipeline.datasets.store import Arrays, Progress
 from pipeline.parameters import Parameters
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from pipeline.datasets.resident import Dataset
 
 
-__all__ = ["Builder", "Parameters", "fixed_views", "random_stream"]
+__all__ = ["Builder", "Pairs", "Parameters", "fixed_views", "random_stream"]
 
 
 class Builder(ABC):
@@ -31,6 +32,7 @@ class Builder(ABC):
     task: what targets are, see pipeline.objectives.task. metrics: those a column may show.
     validation_metrics: those measured on validation after every epoch, besides the loss.
     test_splits: the splits a column may name; the validation split is always `val`.
+    pairs: how the inputs are drawn that an objective compares.
     dataset_class: `module:Class` of its Dataset, called as (builder, arrays, device); by name,
     for it imports torch. A builder that writes `resident` itself needs none.
     """
@@ -42,6 +44,8 @@ class Builder(ABC):
     test_splits: ClassVar[tuple[str, ...]] = ("test",)
     Parameters: ClassVar[type[BaseModel]] = Parameters
     dataset_class: ClassVar[str] = ""
+
+    pairs: Pairs = ANY_PAIRS
 
     def __init__(self, parameters: Any, group: FiniteGroup) -> None:
         """Raises ValueError where the parameters and the group do not go together."""
@@ -125,14 +129,19 @@ def random_stream(seed: int, *names: str | int) -> np.random.Generator:
 
 
 def fixed_views(
-    seed: int, split: str, size: int, elements: int, draws: int
+    seed: int,
+    split: str,
+    size: int,
+    elements: int,
+    draws: int,
+    pairs: Pairs = ANY_PAIRS,
 ) -> Mapping[str, np.ndarray[Any, np.dtype[np.int64]]]:
     """The elements and draws of artefacts that an evaluation split keeps, fixed by the data seed.
 
     `elements`, `draws` make x1 = a·x; `pair_elements`, `pair_draws` make x2 = g·x1.
     """
     stream = random_stream(seed, "views", split)
-    return {
+    found = {
         f"{split}/{name}": stream.integers(bound, size=size, dtype=np.int64)
         for name, bound in (
             ("elements", elements),
@@ -141,3 +150,11 @@ def fixed_views(
             ("pair_draws", draws),
         )
     }
+    if pairs.weights is not None:
+        shares = np.array(pairs.weights) / sum(pairs.weights)
+        found[f"{split}/pair_elements"] = stream.choice(elements, size, p=shares).astype(np.int64)
+    if not pairs.moves_first:
+        found[f"{split}/elements"] = np.zeros(size, np.int64)
+    if pairs.shares_draws:
+        found[f"{split}/pair_draws"] = found[f"{split}/draws"]
+    return found

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import islice
 from typing import Any
 
 import torch
 from numpy.typing import NDArray
 
 from pipeline.datasets.resident import Dataset
-from pipeline.symmetry import FiniteGroup
-
-#: Of generators; `e` is the identity.
-LETTERS = "abcdfghijklmnopqrstuvwxyz"
-SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+from pipeline.symmetry.words import words_of, written
 
 
 @dataclass(frozen=True)
@@ -36,7 +32,7 @@ def orbits(
 
     None where the dataset's inputs have no picture.
     """
-    words = words_of(dataset.group, elements)
+    words = dict(islice(words_of(dataset.group).items(), elements))
     size = dataset.size(source)
     samples = min(samples, size)
     chosen = torch.tensor([(2 * n + 1) * size // (2 * samples) for n in range(samples)])
@@ -49,27 +45,5 @@ def orbits(
     return Orbits(
         pictures.reshape(samples, len(words), *pictures.shape[1:]).numpy(),
         tuple(dataset.label(target) for target in targets),
-        tuple(words.values()),
-    )
-
-
-def words_of(group: FiniteGroup, count: int) -> dict[int, str]:
-    """The identity and the elements nearest to it, {element: word}; in `ba` b comes after a."""
-    words = {0: ""}
-    reached = [0]
-    for element in reached:  # grows on the way: breadth first
-        for letter, generator in zip(LETTERS, group.generators, strict=False):
-            product = int(group.table[generator, element])
-            if product not in words:
-                words[product] = letter + words[element]
-                reached.append(product)
-    return {element: _power(words[element]) or "e" for element in reached[:count]}
-
-
-def _power(word: str) -> str:
-    """`aab` → `a²b`."""
-    runs = [(letter, len(list(run))) for letter, run in groupby(word)]
-    return "".join(
-        letter + (str(length).translate(SUPERSCRIPTS) if length > 1 else "")
-        for letter, length in runs
+        tuple(map(written, words.values())),
     )

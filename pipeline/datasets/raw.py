@@ -22,15 +22,18 @@ _warned: set[tuple[Path, str]] = set()
 
 @dataclass(frozen=True)
 class RawFile:
-    """name: path below the raw folder; one that ends in .gz is decompressed.
+    """name: path below the raw folder; one that ends in .gz is decompressed, unless kept packed.
 
-    official: the checksum of the (decompressed) content, a SHA-256, or where the source gives no
-    other `md5:` and an MD5.
+    url: of its official source; empty where it is nobody's to download, and `origin` says what to
+    put there. official: the checksum of the (decompressed) content, a SHA-256, or where the source
+    gives no other `md5:` and an MD5.
     """
 
     name: str
     url: str
     official: str
+    packed: bool = False
+    origin: str = ""
 
     def checksum(self, content: bytes) -> str:
         """In the form of the official one."""
@@ -78,7 +81,7 @@ class RawStore:
             self._download(file, path)
         data = path.read_bytes()
         try:
-            data = gzip.decompress(data) if path.suffix == ".gz" else data
+            data = gzip.decompress(data) if path.suffix == ".gz" and not file.packed else data
         except (OSError, EOFError, zlib.error) as error:
             if downloaded:
                 path.unlink()
@@ -102,6 +105,8 @@ class RawStore:
         return data
 
     def _download(self, file: RawFile, path: Path) -> None:
+        if not file.url:
+            raise MissingRawDataError(f"{file.name} is missing: put it at {path} ({file.origin})")
         import pooch
 
         log.info("fetching %s from %s", file.name, file.url)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -13,8 +14,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.datasets.pairs import ANY_PAIRS, Pairs
 from pipeline.datasets.store import Arrays
 from pipeline.symmetry import FiniteGroup
+
+#: Samples, and numbers of their inputs, that an evaluation takes at once: memory, not results.
+EVALUATION_BATCH, EVALUATION_NUMBERS = 500, 2**21
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,7 @@ class Dataset(ABC):
     or, where `views` has it, at fixed group elements.
     outputs: classes, or channels of a field. metrics: of evaluations, besides the loss.
     draws: independent draws of artefacts per element (1 where the action is exact).
+    pairs: as the Builder's.
     """
 
     group: FiniteGroup
@@ -44,6 +50,7 @@ class Dataset(ABC):
     draws: int
     sources: Mapping[str, str]
     views: Mapping[str, FixedViews]
+    pairs: Pairs = ANY_PAIRS
 
     @abstractmethod
     def targets(self, source: str, rows: Tensor) -> Tensor:
@@ -64,6 +71,15 @@ class Dataset(ABC):
     def moved_targets(self, source: str, rows: Tensor, elements: Tensor) -> Tensor:
         """[b] sample numbers and elements → targets e·y; of a classification the targets alone."""
         return self.targets(source, rows)
+
+    def targets_of(self, source: str, rows: Tensor, x: Tensor) -> Tensor:
+        """Targets of views x of samples: the samples' own, or what the view makes of them."""
+        return self.targets(source, rows)
+
+    def chunks(self, source: str, device: torch.device | str) -> tuple[Tensor, ...]:
+        """The sample numbers of a source in the parts that an evaluation takes at once."""
+        length = min(EVALUATION_BATCH, max(1, EVALUATION_NUMBERS // math.prod(self.input_shape)))
+        return torch.split(torch.arange(self.size(source), device=device), length)
 
     @property
     def composition(self) -> NDArray[np.int64]:

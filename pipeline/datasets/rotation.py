@@ -11,19 +11,24 @@ from pipeline.symmetry import FiniteGroup
 
 
 def transform_images(images: Tensor, matrices: Tensor) -> Tensor:
-    """Images [b, side, side] under matrices [b, 2, 2] about the centre: x'(p) = x(M⁻¹p).
+    """Images [b, side, side] under orthogonal matrices [b, 2, 2] about the centre: x'(p) = x(M⁻¹p).
 
     Coordinates are (x right, y up); bilinear, zero fill, same size.
     """
-    inverse = matrices.transpose(1, 2)  # orthogonal
-    flip = torch.tensor([[1.0, -1.0], [-1.0, 1.0]])  # grid_sample's y points down
-    theta = torch.cat([inverse * flip, torch.zeros(len(images), 2, 1)], dim=2)
+    return sampled(images, matrices.transpose(1, 2))
+
+
+def sampled(images: Tensor, inverse: Tensor, mode: str = "bilinear") -> Tensor:
+    """Images [b, side, side], each point taken from where [b, 2, 2] puts it: x'(p) = x(Ap)."""
+    flip = torch.tensor([[1.0, -1.0], [-1.0, 1.0]], device=inverse.device)
+    # grid_sample's y points down.
+    theta = torch.cat([inverse * flip, inverse.new_zeros(len(images), 2, 1)], dim=2)
     size = [len(images), 1, *images.shape[1:]]
     grid = torch.nn.functional.affine_grid(theta, size, align_corners=False)
-    sampled = torch.nn.functional.grid_sample(
-        images[:, None], grid, mode="bilinear", padding_mode="zeros", align_corners=False
+    found = torch.nn.functional.grid_sample(
+        images[:, None], grid, mode=mode, padding_mode="zeros", align_corners=False
     )
-    return sampled[:, 0]
+    return found[:, 0]
 
 
 def rotations(angles: Tensor) -> Tensor:

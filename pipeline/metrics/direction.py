@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from pipeline.registry import metric_entry
+from pipeline.own_parts.source_code import is_external
+from pipeline.registry import METRICS, SCORES, metric_entry, score_kind
 
 
-def higher_is_better(score: str) -> bool:
-    """Whether a score such as `accuracy` or `val_loss` is better when higher."""
+def higher_is_better(score: str) -> bool | None:
+    """Whether a score such as `accuracy` or `val_loss` is better when higher; None where neither.
+
+    Of what an objective from outside the package measures itself neither is known.
+    """
     name = score.removeprefix("val_")
-    return name != "loss" and metric_entry(name).higher_is_better
+    if name == "loss":
+        return False
+    if name in METRICS or is_external(name):
+        return metric_entry(name).higher_is_better
+    return SCORES.get(score_kind(name))
 
 
 def is_better(score: str, value: float, than: float | None) -> bool:
@@ -20,5 +28,7 @@ def is_better(score: str, value: float, than: float | None) -> bool:
 
 def margin_of(metric: str, published: float) -> float | None:
     """By how much a score may depart from a published one and still agree with it."""
+    if metric not in METRICS and not is_external(metric):
+        return None
     found = metric_entry(metric)
     return found.margin * published if found.margin and found.relative else found.margin

@@ -66,6 +66,14 @@ class Batch:
         return self.dataset.view(self.source, self.rows, self.a, self.first_draw)
 
     @cached_property
+    def y1(self) -> Tensor:
+        return self.dataset.targets_of(self.source, self.rows, self.x1)
+
+    @cached_property
+    def y2(self) -> Tensor:
+        return self.dataset.targets_of(self.source, self.rows, self.x2)
+
+    @cached_property
     def x2(self) -> Tensor:
         product = self.table[self.g, self.a]
         return self.dataset.view(self.source, self.rows, product, self.second_draw)

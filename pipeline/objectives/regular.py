@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pipeline.datasets.resident import Dataset
 from pipeline.objectives.batch import Batch
+from pipeline.objectives.latents import latent_shape
 from pipeline.objectives.task import Loss, Task
 from pipeline.symmetry import FiniteGroup, grid_action, regular_representation
 
@@ -43,10 +44,7 @@ class LatentAction:
 def regular_action(model: Any, dataset: Dataset) -> LatentAction:
     """The regular representation on a model's latent; raises ValueError as LatentAction does."""
     device = next((it.device for it in model.parameters()), torch.device("cpu"))
-    sample = dataset.plain("val", torch.zeros(1, dtype=torch.int64, device=device))
-    with torch.inference_mode():
-        latent = model.eval().encode(sample)
-    return LatentAction(dataset.group, latent.shape[1:], device)
+    return LatentAction(dataset.group, latent_shape(model, dataset), device)
 
 
 class RegularRepresentation:

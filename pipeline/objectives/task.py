@@ -79,6 +79,25 @@ class Autoregression:
         return float(_together(kept)[0].mean(0).sum())
 
 
+class Reconstruction:
+    """outputs and targets are inputs: [b, *input_shape]."""
+
+    def predict(self, model: Any, x: Tensor, targets: Tensor, z: Tensor | None) -> Tensor:
+        found: Tensor = model(x) if z is None else model.head(z)
+        return found
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The mean squared error over all entries."""
+        return torch.nn.functional.mse_loss(outputs, targets)
+
+    def keep(self, outputs: Tensor, targets: Tensor) -> Kept:
+        """Mean squared errors [b]."""
+        return ((outputs - targets).square().flatten(1).mean(1),)
+
+    def mean_loss(self, kept: Sequence[Kept]) -> float:
+        return float(_together(kept)[0].mean())
+
+
 def _together(kept: Sequence[Kept]) -> Kept:
     return tuple(map(torch.cat, zip(*kept, strict=True)))
 
@@ -91,13 +110,14 @@ def task_named(name: str) -> Task:
 
 @dataclass(frozen=True)
 class Loss:
-    """total: what is differentiated. outputs: of the view that the training scores are taken on.
+    """total: what is differentiated. outputs: of the view that the training scores are taken on,
+    None where there are none.
 
     terms: further parts worth following, detached scalars.
     """
 
     total: Tensor
-    outputs: Tensor
+    outputs: Tensor | None
     terms: dict[str, Tensor]
 
 
@@ -108,7 +128,9 @@ class Objective(Protocol):
     `prepare(model, dataset)`, called once before training: a torch module that it returns is
     trained with the model, and kept in checkpoints and with the weights (`objective/…`);
     `latent_action`, set by then: (elements, latents) → latents, from which validation measures how
-    far the encoder departs; by default the regular representation's, where there is one.
+    far the encoder departs; by default the regular representation's, where there is one;
+    `score(model, dataset, split)`, all that is measured of a split (`val` after every epoch, the
+    test splits of finals) in place of the usual scores, `loss` among it.
     `batch.step` says where the training is.
     """
 

@@ -8,9 +8,11 @@ from dataclasses import replace
 from pipeline.config.experiment import Experiment
 from pipeline.metrics.direction import higher_is_better, margin_of
 from pipeline.planning.plan import Plan
+from pipeline.registry import SCORES, score_kind
 from pipeline.reporting import formats
 from pipeline.reporting.comparison import Comparison, all_pairs, compare
-from pipeline.reporting.table import Cell, Table, published_table
+from pipeline.reporting.representations import representation_notes
+from pipeline.reporting.table import Cell, Table, published_runs, published_table
 from pipeline.reporting.verdicts import Question, Verdict, verdicts
 from pipeline.reporting.words import short
 from pipeline.trial import TRAINING_VERSION, in_order, symbol
@@ -32,13 +34,16 @@ def assemble(plan: Plan) -> Table:
             for seed, result in done.items()
             if (score := result.score(column.split, column.metric)) is not None
         }
+        # What an objective measures itself it may not find, and another objective not at all.
+        own = score_kind(column.metric) in SCORES
+        unmeasured = sum(bool(it.test) for it in done.values()) - len(scores) if own else 0
         selection = plan.selections.get(group)
         cells[row, name] = Cell(
             dataset=column.dataset,
             split=column.split,
             metric=column.metric,
             values=tuple(scores.values()),
-            wanted=len(experiment.seeds(row, "final")),
+            wanted=len(experiment.seeds(row, "final")) - unmeasured,
             gap=_gap(plan, group),
             point=selection.point if selection else {},
             equivariance=tuple(
@@ -70,9 +75,11 @@ def assemble(plan: Plan) -> Table:
         notes=(),
         layout=space.layout,
         verdicts=_verdicts(experiment, cells) if experiment.is_published_setting else {},
-        comparisons=tuple(_comparisons(experiment, cells)),
+        comparisons=tuple(_comparisons(experiment, cells)) if space.layout == "cells" else (),
+        published_runs=published_runs(space.published) if space.published else (),
     )
-    notes = (*_notes(plan), *_margins(table), *_doubts(table), *space.notes)
+    told = representation_notes(plan)
+    notes = (*_notes(plan), *_margins(table), *told, *_doubts(table), *space.notes)
     return replace(table, notes=notes)
 
 
@@ -159,7 +166,7 @@ def _title(plan: Plan) -> str:
 def _notes(plan: Plan) -> list[str]:
     experiment, space = plan.experiment, plan.experiment.space
     metrics = ", ".join(
-        short(metric) if higher_is_better(metric) else f"{short(metric)} (lower is better)"
+        f"{short(metric)} (lower is better)" if higher_is_better(metric) is False else short(metric)
         for metric in dict.fromkeys(column.metric for column in space.columns.values())
     )
     notes = [
@@ -177,7 +184,9 @@ def _notes(plan: Plan) -> list[str]:
         notes.append(
             f"Published figures: the paper's {space.published.replace('table', 'table ')}."
         )
-        if experiment.is_published_setting:
+        if not published_table(space.published):
+            pass  # runs, with no mean to compare with
+        elif experiment.is_published_setting:
             notes.append(
                 "Verdicts, at 5 % over the whole table (Holm): agrees = within the margin by two "
                 "one-sided Welch tests; above, below = differs by Welch's test; else undecided."

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from pipeline.record import Result
+from pipeline.registry import SCORES, score_kind
 from pipeline.reporting.comparison import FEWEST_SEEDS, Comparison
 from pipeline.reporting.table import Cell, Table
 from pipeline.trial import Trial, in_order
@@ -23,14 +24,22 @@ def score(cell: Cell) -> str:
     """`0.912 (0.004), n=5`; an incomplete one says what is missing first, † ends a doubtful one."""
     gap = _one_line(cell.gap)
     mark = f" {DOUBT}" if cell.doubts else ""
+    if cell.mean is None and not cell.wanted:
+        return DASH
     if cell.mean is None:
         return f"{DASH} {gap or f'0/{cell.wanted} seeds'}{mark}"
-    text = f"{cell.mean:.3f}"
-    if cell.wanted > 1:
-        text += f" ({cell.std:.3f})"
+    text = value(cell.metric, cell.mean)
+    if cell.wanted > 1 and cell.std is not None:
+        text += f" ({value(cell.metric, cell.std)})"
     if cell.is_whole:
         return f"{text}, n={len(cell.values)}{mark}"
     return f"[{gap or f'{len(cell.values)}/{cell.wanted} seeds'}] {text}{mark}"
+
+
+def value(metric: str, number: float) -> str:
+    """Three decimals; of what objectives measure themselves, which may be tiny, four digits."""
+    own = score_kind(metric) in SCORES
+    return f"{number:.4g}" if own else f"{number:.3f}"
 
 
 def _one_line(text: str) -> str:
@@ -74,7 +83,8 @@ def _body(table: Table) -> Iterator[list[str]]:
         for seed, scores in table.run_lines(row):
             line = [f"{row}, seed {seed}", ""]
             for column in table.columns:
-                line.append(f"{scores[column]:.3f}" if column in scores else DASH)
+                metric = table.cells[row, column].metric
+                line.append(value(metric, scores[column]) if column in scores else DASH)
                 line += ["", ""] if _column_is_published(table, column) else []
             yield line
         line = [row, parameters(table, row)]
@@ -84,6 +94,15 @@ def _body(table: Table) -> Iterator[list[str]]:
             if _column_is_published(table, column):
                 line += [published(cell), difference(table, row, column)]
         yield line
+    yield from _published_lines(table)
+
+
+def _published_lines(table: Table) -> Iterator[list[str]]:
+    for n, run in enumerate(table.published_runs, 1):
+        yield [
+            f"Published, run {n}", "",
+            *(f"{run[column]:g}" if column in run else DASH for column in table.columns),
+        ]  # fmt: skip
 
 
 def parameters(table: Table, row: str) -> str:
@@ -96,8 +115,10 @@ def parameters(table: Table, row: str) -> str:
 def _errors(table: Table) -> list[list[str]]:
     """Rows of the equivariance table: one column a dataset, trained rows only."""
     datasets = list(dict.fromkeys(cell.dataset for cell in table.cells.values()))
-    lines = [["Relative equivariance error", *datasets]]
     measured = table.equivariance_errors()
+    if not measured and table.layout == "runs":
+        return []
+    lines = [["Relative equivariance error", *datasets]]
     for row in table.rows:
         if row not in table.trivial_rows:
             found = measured.get(row, {})
@@ -260,15 +281,33 @@ def comparison_csv(table: Table) -> str:
 WIDEST = 5
 
 
+def _one_column_a_run(table: Table) -> Iterator[tuple[str, list[list[str]]]]:
+    """Of each row a table whose lines are its scores, and one of the published runs."""
+    for row in table.rows:
+        runs = table.run_lines(row)
+        lines = [[row, *(f"seed {seed}" for seed, _ in runs), "mean"]]
+        for column in table.columns:
+            cell = table.cells[row, column]
+            found = (
+                value(cell.metric, scores[column]) if column in scores else DASH
+                for _, scores in runs
+            )
+            mean = score(cell) if cell.mean is None else value(cell.metric, cell.mean)
+            lines.append([column, *found, mean])
+        yield row, lines
+    if table.published_runs:
+        lines = [["Published", *(f"run {n}" for n in range(1, len(table.published_runs) + 1))]]
+        for column in table.columns:
+            if any(column in run for run in table.published_runs):
+                lines.append([column, *(f"{run[column]:g}" for run in table.published_runs)])
+        yield "Published", lines
+
+
 def _one_line_a_cell(table: Table) -> list[list[str]]:
     """With what is published beside it, where anything is."""
     more = ["Published", "Difference"] if table.has_published else []
     lines = [["Method", "Column", "Score", *more]]
     for (row, column), cell in table.cells.items():
-        for seed, scores in table.run_lines(row):
-            if column in scores:
-                blank = [""] * len(more)
-                lines.append([f"{row}, seed {seed}", column, f"{scores[column]:.3f}", *blank])
         line = [row, column, score(cell)]
         if table.has_published:
             line += [published(cell), difference(table, row, column)]
@@ -280,13 +319,13 @@ def terminal(table: Table) -> list[RichTable]:
     """The score table, the paired differences and the equivariance table, for rich."""
     shown = []
     scores = [_headings(table), *_body(table)]
-    if len(scores[0]) > WIDEST:
-        scores = _one_line_a_cell(table)
-    for title, lines in (
-        (table.title, scores),
-        (None, _comparisons(table)),
-        (None, _errors(table)),
-    ):
+    shown_as: list[tuple[str | None, list[list[str]]]] = [(table.title, scores)]
+    if len(scores[0]) > WIDEST and table.layout == "runs":
+        shown_as = [(None, lines) for _, lines in _one_column_a_run(table)]
+        shown_as[0] = (table.title, shown_as[0][1])
+    elif len(scores[0]) > WIDEST:
+        shown_as = [(table.title, _one_line_a_cell(table))]
+    for title, lines in (*shown_as, (None, _comparisons(table)), (None, _errors(table))):
         if not lines:
             continue
         rendered = RichTable(title=escape(title) if title else None, title_justify="left")

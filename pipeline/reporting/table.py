@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import resources
 from statistics import fmean, pstdev, stdev
+from typing import Any
 
 import yaml
 
@@ -70,7 +71,8 @@ class Table:
     """cells by (row, column); notes are shown below it. Holds nothing that differs between runs.
 
     verdicts: of whole cells with a published value, in the published setting.
-    comparisons: of trained rows. layout: `runs` has a line for each run above its row's mean.
+    comparisons: of trained rows. layout: `runs` has a line for each run above its row's mean, and
+    one for each published run. higher_is_better: None where neither is.
     """
 
     name: str
@@ -78,12 +80,13 @@ class Table:
     rows: tuple[str, ...]
     columns: tuple[str, ...]
     trivial_rows: frozenset[str]
-    higher_is_better: Mapping[str, bool]
+    higher_is_better: Mapping[str, bool | None]
     cells: Mapping[tuple[str, str], Cell]
     notes: tuple[str, ...]
     verdicts: Mapping[tuple[str, str], Verdict] = field(default_factory=dict)
     comparisons: tuple[Comparison, ...] = ()
     layout: str = "cells"
+    published_runs: tuple[Mapping[str, float], ...] = ()
 
     @property
     def has_published(self) -> bool:
@@ -123,7 +126,10 @@ class Table:
 
         None for trivial rows, incomplete cells and single seeds; infinite where all seeds agree.
         """
-        cell, sign = self.cells[row, column], 1 if self.higher_is_better[column] else -1
+        cell, better = self.cells[row, column], self.higher_is_better[column]
+        if better is None:
+            return None
+        sign = 1 if better else -1
         rivals = [
             sign * rival.mean
             for trivial in self.rows
@@ -140,17 +146,33 @@ class Table:
 
 
 @lru_cache
-def published_table(name: str) -> Mapping[str, Mapping[str, Published]]:
-    """{row: {column: figure}} as published; InputError for a table that is not known."""
+def _published() -> Mapping[str, Any]:
     text = resources.files("pipeline.reporting").joinpath("published.yaml").read_text("utf-8")
-    tables = yaml.safe_load(text)
-    if name not in tables:
-        raise InputError(f"published: {name!r}; allowed: {', '.join(tables)}")
-    table = tables[name]
+    found: Mapping[str, Any] = yaml.safe_load(text)
+    return found
+
+
+def _published_named(name: str) -> Mapping[str, Any]:
+    """InputError for a table that is not known."""
+    if name not in _published():
+        raise InputError(f"published: {name!r}; allowed: {', '.join(_published())}")
+    found: Mapping[str, Any] = _published()[name]
+    return found
+
+
+def published_table(name: str) -> Mapping[str, Mapping[str, Published]]:
+    """{row: {column: figure}} as published, nothing of a table of runs; raises InputError."""
+    table = _published_named(name)
     return {
         row: {
             column: Published(mean, std, table["decimals"], table["seeds"].get(row))
             for column, (mean, std) in cells.items()
         }
-        for row, cells in table["rows"].items()
+        for row, cells in table.get("rows", {}).items()
     }
+
+
+def published_runs(name: str) -> tuple[Mapping[str, float], ...]:
+    """{column: figure} of each published run, nothing of a table of means; raises InputError."""
+    table = _published_named(name)
+    return tuple(dict(zip(table["columns"], run, strict=True)) for run in table.get("runs", ()))

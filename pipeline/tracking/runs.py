@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline.errors import InputError
+from pipeline.files import canonical_json
 from pipeline.record import Record
 from pipeline.tracking.database import make_store
 from pipeline.trial import Trial
@@ -23,6 +25,8 @@ from pipeline.trial import Trial
 PARENT = "parent"
 #: A tag with the fingerprint of a metric from outside the package begins so.
 METRIC = "metric."
+#: What MLflow takes for a part of a parameter's name.
+NAMED = re.compile(r"[A-Za-z0-9_. :/-]+")
 #: Trainings shorter than this log at most MAX_POINTS of their epochs (the best and last always);
 #: the full curve is in the record, an artifact of the run.
 SHORT_SECONDS, MAX_POINTS = 60.0, 40
@@ -68,11 +72,12 @@ def run_name(trial: Trial) -> str:
 
 
 def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
-    if isinstance(value, Mapping):
+    """By dotted path; a mapping with a key that MLflow takes for no name is one text."""
+    if isinstance(value, Mapping) and all(NAMED.fullmatch(str(name)) for name in value):
         for name, inner in value.items():
             yield from _flat(f"{prefix}.{name}", inner)
     else:
-        yield prefix, str(value)
+        yield prefix, canonical_json(value) if isinstance(value, Mapping) else str(value)
 
 
 def parameters(trial: Trial) -> dict[str, str]:

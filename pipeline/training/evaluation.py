@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,18 +9,11 @@ import torch
 from torch import Tensor
 
 from pipeline.datasets.resident import Dataset
+from pipeline.metrics.latent_gap import LatentGap
 from pipeline.metrics.metric import Scores
 from pipeline.objectives.regular import LatentAction
 from pipeline.objectives.task import task_named
 from pipeline.registry import metric_entry, task_entry
-
-#: Samples, and numbers of their inputs, that an evaluation takes at once: memory, not results.
-EVALUATION_BATCH, EVALUATION_NUMBERS = 500, 2**21
-
-
-def _chunks(dataset: Dataset, source: str, device: torch.device | str) -> tuple[Tensor, ...]:
-    length = min(EVALUATION_BATCH, max(1, EVALUATION_NUMBERS // math.prod(dataset.input_shape)))
-    return torch.split(torch.arange(dataset.size(source), device=device), length)
 
 
 def predict(model: Any, dataset: Dataset, split: str, rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -33,7 +25,7 @@ def predict(model: Any, dataset: Dataset, split: str, rows: Tensor) -> tuple[Ten
 
 def predictions(model: Any, dataset: Dataset, split: str, device: str) -> tuple[Tensor, Tensor]:
     """Outputs and targets of a whole split."""
-    chunks = _chunks(dataset, dataset.sources[split], device)
+    chunks = dataset.chunks(dataset.sources[split], device)
     found = [predict(model, dataset, split, rows) for rows in chunks]
     return torch.cat([out for _, out in found]), torch.cat([target for target, _ in found])
 
@@ -53,10 +45,10 @@ def probe(
         return {}
     scores = Scores(names)
     with torch.inference_mode():
-        parts = _chunks(dataset, "train", device)
+        parts = dataset.chunks("train", device)
         known = torch.cat([model.encode(dataset.plain("train", part)) for part in parts])
         scores.fit(known, dataset.targets("train", torch.cat(parts)))
-        for part in _chunks(dataset, dataset.sources[split], device):
+        for part in dataset.chunks(dataset.sources[split], device):
             targets, x = inputs(dataset, split, part)
             scores.update(model.encode(x), targets)
     return scores.compute()
@@ -68,10 +60,11 @@ def inputs(dataset: Dataset, split: str, rows: Tensor) -> tuple[Tensor, Tensor]:
     At the split's fixed group elements where it has them.
     """
     source, views = dataset.sources[split], dataset.views.get(split)
-    targets = dataset.targets(source, rows)
     if views is None:
-        return targets, dataset.plain(source, rows)
-    return targets, dataset.view(source, rows, views.elements[rows], views.draws[rows])
+        x = dataset.plain(source, rows)
+    else:
+        x = dataset.view(source, rows, views.elements[rows], views.draws[rows])
+    return dataset.targets_of(source, rows, x), x
 
 
 def evaluate(
@@ -84,7 +77,7 @@ def evaluate(
     task, kept = task_named(dataset.task), []
     scores = Scores(metrics_of(dataset, further))
     with torch.inference_mode():
-        for rows in _chunks(dataset, dataset.sources[split], device):
+        for rows in dataset.chunks(dataset.sources[split], device):
             targets, outputs = predict(model, dataset, split, rows)
             kept.append(task.keep(outputs, targets))
             scores.update(outputs, targets)
@@ -104,10 +97,10 @@ def validate(
     task, source, views = task_named(dataset.task), dataset.sources["val"], dataset.views["val"]
     kept, gap, scores = [], LatentGap(), Scores(metrics_of(dataset))
     with torch.inference_mode():
-        for rows in _chunks(dataset, source, device):
-            targets = dataset.targets(source, rows)
+        for rows in dataset.chunks(source, device):
             a, g = views.elements[rows], views.pair_elements[rows]
             x1 = dataset.view(source, rows, a, views.draws[rows])
+            targets = dataset.targets_of(source, rows, x1)
             x2 = dataset.view(source, rows, table[g, a], views.pair_draws[rows])
             z1 = model.encode(x1)
             outputs = task.predict(model, x1, targets, z1)
@@ -120,35 +113,3 @@ def validate(
             "equivariance_loss": gap.mean_square,
             "equivariance_error": gap.relative,
         }
-
-
-class LatentGap:
-    """Σ‖z1 − z2‖² and Σ‖z2 − mean z2‖² over batches, in double precision (Chan's update).
-
-    Latents may be maps that do not all fit into memory at once.
-    """
-
-    def __init__(self) -> None:
-        self._count = 0
-        self._numbers = 0
-        self._mismatch = self._spread = self._mean = torch.zeros((), dtype=torch.float64)
-
-    def add(self, z1: Tensor, z2: Tensor) -> None:
-        """[b, …] latents that should be equal."""
-        first, second = z1.double(), z2.double()
-        mean = second.mean(0)
-        total = self._count + len(second)
-        moved = mean - self._mean.to(mean.device)
-        between = moved.square().sum() * (self._count * len(second) / total)
-        self._mismatch = self._mismatch.to(mean.device) + (first - second).square().sum()
-        self._spread = self._spread.to(mean.device) + (second - mean).square().sum() + between
-        self._mean = mean if not self._count else self._mean + moved * (len(second) / total)
-        self._count, self._numbers = total, self._numbers + second.numel()
-
-    @property
-    def mean_square(self) -> float:
-        return float(self._mismatch / self._numbers)
-
-    @property
-    def relative(self) -> float:
-        return float(self._mismatch / self._spread)

@@ -9,7 +9,7 @@ import torch
 
 from pipeline.metrics.direction import is_better
 from pipeline.record import Epoch
-from pipeline.registry import OPTIMISERS, load
+from pipeline.registry import OPTIMISERS
 from pipeline.training.model import settings
 from pipeline.trial import Trial
 
@@ -17,12 +17,26 @@ from pipeline.trial import Trial
 def make_optimiser(trial: Trial, parameters: Iterable[torch.nn.Parameter]) -> Any:
     """Adam unless the trial says otherwise."""
     chosen = trial.training.get("optimizer", {"name": "adam"})
-    return load(OPTIMISERS[chosen["name"]].target)(
+    kind = getattr(torch.optim, OPTIMISERS[chosen["name"]].target)
+    return _without_compiler(kind)(
         parameters,
         lr=trial.hyperparameters["lr"],
         weight_decay=trial.training.get("weight_decay", 0.0),
         **settings(chosen),
     )
+
+
+def _without_compiler(kind: Any) -> Any:
+    """An optimiser that does not import torch's compiler, to tell it what it should not compile.
+
+    That would take a second and 100 MB in every process that trains. Private names of torch's are
+    used for it; should they change, only the second is lost.
+    """
+    for method in vars(torch.optim.Optimizer).values():
+        if function := getattr(method, "__wrapped__", None):
+            function.__dynamo_disable = function
+    step = getattr(kind.step, "__wrapped__", None)
+    return kind if step is None else type(kind.__name__, (kind,), {"step": torch.no_grad()(step)})
 
 
 def learning_rate(trial: Trial, history: Sequence[Epoch]) -> float:

@@ -16,7 +16,7 @@ import torch
 from pipeline.datasets.resident import Dataset
 from pipeline.errors import TrainingDivergedError
 from pipeline.files import sha256, write_atomically
-from pipeline.metrics.direction import is_better
+from pipeline.metrics.direction import higher_is_better, is_better
 from pipeline.metrics.metric import Scores
 from pipeline.objectives.batch import Batch, Step
 from pipeline.objectives.regular import regular_action
@@ -55,6 +55,28 @@ def _sources(trial: Trial) -> dict[str, Mapping[str, str]]:
     return {digest: found[digest] for digest in sorted(found)}
 
 
+def _draws(dataset: Dataset, seed: int, epoch: int) -> dict[str, torch.Tensor]:
+    """What an epoch draws for every sample: elements a and g, and draws of artefacts."""
+    size, order, pairs = dataset.size("train"), dataset.group.order, dataset.pairs
+    bounds = {
+        "augmentation": order, "pair": order,
+        "first draw": dataset.draws, "second draw": dataset.draws,
+    }  # fmt: skip
+    found = {
+        name: torch.randint(bound, (size,), generator=stream(seed, name, epoch))
+        for name, bound in bounds.items()
+    }
+    if pairs.weights is not None:
+        weights = torch.tensor(pairs.weights, dtype=torch.float64)
+        source = stream(seed, "pair", epoch)
+        found["pair"] = torch.multinomial(weights, size, replacement=True, generator=source)
+    if not pairs.moves_first:
+        found["augmentation"] = torch.zeros_like(found["augmentation"])
+    if pairs.shares_draws:
+        found["second draw"] = found["first draw"]
+    return found
+
+
 class TrialRun:
     """A trial under way: call run_epoch until `done`, then finish.
 
@@ -83,11 +105,13 @@ class TrialRun:
         self.learned: torch.nn.Module | None = None
         self.reads_epochs = False
         self.started = time.time()
-        self.trained = self._finished_record()
-        if not self.trivial and self.trained is None:
+        self.trained: Record | None = None
+        if not self.trivial:
             with seeded(self.device, trial.seed, "preparation"):
                 self._prepare()
-            self._resume()
+            self.trained = self._finished_record()
+            if self.trained is None:
+                self._resume()
 
     def _prepare(self) -> None:
         entry = objective_entry(self.trial.objective["name"])
@@ -115,7 +139,7 @@ class TrialRun:
 
     def _finished_record(self) -> Record | None:
         """A record of this key whose weights are still here, so that only tests are missing."""
-        if self.trivial or not (self.files.record.exists() and self.files.weights.exists()):
+        if not (self.files.record.exists() and self.files.weights.exists()):
             return None
         record = Record.load(self.files.record)
         try:
@@ -126,7 +150,7 @@ class TrialRun:
         if digest != record.weights_sha256:
             log.warning("%s: not the weights of its record; training again", self.files.weights)
             return None
-        self.model.load_state_dict(of_model(weights))
+        self._load(weights)
         return record
 
     @property
@@ -140,7 +164,7 @@ class TrialRun:
         """By patience: no better epoch for so long. By trend: a window no better than the last."""
         settings, epoch = self.trial.training, len(self.history)
         if "trend" not in settings:
-            return bool(epoch - self.best_epoch >= settings["patience"])
+            return bool(epoch - self._last_progress() >= settings["patience"])
         after, window = settings["trend"]["after"], settings["trend"]["window"]
         if epoch <= after or epoch < 2 * window:
             return False
@@ -148,6 +172,17 @@ class TrialRun:
         return not is_better(
             self._select, fmean(scores[-window:]), fmean(scores[-2 * window : -window])
         )
+
+    def _last_progress(self) -> int:
+        """The last epoch that was better than the one of this kind before, by over min_delta."""
+        delta = float(self.trial.training.get("min_delta", 0.0))
+        if not delta:
+            return self.best_epoch
+        at, reference, sign = 0, None, -1 if higher_is_better(self._select) else 1
+        for epoch, row in enumerate(self.history, 1):
+            if reference is None or sign * row[self._select] < sign * reference - delta:
+                at, reference = epoch, row[self._select]
+        return at
 
     @property
     def _select(self) -> str:
@@ -196,7 +231,7 @@ class TrialRun:
             row = {f"train_{name}": value for name, value in self._train(number).items()}
         self.model.eval()
         with seeded(self.device, self.trial.seed, "validation", number):
-            scores = validate(self.model, self.dataset, self.action, self.table, self.device)
+            scores = self._validate()
         row |= {f"val_{name}": value for name, value in scores.items()}
         broken = [name for name, value in row.items() if not math.isfinite(value)]
         if broken:
@@ -209,6 +244,13 @@ class TrialRun:
         self.epoch_seconds.append(time.perf_counter() - begun)
         self._save()
         return row
+
+    def _validate(self) -> dict[str, float]:
+        if hasattr(self.objective, "score"):
+            with torch.inference_mode():
+                found: dict[str, float] = self.objective.score(self.model, self.dataset, "val")
+            return found
+        return validate(self.model, self.dataset, self.action, self.table, self.device)
 
     def _state(self) -> dict[str, torch.Tensor]:
         """The model's tensors, and what the objective has learned, as `objective/…`."""
@@ -228,19 +270,10 @@ class TrialRun:
 
     def _train(self, number: int) -> dict[str, float]:
         task, dataset, seed = task_named(self.dataset.task), self.dataset, self.trial.seed
-        size, order = dataset.size("train"), dataset.group.order
+        size = dataset.size("train")
         shuffled = torch.randperm(size, generator=stream(seed, "order", number)).to(self.device)
-        draws = {
-            name: torch.randint(bound, (size,), generator=stream(seed, name, number)).to(
-                self.device
-            )
-            for name, bound in (
-                ("augmentation", order),
-                ("pair", order),
-                ("first draw", dataset.draws),
-                ("second draw", dataset.draws),
-            )
-        }
+        draws = _draws(dataset, seed, number)
+        draws = {name: found.to(self.device) for name, found in draws.items()}
         for parameters in self.optimiser.param_groups:
             parameters["lr"] = learning_rate(self.trial, self.history)
         self.model.train()
@@ -268,10 +301,11 @@ class TrialRun:
             self.optimiser.step()
             for name, value in (("loss", loss.total.detach()), *loss.terms.items()):
                 sums[name] = sums.get(name, 0.0) + value.double() * len(places)
-            measured.update(loss.outputs.detach(), batch.y)
+            if loss.outputs is not None:
+                measured.update(loss.outputs.detach(), batch.y)
             count += len(places)
         scores = {name: float(value) / count for name, value in sums.items()}
-        return scores | measured.compute()
+        return scores | (measured.compute() if loss.outputs is not None else {})
 
     def _save(self) -> None:
         save_checkpoint(
@@ -353,7 +387,10 @@ class TrialRun:
         for split in self.dataset.sources:
             if split != "val":
                 place = self.model, self.dataset, split, self.device
-                with seeded(self.device, self.trial.seed, "test", split):
-                    scores[split] = evaluate(*place, further)
+                with seeded(self.device, self.trial.seed, "test", split), torch.inference_mode():
+                    if not self.trivial and hasattr(self.objective, "score"):
+                        scores[split] = self.objective.score(*place[:3])
+                    else:
+                        scores[split] = evaluate(*place, further)
                     scores[split] |= probe(*place, (*self.dataset.metrics, *further))
         return scores

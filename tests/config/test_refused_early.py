@@ -41,7 +41,10 @@ class Searching:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"published": "table9"}, "published: 'table9'; allowed: table4, table5, table6"),
+        (
+            {"published": "table9"},
+            "published: 'table9'; allowed: table1, table2, table3, table4, table5, table6",
+        ),
         ({"datasets": {"D1": {**spaces.DATASET, "builder": "own:Metric"}}},
          "own:Metric: unknown metric 'f1'"),
         ({"datasets": {"D1": {**spaces.DATASET, "builder": "own:Task"}}},

@@ -13,7 +13,7 @@ import torch
 from sklearn.datasets import load_digits
 
 from pipeline.datasets.ddmnist.builder import DDMNIST, DDMNISTParameters
-from pipeline.datasets.ddmnist.digits import Digits
+from pipeline.datasets.digits import Digits
 from pipeline.datasets.raw import RawStore
 from pipeline.datasets.recipe import builder_of, group_named, recipe_of
 from pipeline.errors import InputError

@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from pipeline.datasets.ddmnist.digits import MNIST_FILES, SOURCES
+from pipeline.datasets.digits import MNIST_FILES, SOURCES
 from pipeline.datasets.raw import RawFile, RawStore, raw_folder
 from pipeline.errors import InputError, MissingRawDataError
 

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.datasets.builder import Builder, fixed_views, random_stream
-from pipeline.datasets.ddmnist.digits import SOURCES, Digits
+from pipeline.datasets.digits import SOURCES, Digits
 from pipeline.datasets.raw import RawFile, RawStore
 from pipeline.datasets.store import Arrays, Progress
 from pipeline.errors import InputError

@@ -43,7 +43,8 @@ class ImageClassification(Builder):
         seed = getattr(self.parameters, "seed", 0)
         arrays: dict[str, Any] = {"action": grid_action(self.group, self.input_shape[1:])}
         for split in ("val", "test"):
-            arrays |= fixed_views(seed, split, len(base[f"{split}/labels"]), self.group.order, 1)
+            size = len(base[f"{split}/labels"])
+            arrays |= fixed_views(seed, split, size, self.group.order, 1, self.pairs)
         return arrays
 
     def resident(self, arrays: Arrays, device: str) -> Dataset:

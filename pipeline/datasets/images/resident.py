@@ -17,7 +17,7 @@ class ResidentImages(Dataset):
     def __init__(self, builder: ImageClassification, arrays: Arrays, device: str) -> None:
         self.group, self.task = builder.group, builder.task
         self.outputs, self.metrics = builder.outputs, builder.metrics
-        self.input_shape = builder.input_shape
+        self.input_shape, self.pairs = builder.input_shape, builder.pairs
         self.sources = {"val": "val", "test": "test", "test_augmented": "test"}
         self.views = {
             "val": read_views(arrays, "val", device),

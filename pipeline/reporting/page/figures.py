@@ -54,7 +54,7 @@ class Figures:
         points = list(grid_points(self.plan, group))
         if len(points) < 2:
             return None
-        better = higher_is_better(self.select)
+        better = bool(higher_is_better(self.select))
         figure = charts.heat_map(points, self.select, higher_is_better=better)
         caption = "Mean over the grid's seeds; brighter is better"
         if any(point.selected for point in points):
@@ -301,7 +301,10 @@ class Figures:
         return f"test {spoken(self.plan.experiment.space.columns[column].metric)}"
 
     def _direction(self, column: str) -> str:
-        return "higher is better" if self.table.higher_is_better[column] else "lower is better"
+        better = self.table.higher_is_better[column]
+        if better is None:
+            return "neither is better"
+        return "higher is better" if better else "lower is better"
 
     def _chart(
         self, figure: Figure, heading: str, caption: str, description: str, *names: str
