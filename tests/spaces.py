@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
+from filelock import FileLock
 
 from pipeline.cli import main
 from pipeline.record import Record
@@ -152,14 +153,18 @@ def equigrid(
 
 
 def in_this_process(
-    *arguments: object, folder: Path, expect: int | None = 0
+    *arguments: object,
+    folder: Path,
+    expect: int | None = 0,
+    environ: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """As `equigrid`, without the seconds that a process takes to import everything.
 
     For tests of many commands; it also shows that a process that stays keeps nothing stale.
     """
     output, errors, argv, handler = io.StringIO(), io.StringIO(), sys.argv, signal.getsignal(2)
-    before, path = Path.cwd(), list(sys.path)
+    before, path, kept = Path.cwd(), list(sys.path), dict(os.environ)
+    os.environ.update(environ or {})
     os.chdir(folder)
     sys.argv = ["equigrid", *map(str, arguments)]
     try:
@@ -169,6 +174,9 @@ def in_this_process(
         code = int(ended.code or 0)
     finally:
         sys.argv, sys.path[:] = argv, path
+        for name in environ or {}:
+            os.environ.pop(name)
+        os.environ.update(kept)
         os.chdir(before)
         signal.signal(2, handler)
     assert expect is None or code == expect, (
@@ -181,13 +189,15 @@ def in_this_process(
 def undisturbed(factory: pytest.TempPathFactory) -> Path:
     """A folder with `tiny.yaml` run to its end in `workspace`: once a session, not to be changed.
 
-    `output.txt` is what the run printed.
+    `output.txt` is what the run printed. Test processes side by side share it.
     """
-    folder = factory.getbasetemp() / "undisturbed"
-    if not (folder / "output.txt").exists():
-        write(folder / "tiny.yaml")
-        done = equigrid("run", "tiny.yaml", "--in-process", folder=folder)
-        (folder / "output.txt").write_text(done.stdout)
+    base = factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "undisturbed"
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "output.txt").exists():
+            write(folder / "tiny.yaml")
+            done = equigrid("run", "tiny.yaml", "--in-process", folder=folder)
+            (folder / "output.txt").write_text(done.stdout)
     return folder
 
 

@@ -82,7 +82,7 @@ def test_another_set_of_medmnist_is_a_change_to_a_search_space_only(tmp_path):
     experiment = load_experiment(str(path))
     builder = experiment.datasets["vessel"].builder
     assert (builder.outputs, builder.train_size) == (2, 1335)
-    planned = spaces.equigrid("plan", path, folder=tmp_path)
+    planned = spaces.in_this_process("plan", path, folder=tmp_path)
     assert "6 cells, 2 grid and 7 final trials" in planned.stdout
     # In table 5 it is one more line, and one more column.
     table5 = (ROOT / "search_spaces" / "medmnist3d.yaml").read_text()
@@ -121,8 +121,8 @@ def test_a_bundle_gives_the_table_that_the_results_show(name, tmp_path):
     """Whoever doubts a figure has the records it was made of."""
     bundle = ROOT / "docs" / "bundles" / f"{name}.equigrid"
     space, _, profile = name.partition(".")
-    spaces.equigrid("import", bundle, folder=tmp_path)
-    spaces.equigrid("tables", space, "--profile", profile, folder=tmp_path)
+    spaces.in_this_process("import", bundle, folder=tmp_path)
+    spaces.in_this_process("tables", space, "--profile", profile, folder=tmp_path)
     table = (tmp_path / "workspace" / "tables" / name / "table.md").read_text("utf-8")
     shown = (ROOT / "docs" / "results.md").read_text("utf-8").splitlines()
     missing = [line for line in table.splitlines()[1:] if line and line not in shown]

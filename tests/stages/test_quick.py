@@ -47,6 +47,8 @@ def test_what_only_looks_imports_nothing_heavy(
     command = [arguments[0], "tiny.yaml", *arguments[1:]]
     # The run left the caches behind.
     assert heavy_imports(folder, *command) == (set(), 0)
+    if command[0] != "status":
+        return  # they read the same caches
     # A change of the store is seen at once; a damaged cache is made anew.
     os.utime(folder / "workspace" / "mlflow.db")
     assert "mlflow" in heavy_imports(folder, *command)[0]

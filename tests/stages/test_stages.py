@@ -87,7 +87,7 @@ def test_a_run_ends_with_a_whole_table(done: Path) -> None:
 
 def test_a_second_run_does_nothing_and_changes_no_byte(done: Path) -> None:
     before = spaces.tree(done / "workspace", KEPT)
-    again = spaces.equigrid("run", "tiny.yaml", "--in-process", folder=done)
+    again = spaces.in_this_process("run", "tiny.yaml", "--in-process", folder=done)
     assert "4/4 finished, 0 run now" in again.stdout
     assert "5/5 finished, 0 run now" in again.stdout
     assert spaces.tree(done / "workspace", KEPT) == before
@@ -112,7 +112,7 @@ def test_a_plan_after_an_edit_counts_the_new_trials(done: Path, tmp_path: Path) 
     content = spaces.space(seeds={"grid": [0], "final": [0, 1, 2]})
     content["rows"]["Ours"]["grid"]["lambda"] = [0.5, 2, 5]
     spaces.write(tmp_path / "tiny.yaml", content)
-    text = spaces.equigrid(
+    text = spaces.in_this_process(
         "plan", "tiny.yaml", "--workspace", done / "workspace", folder=tmp_path
     ).stdout
     # One more λ; one more seed of CNN; of Ours as many seeds as its new selection may need.
@@ -329,7 +329,7 @@ def with_mnist(*datasets: str) -> Mapping[str, Any]:
 def test_a_dataset_without_its_raw_files_is_a_gap_that_names_them(tmp_path: Path) -> None:
     spaces.write(tmp_path / "some.yaml", with_mnist("D1", "MNIST"))
     raw = tmp_path / "raw"
-    done = spaces.equigrid(
+    done = spaces.in_this_process(
         "run", "some.yaml", "--in-process", folder=tmp_path, expect=3,
         environ={"EQUIGRID_RAW_DIR": str(raw)},
     )  # fmt: skip
@@ -370,7 +370,7 @@ def test_a_damaged_cache_is_rebuilt_and_said_once(copy: Path, done: Path) -> Non
     assert text.replace("\n", " ").count("building it again") == 2
     assert "5/5 finished, 0 run now" in text
     assert spaces.tables(copy / "workspace") == spaces.tables(done / "workspace")
-    again = spaces.equigrid("run", "tiny.yaml", "--in-process", folder=copy).stdout
+    again = spaces.in_this_process("run", "tiny.yaml", "--in-process", folder=copy).stdout
     assert "building it again" not in again
 
 

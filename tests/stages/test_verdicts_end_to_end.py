@@ -54,7 +54,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
 
 
 def table(workspace: Workspace, profile: str, expect: int = 0) -> tuple[dict[Any, Any], str]:
-    spaces.equigrid(
+    spaces.in_this_process(
         "tables", "ddmnist", "--profile", profile, "--workspace", workspace.root,
         folder=workspace.root, expect=expect,
         environ={"EQUIGRID_RAW_DIR": str(workspace.root.parent / "nothing")},
@@ -117,7 +117,7 @@ def test_a_final_that_was_not_tested_on_every_split_is_a_gap_and_no_crash(tmp_pa
         ("tables", "tiny.yaml"), ("status", "tiny.yaml"), ("show", "tiny.yaml", "Ours/plain"),
         ("report", "tiny.yaml"),
     ):  # fmt: skip
-        text = spaces.equigrid(*command, folder=tmp_path).stdout
+        text = spaces.in_this_process(*command, folder=tmp_path).stdout
         assert command[0] == "report" or "[1/2 seeds] 0.500" in text
     page = (workspace.report("tiny") / "index.html").read_text()
     assert "[1/2 seeds] 0.500" in page

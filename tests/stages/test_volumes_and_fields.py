@@ -86,7 +86,7 @@ def test_volumes_end_with_a_table_and_a_set_that_is_missing_is_a_labelled_gap(
     (tmp_path / "v.yaml").write_text(VOLUMES)
     run = ("run", "v.yaml", "--in-process")
     environ = {"EQUIGRID_RAW_DIR": str(raw)}
-    done = spaces.equigrid(*run, folder=tmp_path, environ=environ, expect=3)
+    done = spaces.in_this_process(*run, folder=tmp_path, environ=environ, expect=3)
     place = str(raw / "medmnist3d" / "synapsemnist3d.npz")
     assert f"put it at {place}" in done.stdout
     cells = _cells(tmp_path / "workspace", "v")
@@ -107,7 +107,7 @@ def test_volumes_end_with_a_table_and_a_set_that_is_missing_is_a_labelled_gap(
     # What only looks, or only writes the table, says the same; a plan is of everything.
     written = spaces.tables(tmp_path / "workspace", "v")
     for command in ("tables", "status", "verify", "report"):
-        looked = spaces.equigrid(
+        looked = spaces.in_this_process(
             command, "v.yaml", folder=tmp_path, environ=environ,
             expect=0 if command in ("report", "verify") else 3,
         )  # fmt: skip
@@ -116,10 +116,10 @@ def test_volumes_end_with_a_table_and_a_set_that_is_missing_is_a_labelled_gap(
                 looked.stdout
             )
     assert spaces.tables(tmp_path / "workspace", "v") == written
-    planned = spaces.equigrid("plan", "v.yaml", folder=tmp_path, environ=environ)
+    planned = spaces.in_this_process("plan", "v.yaml", folder=tmp_path, environ=environ)
     assert "Ours / synapse" in planned.stdout
     # Again: nothing runs, and the gap is still said.
-    again = spaces.equigrid(*run, folder=tmp_path, environ=environ, expect=3)
+    again = spaces.in_this_process(*run, folder=tmp_path, environ=environ, expect=3)
     assert "0 run now" in again.stdout
 
 

@@ -138,6 +138,8 @@ def test_a_damaged_store_is_named_and_written_anew(
     assert f"{store} is damaged: " in problem[1]
     assert "equigrid doctor --repair-store" in problem[2]
     assert spaces.tables(finished / "workspace") == tables
+    if damage is not _flip:
+        return  # how it is mended does not depend on what was wrong
     # Each in a process of its own: MLflow keeps a store open as long as its process lives.
     done = spaces.equigrid("doctor", "--repair-store", folder=finished)
     assert "records tracked anew" in done.stdout
