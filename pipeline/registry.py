@@ -1,37 +1,26 @@
 """What can be named in a search space, what each needs, and where it lives.
 
-Light on purpose: importing it imports no torch. Anything else is named `module:object` in the
-search space; the object then says of itself what an entry here says (see docs/extending.md).
+Light on purpose: importing it imports no torch. pipeline.lookup goes from a name to its entry.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import inspect
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib import resources
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, Field, TypeAdapter
+from pydantic import BaseModel, Field
 
-from pipeline.errors import InputError
-from pipeline.own_parts.blame import users_code
-from pipeline.own_parts.source_code import import_part, is_external
 from pipeline.parameters import (
     NonNegative,
     Parameters,
     Positive,
     Size,
     parameters,
-    parameters_of,
 )
 from pipeline.symmetry import FiniteGroup
 from pipeline.symmetry.words import relations_of
-
-Known = TypeVar("Known")
 
 CLASSIFICATION, AUTOREGRESSION = "classification", "autoregression"
 RECONSTRUCTION = "reconstruction"
@@ -159,7 +148,7 @@ SCORES = {
     "regular_distance": None, "stuck": None, "steps": None,
     "count": None, "inner": None, "data": None,
 }  # fmt: skip
-_NUMBERED = re.compile(r"(count|inner|data)_[0-9]+")
+NUMBERED = re.compile(r"(count|inner|data)_[0-9]+")
 
 MODELS = {
     "ddmnist_cnn": Model(
@@ -324,162 +313,3 @@ DATASETS = {
     "smoke": "pipeline.datasets.smoke:Smoke",
     "typefaces": "pipeline.datasets.typefaces:Typefaces",
 }
-
-
-def load(target: str) -> Any:
-    """The object behind `module:object`; InputError where there is none."""
-    module_name, _, attribute = target.partition(":")
-    with users_code(target):
-        try:
-            module = import_part(module_name)
-        except ModuleNotFoundError as error:
-            if not f"{module_name}.".startswith(f"{error.name}."):
-                raise
-            text = f"{target!r}: no module {module_name!r} beside the search space"
-            raise InputError(text) from None
-    if not hasattr(module, attribute):
-        raise InputError(f"{target!r}: {module_name} has no {attribute!r}")
-    return getattr(module, attribute)
-
-
-def _parameters(part: str, target: Any) -> type[BaseModel]:
-    """Those a search space may set; InputError where they cannot be."""
-    with users_code(part):
-        found = parameters_of(target)
-    if "name" in found.model_fields:  # in records and run keys it is the part's own
-        raise InputError(f"{part!r} has a parameter 'name', which stands for the part: rename it")
-    return found
-
-
-def _load_callable(name: str) -> Any:
-    found = load(name)
-    if not callable(found) or inspect.isbuiltin(found):
-        raise InputError(f"{name!r} is no class or function of yours")
-    try:
-        inspect.signature(found)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{name!r}: {error}") from error
-    return found
-
-
-def model_entry(name: str) -> Model:
-    if not is_external(name):
-        return _known("model", name, MODELS)
-    found = _load_callable(name)
-    return Model(
-        name,
-        _parameters(name, found),
-        trivial=getattr(found, "trivial", False),
-        task=getattr(found, "task", CLASSIFICATION),
-        axes=getattr(found, "axes", None),
-        latent_maps=getattr(found, "latent_maps", False),
-    )
-
-
-def objective_entry(name: str) -> Objective:
-    if not is_external(name):
-        return _known("objective", name, OBJECTIVES)
-    found = _load_callable(name)
-    if inspect.isclass(found) and not any("__call__" in vars(base) for base in found.__mro__):
-        raise InputError(f"{name!r} is never called with a batch: it lacks __call__")
-    searched = _searched(name, getattr(found, "searched", ()))
-    return Objective(
-        name,
-        _parameters(name, found),
-        searched=searched,
-        task=getattr(found, "task", CLASSIFICATION),
-        needs_latent=getattr(found, "needs_latent", False),
-        passes=getattr(found, "passes", 1),
-        scores=tuple(getattr(found, "scores", ())),
-    )
-
-
-def _searched(part: str, declared: Any) -> dict[str, Any]:
-    """The hyperparameters of an objective from outside: names alone are of numbers from 0 on."""
-    if not isinstance(declared, Mapping):
-        declared = dict.fromkeys(declared, NonNegative)
-    for name, annotation in declared.items():
-        if not isinstance(name, str) or not HYPERPARAMETER.fullmatch(name):
-            raise InputError(f"{part!r} searches {name!r}: not a name")
-        if name in OPTIMISER_SEARCHED:
-            raise InputError(f"{part!r} searches {name!r}, which is the optimiser's")
-        with users_code(part):
-            TypeAdapter(annotation)
-    return dict(declared)
-
-
-def dataset_builder(name: str) -> Any:
-    """The builder class behind a name: see pipeline.datasets.builder.Builder."""
-    found = load(name if is_external(name) else _known("dataset builder", name, DATASETS))
-    parameters = getattr(found, "Parameters", None)
-    if not (inspect.isclass(found) and inspect.isclass(parameters)
-            and hasattr(parameters, "model_fields")):  # fmt: skip
-        raise InputError(f"{name!r} is not a Builder: see pipeline.datasets.builder")
-    if inspect.isabstract(found):
-        lacking = ", ".join(sorted(getattr(found, "__abstractmethods__", ())))
-        raise InputError(f"{name!r} lacks {lacking}: see pipeline.datasets.builder")
-    return found
-
-
-def _known(kind: str, name: str, entries: Mapping[str, Known]) -> Known:
-    if name not in entries:
-        allowed = ", ".join(sorted(entries))
-        raise InputError(f"unknown {kind} {name!r}; allowed: {allowed}, or module:object")
-    found = entries[name]
-    requires = found.requires if isinstance(found, Entry) else ()
-    if absent := [it for it in requires if importlib.util.find_spec(it) is None]:
-        remedy = f"pip install 'equigrid[{getattr(found, 'extra', '')}]'"
-        raise InputError(f"{kind} {name!r} needs {', '.join(absent)}: {remedy}")
-    return found
-
-
-def published_names() -> tuple[str, ...]:
-    """The published tables that a search space can name."""
-    text = resources.files("pipeline.reporting").joinpath("published.yaml").read_text("utf-8")
-    return tuple(yaml.safe_load(text))
-
-
-def task_entry(name: str) -> Task:
-    if not is_external(name):
-        return _known("task", name, TASKS)
-    found = _load_callable(name)
-    _check_methods(name, found, ("loss", "predict", "keep", "mean_loss"))
-    like = getattr(found, "like", None)
-    if like is not None and like not in TASKS:
-        raise InputError(f"{name!r} is like {like!r}; allowed: {', '.join(TASKS)}")
-    return Task(name, like=like)
-
-
-def metric_entry(name: str) -> Metric:
-    if not is_external(name):
-        return _known("metric", name, METRICS)
-    found = _load_callable(name)
-    _check_methods(name, found, ("update", "compute"))
-    if not isinstance(getattr(found, "higher_is_better", None), bool):
-        raise InputError(f"{name!r} does not say whether higher_is_better: True or False")
-    reads = getattr(found, "reads", "outputs")
-    if reads not in ("outputs", "latents"):
-        raise InputError(f"{name!r} reads {reads!r}; allowed: outputs, latents")
-    return Metric(
-        name,
-        found.higher_is_better,
-        margin=getattr(found, "margin", None),
-        relative=getattr(found, "relative", False),
-        reads=reads,
-    )
-
-
-def _check_methods(name: str, found: Any, methods: Sequence[str]) -> None:
-    if lacking := [method for method in methods if not callable(getattr(found, method, None))]:
-        raise InputError(f"{name!r} lacks {', '.join(lacking)}: see docs/extending.md")
-
-
-def serves(tasks: Tasks, needed: str) -> bool:
-    """Whether a model or objective for `tasks` can work on datasets of `needed`."""
-    served = (tasks,) if isinstance(tasks, str) else tasks
-    return needed in served or task_entry(needed).like in served
-
-
-def score_kind(name: str) -> str:
-    """`count_3` → `count`: a score of an objective's own, without the number behind it."""
-    return name.partition("_")[0] if _NUMBERED.fullmatch(name) else name

@@ -23,9 +23,10 @@ import volumes
 from pipeline.datasets.builder import Builder
 from pipeline.datasets.raw import RawStore
 from pipeline.datasets.resident import Dataset
+from pipeline.lookup import dataset_builder, load
 from pipeline.objectives.batch import Batch
 from pipeline.objectives.task import task_named
-from pipeline.registry import DATASETS, MODELS, OBJECTIVES, dataset_builder, load
+from pipeline.registry import DATASETS, MODELS, OBJECTIVES
 from pipeline.symmetry import group_by_name
 from pipeline.training.model import build_model
 from pipeline.training.streams import stream

@@ -7,14 +7,8 @@ from dataclasses import replace
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.registry import (
-    METRICS,
-    MODELS,
-    OBJECTIVES,
-    metric_entry,
-    model_entry,
-    objective_entry,
-)
+from pipeline.lookup import metric_entry, model_entry, objective_entry
+from pipeline.registry import METRICS, MODELS, OBJECTIVES
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,36 @@ def show(
 
 
 @app.command()
+def analyse(
+    name: Name,
+    what: Annotated[
+        str | None,
+        typer.Argument(
+            help="ROW/COLUMN, a run key or an MLflow run id; else one seed of each row."
+        ),
+    ] = None,
+    profile: Profile = None,
+    workspace: Root = WORKSPACE,
+) -> None:
+    """Find which linear action of the group the latent of a trained network carries.
+
+    Beside an untrained network and shuffled orbits; kept for the report, and in MLflow.
+
+    Example: equigrid analyse quickstart "Ours/C4"
+    """
+    from pipeline.commands.analyse import analysed, shown, wanted
+    from pipeline.reporting.assembly import assemble
+    from pipeline.reporting.page.content import current_report
+
+    ledger = open_ledger(name, profile, workspace)
+    found = ledger.known()
+    for record, split in wanted(ledger, found, what):
+        for part in shown(record, analysed(ledger, record, split)):
+            console.print(part, highlight=False, soft_wrap=isinstance(part, str))
+    current_report(found, assemble(found), ledger.workspace)
+
+
+@app.command()
 def tables(
     name: Name,
     profile: Profile = None,

@@ -12,11 +12,11 @@ from rich.table import Table as RichTable
 
 from pipeline.config.experiment import Experiment
 from pipeline.errors import InputError
+from pipeline.lookup import model_entry
 from pipeline.planning.ahead import changes, trials_ahead
 from pipeline.planning.ledger import Ledger
 from pipeline.planning.plan import Group, Plan
 from pipeline.planning.workspace import Workspace
-from pipeline.registry import model_entry
 from pipeline.reporting.words import duration
 from pipeline.trial import Trial
 

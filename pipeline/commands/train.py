@@ -15,11 +15,11 @@ from pipeline.config.schema import TrainingSpec
 from pipeline.datasets.raw import RawStore
 from pipeline.datasets.recipe import builder_of
 from pipeline.errors import InputError
+from pipeline.lookup import model_entry, objective_entry
 from pipeline.orchestration.dispatch import SLICE_SECONDS
 from pipeline.orchestration.worker import Worker
 from pipeline.own_parts.source_code import check_fingerprints
 from pipeline.planning.workspace import Workspace
-from pipeline.registry import model_entry, objective_entry
 from pipeline.trial import TRAINING_VERSION, Role, Trial, data_key
 from stages.augment_cache import augment_cache
 from stages.data_build import data_build

@@ -19,8 +19,8 @@ from pipeline.config.yaml_lines import Located, merge, parse
 from pipeline.datasets.raw import RawStore
 from pipeline.errors import InputError
 from pipeline.files import canonical_json
+from pipeline.lookup import metric_entry, published_names, score_kind
 from pipeline.own_parts.source_code import commit_of, fingerprints, is_external
-from pipeline.registry import metric_entry, published_names, score_kind
 from pipeline.trial import CODE_SINCE, FILE_NAME, TRAINING_VERSION, Role, Trial
 
 #: Of an experiment: ten times what was ever measured to be planned and tracked well.

@@ -15,13 +15,7 @@ from pipeline.datasets.builder import Builder, check_builder
 from pipeline.datasets.raw import RawStore
 from pipeline.datasets.recipe import group_named, recipe_of
 from pipeline.errors import InputError
-from pipeline.own_parts.blame import users_code
-from pipeline.own_parts.source_code import fingerprints
-from pipeline.parameters import filled
-from pipeline.registry import (
-    OPTIMISER_SEARCHED,
-    Model,
-    Objective,
+from pipeline.lookup import (
     dataset_builder,
     metric_entry,
     model_entry,
@@ -29,6 +23,10 @@ from pipeline.registry import (
     serves,
     task_entry,
 )
+from pipeline.own_parts.blame import users_code
+from pipeline.own_parts.source_code import fingerprints
+from pipeline.parameters import filled
+from pipeline.registry import OPTIMISER_SEARCHED, Model, Objective
 from pipeline.trial import COMPONENT
 
 #: Of one row's grid for one dataset.

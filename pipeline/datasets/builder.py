@@ -14,8 +14,8 @@ from pydantic import BaseModel
 from pipeline.datasets.pairs import ANY_PAIRS, Pairs
 from pipeline.datasets.raw import RawFile, RawStore
 from pipeline.datasets.store import Arrays, Progress
+from pipeline.lookup import load
 from pipeline.parameters import Parameters
-from pipeline.registry import load
 from pipeline.symmetry import FiniteGroup
 
 if TYPE_CHECKING:

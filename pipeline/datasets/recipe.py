@@ -8,9 +8,9 @@ from typing import Any
 from pipeline.datasets.builder import Builder
 from pipeline.datasets.raw import RawStore
 from pipeline.errors import InputError
+from pipeline.lookup import dataset_builder, load
 from pipeline.own_parts.blame import users_code
 from pipeline.own_parts.source_code import check_fingerprints, fingerprints, is_external
-from pipeline.registry import dataset_builder, load
 from pipeline.symmetry import FiniteGroup, group_by_name
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from pipeline.lookup import metric_entry, score_kind
 from pipeline.own_parts.source_code import is_external
-from pipeline.registry import METRICS, SCORES, metric_entry, score_kind
+from pipeline.registry import METRICS, SCORES
 
 
 def higher_is_better(score: str) -> bool | None:

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from pipeline.registry import load, metric_entry
+from pipeline.lookup import load, metric_entry
 
 
 class Metric(Protocol):

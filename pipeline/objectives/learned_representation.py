@@ -6,22 +6,28 @@ L_lat = MSE(M_g E(x1), E(x2)), nothing detached, and L_alg the departure of M fr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import safetensors.torch
 import torch
 
 from pipeline.datasets.resident import Dataset
+from pipeline.lookup import task_entry
 from pipeline.metrics.latent_gap import LatentGap
 from pipeline.metrics.metric import Scores
 from pipeline.objectives.batch import Batch
 from pipeline.objectives.latents import latent_shape, orbit_latents
 from pipeline.objectives.learned_action import LearnedAction
+from pipeline.objectives.learned_pictures import (
+    LINES,
+    animation,
+    eigenvalues_by_step,
+    pairs_at_work,
+)
 from pipeline.objectives.task import Loss, Task, task_named
-from pipeline.registry import task_entry
 from pipeline.symmetry.carried import carried_action, split_orbits
-from pipeline.symmetry.words import relations_of
+from pipeline.symmetry.words import order_of, relations_of
 
 #: Held-out inputs whose orbits say which action the latents carry, for each dimension of them.
 ORBITS = 20
@@ -35,6 +41,7 @@ class AlgebraAlone:
     """
 
     task: ClassVar[tuple[str, ...]] = ("classification", "reconstruction")
+    title: ClassVar[str] = "How the learned action came to be"
 
     def __init__(
         self,
@@ -77,7 +84,7 @@ class AlgebraAlone:
         }
 
     def artifacts(self) -> dict[str, bytes]:
-        """The matrices at the start and now, and the eigenvalues between (see LearnedAction)."""
+        """The matrices at the start and now, the eigenvalues between, and these as an animation."""
         action = self.latent_action
         seen = int((action.seen >= 0).sum())
         tensors = {
@@ -87,7 +94,43 @@ class AlgebraAlone:
             "eigenvalues": action.eigenvalues[:seen],
         }
         found = {name: it.cpu().contiguous().clone() for name, it in tensors.items()}
-        return {"action.safetensors": safetensors.torch.save(found)}
+        orders = [order_of(g, action.group) for g in action.group.generators]
+        found["orders"] = torch.tensor(orders)
+        moving = animation(found["steps"].tolist(), found["eigenvalues"].numpy(), orders)
+        return {
+            "action.safetensors": safetensors.torch.save(found),
+            "eigenvalues.gif": moving,
+        }
+
+    @staticmethod
+    def drawings(runs: Sequence[Any]) -> Iterator[tuple[str, Any, str]]:
+        """For the report: eigenvalues by step, and the action at work, of the first run."""
+        for run in runs:
+            data = run.artifact("action.safetensors")
+            if data is None:
+                continue
+            seed = run.record.trial.seed
+            found = safetensors.torch.load(data)
+            steps, orders = found["steps"].tolist(), found["orders"].tolist()
+            values = found["eigenvalues"].numpy()
+            yield (
+                f"eigenvalues by step, seed {seed}",
+                eigenvalues_by_step(steps, values, orders),
+                "Of the generators' matrices; crosses are the roots of unity of their orders.",
+            )
+            moving = run.artifact("eigenvalues.gif")
+            if moving is not None:
+                yield (
+                    f"eigenvalues in motion, seed {seed}", moving,
+                    f"Steps 0 to {steps[-1]}; to the best epoch.",
+                )  # fmt: skip
+            pairs = run.artifact("pairs.png")
+            if pairs is not None:
+                yield (
+                    f"the action at work, seed {seed}", pairs,
+                    f"From above: {LINES}; of the first test pairs.",
+                )  # fmt: skip
+            return
 
     def _watch(self, batch: Batch) -> None:
         at = batch.step
@@ -120,6 +163,15 @@ class LearnedRepresentation(AlgebraAlone):
         )  # fmt: skip
         self.output_weight, self.latent_weight = output_weight, latent_weight
         self.both = task_on == "both"
+
+    def prepare(self, model: Any, dataset: Dataset) -> LearnedAction:
+        self.model, self.dataset = model, dataset
+        return super().prepare(model, dataset)
+
+    def artifacts(self) -> dict[str, bytes]:
+        """And the action at work on pairs, where outputs are pictures."""
+        pairs = pairs_at_work(self.model, self.latent_action, self.dataset)
+        return super().artifacts() | ({} if pairs is None else {"pairs.png": pairs})
 
     def __call__(self, model: Any, batch: Batch, task: Task) -> Loss:
         self._watch(batch)

@@ -9,9 +9,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from pipeline.lookup import load, task_entry
 from pipeline.metrics.roll_out import frame_errors
 from pipeline.objectives.batch import Batch
-from pipeline.registry import load, task_entry
 
 Kept = tuple[Tensor, ...]
 

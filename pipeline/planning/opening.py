@@ -60,6 +60,19 @@ def open_dataset(
 
 
 @dataclass(frozen=True)
+class KeptRun:
+    """What a workspace has of a finished training, read where it is asked for."""
+
+    record: Record
+    workspace: Workspace
+
+    def artifact(self, name: str) -> bytes | None:
+        """A further file that the run left beside its weights; None where it is not here."""
+        path = self.workspace.run_files / self.record.key / name
+        return path.read_bytes() if name in self.record.artifacts and path.exists() else None
+
+
+@dataclass(frozen=True)
 class OpenRun:
     """A finished training: its record, its data, and its model with the best weights."""
 

@@ -192,6 +192,24 @@ class Workspace:
             return None
         return record
 
+    def keep_analysis(self, key: str, found: Mapping[str, Any]) -> None:
+        """What the latent of a run carries, see pipeline.training.analysis."""
+        write_atomically(self._analysis(key), json.dumps(found, indent=1, sort_keys=True) + "\n")
+
+    def analysis(self, key: str) -> Mapping[str, Any] | None:
+        """None where there is none, or a damaged one."""
+        try:
+            found: Mapping[str, Any] = json.loads(self._analysis(key).read_text("utf-8"))
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            log.warning("%s: damaged (%s); not shown", self._analysis(key), error)
+            return None
+        return found
+
+    def _analysis(self, key: str) -> Path:
+        return self.root / "analyses" / f"{key}.json"
+
     def failure(self, key: str) -> Failure | None:
         path = self._quarantine(key)
         if not path.exists():

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from pipeline.config.experiment import Experiment
+from pipeline.lookup import score_kind
 from pipeline.metrics.direction import higher_is_better, margin_of
 from pipeline.planning.plan import Plan
-from pipeline.registry import SCORES, score_kind
+from pipeline.registry import SCORES
 from pipeline.reporting import formats
 from pipeline.reporting.comparison import Comparison, all_pairs, compare
 from pipeline.reporting.representations import representation_notes

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from rich.markup import escape
 from rich.table import Table as RichTable
 
+from pipeline.lookup import score_kind
 from pipeline.record import Result
-from pipeline.registry import SCORES, score_kind
+from pipeline.registry import SCORES
 from pipeline.reporting.comparison import FEWEST_SEEDS, Comparison
 from pipeline.reporting.table import Cell, Table
 from pipeline.trial import Trial, in_order

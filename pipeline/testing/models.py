@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import safetensors.torch
 import torch
 
-from pipeline.registry import load, model_entry
+from pipeline.lookup import load, model_entry
 from pipeline.testing.small import part
 from pipeline.training.streams import seeded
 

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 
 import torch
 
+from pipeline.lookup import objective_entry
 from pipeline.record import Record, TrialFiles
-from pipeline.registry import objective_entry
 from pipeline.testing.small import DIGITS, dataset_of, part, trial_of
 from pipeline.training.run import TrialRun
 from pipeline.trial import Trial

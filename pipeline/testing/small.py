@@ -13,10 +13,10 @@ from pipeline.datasets.raw import RawStore
 from pipeline.datasets.resident import Dataset
 from pipeline.datasets.store import Arrays
 from pipeline.files import canonical_json
+from pipeline.lookup import model_entry, objective_entry
 from pipeline.own_parts.source_code import fingerprints
 from pipeline.parameters import filled
 from pipeline.planning.opening import resident
-from pipeline.registry import model_entry, objective_entry
 from pipeline.trial import Trial
 
 #: Scikit-learn's digits, two a picture, under the reflections of each.

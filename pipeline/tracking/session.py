@@ -156,6 +156,13 @@ class Session:
             if self.store.run_files is not None and path.exists():
                 self.client.log_artifact(run, str(path))
 
+    def file(self, trial: Trial, path: Path) -> bool:
+        """Keep a file with a trial's run, over an earlier one of its name; none where no run is."""
+        run, _ = self._known.get(identity_of(trial), ("", ""))
+        if run:
+            self.client.log_artifact(run, str(path))
+        return bool(run)
+
     def failure(self, trial: Trial, reason: str, started: float) -> bool:
         """Log a trial that was given up as a failed run with its reason."""
         identity = identity_of(trial)

@@ -53,6 +53,10 @@ class Writer:
         """Log a trial's record (given, or read from its file), unless it is tracked already."""
         self._jobs.put((lambda session: session.record(trial, record), trial))
 
+    def file(self, trial: Trial, path: Path) -> None:
+        """Keep a file with a trial's run."""
+        self._jobs.put((lambda session: session.file(trial, path), None))
+
     def failure(self, trial: Trial, reason: str) -> None:
         """Log a trial that was given up, with its reason."""
         now = time.time()

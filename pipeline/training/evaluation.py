@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from pipeline.datasets.resident import Dataset
+from pipeline.lookup import metric_entry, task_entry
 from pipeline.metrics.latent_gap import LatentGap
 from pipeline.metrics.metric import Scores
 from pipeline.objectives.regular import LatentAction
 from pipeline.objectives.task import task_named
-from pipeline.registry import metric_entry, task_entry
 
 
 def predict(model: Any, dataset: Dataset, split: str, rows: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from pipeline.datasets.resident import Dataset
-from pipeline.registry import load, model_entry
+from pipeline.lookup import load, model_entry
 from pipeline.training.normalisation import with_right_sums
 from pipeline.training.streams import seeded
 from pipeline.training.weights import load_weights

@@ -16,6 +16,7 @@ import torch
 from pipeline.datasets.resident import Dataset
 from pipeline.errors import TrainingDivergedError
 from pipeline.files import sha256, write_atomically
+from pipeline.lookup import load, model_entry, objective_entry
 from pipeline.metrics.direction import higher_is_better, is_better
 from pipeline.metrics.metric import Scores
 from pipeline.objectives.batch import Batch, Step
@@ -23,7 +24,6 @@ from pipeline.objectives.regular import regular_action
 from pipeline.objectives.task import task_named, with_penalties
 from pipeline.own_parts.source_code import check_fingerprints, code_of
 from pipeline.record import ARTIFACT, Epoch, Record, TrialFiles
-from pipeline.registry import load, model_entry, objective_entry
 from pipeline.training.checkpoint import (
     drop_checkpoints,
     load_checkpoint,

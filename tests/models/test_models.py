@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from pipeline.lookup import load
 from pipeline.models.ddmnist_cnn import DDMNISTCNN
 from pipeline.models.field_cnn import FieldCNN
 from pipeline.models.field_mlp import FieldMLP
@@ -15,7 +16,7 @@ from pipeline.models.resnet3d import ResNet3D
 from pipeline.models.small_cnn import SmallCNN
 from pipeline.models.trivial import MajorityClass, Persistence
 from pipeline.parameters import parameters_of
-from pipeline.registry import MODELS, OBJECTIVES, load
+from pipeline.registry import MODELS, OBJECTIVES
 
 
 def _parameters(model):

@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from pipeline.errors import InputError
+from pipeline.lookup import load
 from pipeline.own_parts.blame import in_one_line, last_frames, users_code
-from pipeline.registry import load
 
 NET = """\
 import json

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import InputError
+from pipeline.lookup import load
 from pipeline.own_parts import source_code
 from pipeline.own_parts.source_code import code_of, fingerprint
-from pipeline.registry import load
 
 BASE = {"net.py": "import layers\n\n\ndef f(x):\n    return x + 1\n"}
 

@@ -74,13 +74,13 @@ class LearnedTurn:
         return {"matrix.csv": "\n".join(lines).encode()}
 
     @staticmethod
-    def drawings(records):
+    def drawings(runs):
         """For the report: (heading, figure, caption) each."""
         figure = Figure(figsize=(4.6, 3), layout="constrained")
         axes = figure.subplots()
-        for record in records:
-            algebra = [epoch["train_algebra"] for epoch in record.history]
-            axes.plot(range(1, len(algebra) + 1), algebra, label=f"seed {record.trial.seed}")
+        for run in runs:
+            algebra = [epoch["train_algebra"] for epoch in run.record.history]
+            axes.plot(range(1, len(algebra) + 1), algebra, label=f"seed {run.record.trial.seed}")
         axes.set(xlabel="epoch", ylabel="mean((Mⁿ − 1)²)", yscale="log")
         axes.legend()
         yield "departure from a representation", figure, "Zero for a representation of the group."

@@ -296,6 +296,35 @@ def score_by_parameters(
     return figure
 
 
+def multiplicities(
+    names: Sequence[str],
+    found: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    regular: Mapping[str, Sequence[float]],
+) -> Figure:
+    """By row a bar for each irreducible representation, and a line where the regular one has it.
+
+    found: mean and standard deviation by row. A row whose latents carry none has no bars.
+    """
+    with _style():
+        figure = _figure(max(WIDTH, 0.5 + 0.13 * len(names) * (len(found) + 1)), HEIGHT)
+        axes = figure.subplots()
+        width = 0.8 / len(found)
+        for n, (row, (means, deviations)) in enumerate(found.items()):
+            left = [k - 0.4 + n * width for k in range(len(names))]
+            colour = COLOURS[n % len(COLOURS)]
+            axes.bar(
+                left, means, width * 0.9, yerr=deviations, align="edge", color=colour, label=row,
+                error_kw={"ecolor": INK, "elinewidth": 0.8},
+            )  # fmt: skip
+            for x, height in zip(left, regular[row], strict=True):
+                axes.hlines(height, x, x + width * 0.9, color=INK, linewidth=1.4)
+        slanted: dict[str, Any] = {"rotation": 60, "ha": "right"} if len(names) > 6 else {}
+        axes.set_xticks(range(len(names)), names, **slanted)
+        axes.set_ylabel("multiplicity")
+        _legend(figure, axes)
+    return figure
+
+
 def pictures(images: NDArray[Any], labels: Sequence[str], elements: Sequence[str]) -> Figure:
     """A line a label, a column an element: inputs and their orbits, roll-outs frame by frame.
 

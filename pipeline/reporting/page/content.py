@@ -15,6 +15,7 @@ from pipeline.planning.workspace import Workspace
 from pipeline.record import Record
 from pipeline.reporting.formats import markdown
 from pipeline.reporting.page import page
+from pipeline.reporting.page.carried import carried_section
 from pipeline.reporting.page.figures import ERROR, Figures, state_of
 from pipeline.reporting.page.page import Content, Further, Run
 from pipeline.reporting.table import Cell, Table
@@ -56,6 +57,9 @@ def _further(figures: Figures) -> Iterator[Further]:
     rollouts = figures.rollouts()
     if rollouts.charts or rollouts.missing:
         yield Further("rollouts", "Roll-outs", rollouts)
+    latents = carried_section(figures)
+    if latents.charts or latents.missing:
+        yield Further("latents", "What the latent carries", latents)
     for n, (title, section) in enumerate(figures.of_objectives()):
         yield Further(f"objective-{n}", title, section)
 
@@ -70,6 +74,7 @@ def current_report(plan: Plan, table: Table, workspace: Workspace) -> None:
         "results": {key: asdict(result) for key, result in plan.results.items()},
         "runs": sorted(run.run_id for run in runs),
         "table": markdown(table),
+        "analyses": {key: workspace.analysis(key) for key in sorted(plan.results)},
     }
     digest = sha256(canonical_json(inputs).encode())
     known = mark.read_text("utf-8") if mark.exists() else ""

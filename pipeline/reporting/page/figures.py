@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import html
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
@@ -11,14 +13,15 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.figure import Figure
 
 from pipeline.errors import DamagedFileError, InputError
+from pipeline.lookup import load, objective_entry
 from pipeline.metrics.direction import higher_is_better
 from pipeline.own_parts.blame import users_code
 from pipeline.own_parts.source_code import is_external
-from pipeline.planning.opening import open_dataset
+from pipeline.planning.opening import KeptRun, open_dataset
 from pipeline.planning.plan import Group, Plan
 from pipeline.planning.workspace import Workspace
 from pipeline.record import Record, Result
-from pipeline.registry import AUTOREGRESSION, OBJECTIVES, load, objective_entry
+from pipeline.registry import AUTOREGRESSION, OBJECTIVES
 from pipeline.reporting.page import captions, charts
 from pipeline.reporting.page.charts import GridPoint, State
 from pipeline.reporting.page.page import Chart, Section
@@ -60,21 +63,21 @@ class Figures:
         if any(point.selected for point in points):
             caption += f"; {charts.SELECTED} selected"
         description = captions.heat_map(points, self.select)
-        return self._chart(figure, "", f"{caption}.", description, "heat map", *group)
+        return self.chart(figure, "", f"{caption}.", description, "heat map", *group)
 
     def curves(self) -> Section:
         """A dataset each: the finals' validation score by epoch."""
-        return _section(self.plan.experiment.datasets, self._curves)
+        return section(self.plan.experiment.datasets, self._curves)
 
     def score_by_error(self) -> Section:
-        return _section(self.table.columns, self._score_by_error)
+        return section(self.table.columns, self._score_by_error)
 
     def score_by_parameters(self) -> Section:
-        return _section(self.table.columns, self._score_by_parameters)
+        return section(self.table.columns, self._score_by_parameters)
 
     def orbits(self) -> Section:
         """A dataset each: a few training inputs under a few group elements."""
-        return _section(self.plan.experiment.datasets, self._orbits)
+        return section(self.plan.experiment.datasets, self._orbits)
 
     def rollouts(self) -> Section:
         """Of autoregressions: errors by frame and a window continued, a test split each."""
@@ -85,12 +88,12 @@ class Figures:
                 splits.values()
             ):
                 splits[name] = (column.dataset, column.split)
-        errors = _section(splits, lambda name: self._frame_errors(name, *splits[name]))
-        windows = _section(splits, lambda name: self._continued(name, *splits[name]))
+        errors = section(splits, lambda name: self._frame_errors(name, *splits[name]))
+        windows = section(splits, lambda name: self._continued(name, *splits[name]))
         return Section(errors.charts + windows.charts, errors.missing + windows.missing)
 
     def of_objectives(self) -> Iterator[tuple[str, Section]]:
-        """Titles and drawings of objectives with `drawings(records)`: of their rows' finals."""
+        """Titles and drawings of objectives with `drawings(runs)`: of their rows' finals."""
         rows: dict[str, list[str]] = {}
         for row in self.trained:
             rows.setdefault(self.plan.experiment.rows[row].objective["name"], []).append(row)
@@ -100,7 +103,7 @@ class Figures:
             objective = load(objective_entry(name).target)
             if hasattr(objective, "drawings"):
                 title = getattr(objective, "title", name.rpartition(":")[2])
-                yield title, _section(named, partial(self._drawn, objective))
+                yield title, section(named, partial(self._drawn, objective))
 
     def _drawn(self, objective: Any, row: str) -> list[Chart] | str:
         finals = [t for (of, _), trials in self.plan.finals.items() if of == row for t in trials]
@@ -110,10 +113,13 @@ class Figures:
         name = self.plan.experiment.rows[row].objective["name"]
         try:
             with users_code(name):
-                found = list(objective.drawings(records))
+                runs = [KeptRun(record, self.workspace) for record in records]
+                found = list(objective.drawings(runs))
             return [
-                self._chart(figure, f"{row}: {heading}", caption, caption, "objective", row)
-                for heading, figure, caption in found
+                self._image(drawn, f"{row}: {heading}", caption)
+                if isinstance(drawn, bytes)
+                else self.chart(drawn, f"{row}: {heading}", caption, caption, "objective", row)
+                for heading, drawn, caption in found
             ]
         except InputError as error:
             return f"not drawn: {error}"
@@ -135,7 +141,7 @@ class Figures:
         caption = "Each frame's own error over the roll-out: mean over the seeds, and the extremes."
         description = captions.curves(histories, "test RMSE", "frame")
         heading = f"{name}: error by frame"
-        return self._chart(figure, heading, caption, description, "frames", name)
+        return self.chart(figure, heading, caption, description, "frames", name)
 
     def _continued(self, name: str, dataset: str, split: str) -> Chart | str:
         """The middle window of a split as it went on, and as each row's first seed predicts."""
@@ -183,7 +189,7 @@ class Figures:
             "seed continues it; white is the truth's fastest."
         )
         description = captions.rollout(list(shown), frames)
-        return self._chart(figure, f"{name}: a window", caption, description, "rollout", name)
+        return self.chart(figure, f"{name}: a window", caption, description, "rollout", name)
 
     def _curves(self, dataset: str) -> Chart | str:
         histories: dict[str, list[list[float]]] = {}
@@ -197,7 +203,7 @@ class Figures:
         figure = charts.curves(self.trained, histories, self.select)
         caption = "Finals: mean over the seeds still training, and the band between the extremes."
         description = captions.curves(histories, self.select)
-        return self._chart(figure, dataset, caption, description, "curves", dataset)
+        return self.chart(figure, dataset, caption, description, "curves", dataset)
 
     def _score_by_error(self, column: str) -> Chart | str:
         points: dict[str, list[tuple[float, float]]] = {}
@@ -222,7 +228,7 @@ class Figures:
             caption += f" Not on a logarithmic axis: {unseen} of error 0."
         figure = charts.score_by_error(self.trained, points, name)
         description = captions.score_by_error(points, name)
-        return self._chart(figure, column, caption, description, "equivariance", column)
+        return self.chart(figure, column, caption, description, "equivariance", column)
 
     def _score_by_parameters(self, column: str) -> Chart | str:
         points: dict[str, tuple[int, float, float]] = {}
@@ -239,7 +245,7 @@ class Figures:
             f"side; {self._direction(column)}."
         )
         description = captions.score_by_parameters(points, score)
-        return self._chart(figure, column, caption, description, "parameters", column)
+        return self.chart(figure, column, caption, description, "parameters", column)
 
     def _orbits(self, dataset: str) -> Chart | str:
         # torch takes a second to import, and is needed here alone.
@@ -266,7 +272,7 @@ class Figures:
             caption += " Of each volume the middle slice along its first axis."
         figure = charts.pictures(shown.images, shown.labels, shown.elements)
         description = captions.orbits(shown.labels, shown.elements)
-        return self._chart(figure, dataset, caption, description, "orbits", dataset)
+        return self.chart(figure, dataset, caption, description, "orbits", dataset)
 
     def _opened(self, dataset: str) -> Dataset | str:
         """The data of the runs, or why they cannot be shown."""
@@ -306,7 +312,15 @@ class Figures:
             return "neither is better"
         return "higher is better" if better else "lower is better"
 
-    def _chart(
+    def _image(self, data: bytes, heading: str, caption: str) -> Chart:
+        """A PNG or GIF as it is."""
+        kind = "gif" if data.startswith(b"GIF8") else "png"
+        text = base64.b64encode(data).decode()
+        said = html.escape(f"{heading}. {caption}")
+        element = f'<img src="data:image/{kind};base64,{text}" alt="{said}">'
+        return Chart("", heading, caption, element)
+
+    def chart(
         self, figure: Figure, heading: str, caption: str, description: str, *names: str
     ) -> Chart:
         """Keep the figure's PDF under a name of its own and give the figure for the page."""
@@ -319,7 +333,7 @@ class Figures:
         return Chart(name, heading, caption, charts.svg(figure, name, description))
 
 
-def _section(names: Iterable[str], draw: Callable[[str], Chart | list[Chart] | str]) -> Section:
+def section(names: Iterable[str], draw: Callable[[str], Chart | list[Chart] | str]) -> Section:
     """draw: the charts of a name, or why there is none. Names with one reason share a line."""
     drawn = {name: draw(name) for name in names}
     missing: dict[str, list[str]] = {}

@@ -21,7 +21,9 @@ SHORT = 12
 
 @dataclass(frozen=True)
 class Chart:
-    """name: of its PDF, without suffix. svg: the whole element, trusted as it is."""
+    """name: of its PDF, without suffix; empty where there is none. svg: the whole element, trusted
+    as it is, of a photograph or an animation an img.
+    """
 
     name: str
     heading: str

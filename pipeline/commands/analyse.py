@@ -1,0 +1,126 @@
+"""Which linear action of its group a trained network carries in its latent."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table as RichTable
+
+from pipeline.commands.replay import find_record
+from pipeline.errors import DamagedFileError, InputError
+from pipeline.planning.ledger import Ledger
+from pipeline.planning.opening import OpenRun, open_run
+from pipeline.planning.plan import Plan
+from pipeline.record import Record
+from pipeline.reporting.formats import DASH
+from pipeline.tracking.writer import Writer
+from pipeline.training.analysis import TRAINED, analyse
+from pipeline.training.model import build_model
+from pipeline.trial import Trial
+
+
+def wanted(ledger: Ledger, plan: Plan, what: str | None) -> list[tuple[Record, str]]:
+    """(record, split) of all seeds of `ROW/COLUMN`, of one run, or without either of the first
+    seed of each row and dataset. InputError where there is none.
+    """
+    space = plan.experiment.space
+    splits = {column.dataset: column.split for column in reversed(space.columns.values())}
+    if what is not None and "/" not in what:
+        record = find_record(ledger.workspace, what)
+        if record.trial.dataset not in splits:
+            raise InputError(f"{what}: not a run of {plan.experiment.full_name}")
+        return [(record, splits[record.trial.dataset])]
+    if what is not None:
+        row, column = plan.experiment.cell(what)
+        chosen = space.columns[column]
+        trials = list(plan.finals.get((row, chosen.dataset), ()))
+        splits[chosen.dataset] = chosen.split
+    else:
+        trials = [trials[0] for trials in plan.finals.values() if trials]
+    found = [(_record(ledger, trial), splits[trial.dataset]) for trial in trials if _has(trial)]
+    known = [(record, split) for record, split in found if record is not None]
+    if not known:
+        raise InputError(f"{what or plan.experiment.full_name}: no finished network is here")
+    return known
+
+
+def _has(trial: Trial) -> bool:
+    """Whether there is a network to look into."""
+    return bool(trial.training) and trial.model["name"] != "no_network"
+
+
+def _record(ledger: Ledger, trial: Trial) -> Record | None:
+    return ledger.workspace.record(trial.key)
+
+
+def analysed(ledger: Ledger, record: Record, split: str) -> Mapping[str, Any]:
+    """The analysis of a run, kept in the workspace and, where it is tracked, in MLflow."""
+    run = _opened(ledger, record)
+    untrained = build_model(record.trial, run.dataset, run.device).eval()
+    found = {"run": record.key, **analyse(run.model, untrained, run.dataset, split, run.device)}
+    ledger.workspace.keep_analysis(record.key, found)
+    _track(ledger, record, found)
+    return found
+
+
+def _opened(ledger: Ledger, record: Record) -> OpenRun:
+    try:
+        return open_run(ledger.workspace, record)
+    except (DamagedFileError, OSError, ValueError) as error:
+        raise InputError(f"{record.trial.describe()}: cannot be opened: {error}") from error
+
+
+def _track(ledger: Ledger, record: Record, found: Mapping[str, Any]) -> None:
+    """As an artifact of the run; a store that cannot be reached costs a line."""
+    with tempfile.TemporaryDirectory() as folder, closing(Writer(ledger.store)) as writer:
+        path = Path(folder) / "analysis.json"
+        path.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", "utf-8")
+        writer.record(record.trial, record)  # it may have been made without MLflow
+        writer.file(record.trial, path)
+        writer.flush()
+
+
+def shown(record: Record, found: Mapping[str, Any]) -> Iterator[RichTable | str]:
+    """For the terminal."""
+    networks = found["networks"]
+    table = RichTable(title=record.trial.describe(), title_justify="left")
+    table.add_column(f"{found['group']}, {found['split']}")
+    for name in networks:
+        table.add_column(name, justify="right")
+    for label, name in (
+        ("directions with latents", "rank"),
+        ("held-out R², any linear action", "r_squared"),
+        ("held-out R², left as they are", "r_squared_identity"),
+        ("directions with an action", "kept"),
+        ("held-out R² there, by the action", "r_squared_representation"),
+        ("defect as a homomorphism", "defect"),
+    ):
+        table.add_row(label, *(_number(it[name]) for it in networks.values()))
+    for n, (name, dimension) in enumerate(found["irreducibles"]):
+        cells = []
+        for network, it in networks.items():
+            if not it["kept"]:
+                cells.append(DASH)
+                continue
+            text = f"{_number(it['multiplicities'][n])} of {_number(it['regular'][n])}"
+            if network == TRAINED:
+                text += f" ({it['mean'][n]:.2f} ± {it['sd'][n]:.2f})"
+            cells.append(text)
+        table.add_row(f"{name} (dimension {dimension})", *cells)
+    yield table
+    for network, it in networks.items():
+        if it["why"]:
+            yield f"{network}: no linear action: {it['why']}."
+    if found["inputs"] < found["inputs_wanted"]:
+        yield f"Only {found['inputs']} inputs; {found['inputs_wanted']} would be enough for sure."
+    if found["maps_averaged"]:
+        yield "The latent is maps: of each its mean over the grid."
+
+
+def _number(value: float | None) -> str:
+    return DASH if value is None else f"{value:.3g}"

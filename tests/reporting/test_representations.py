@@ -1,0 +1,140 @@
+"""Tables of runs: the published ones counted, and a small experiment with its control."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import spaces
+
+from pipeline.reporting.representations import told
+from pipeline.reporting.table import published_runs
+from pipeline.symmetry import group_by_name
+
+
+@pytest.mark.parametrize(
+    ("table", "group", "at", "near", "ideal"),
+    [
+        ("table1", "C2", 3, 5, "21 trivial, 21 sign"),
+        ("table2", "D3", 3, 4, "5 trivial, 5 sign, 10 standard"),
+        ("table3", "C4", 3, 4, "16 1, 16 i, 16 −1, 16 −i"),
+    ],
+)
+def test_published_runs_are_counted(table: str, group: str, at: int, near: int, ideal: str) -> None:
+    runs = [np.array(list(run.values())) for run in published_runs(table)]
+    said = told(group_by_name(group), runs)
+    assert said == (
+        f"{at} of 5 runs at a multiple of the regular representation ({ideal}), "
+        f"{near} of 5 within 1 of it"
+    )
+
+
+ALGEBRA = {"relations": {"a^3 = e": 0.5, "b^2 = e": 0.5}, "start": "scaled_normal"}
+
+
+def space() -> dict[str, Any]:
+    column = {"dataset": "digits", "split": "test"}
+    scores = {
+        "trivial": "count_0", "sign": "count_1", "standard": "count_2", "on the data": "data_0",
+        "algebra loss": "algebra_loss", "latent error": "latent_error",
+    }  # fmt: skip
+    return {
+        "published": "table2",
+        "layout": "runs",
+        "datasets": {
+            "digits": {"builder": "mnist", "group": "D3", "source": "digits", "train": 100,
+                       "val": 20}
+        },
+        "columns": {name: {**column, "metric": score} for name, score in scores.items()},
+        "rows": {
+            "Learned": {
+                "model": {"mlp_autoencoder": {"latent": 12}},
+                "objective": {"learned_representation": ALGEBRA},
+                "grid": {"lr": [0.003]},
+            },
+            "Alone": {
+                "model": {"no_network": {"latent": 12}},
+                "objective": {"algebra_alone": ALGEBRA},
+                "grid": {"lr": [0.003]},
+            },
+        },
+        "training": {"epochs": 2, "batch_size": 20, "patience": 2, "select": "val_loss"},
+        "seeds": {"grid": [0], "final": [0, 1]},
+    }  # fmt: skip
+
+
+def test_a_network_and_its_control_stand_in_one_table(tmp_path: Path) -> None:
+    spaces.write(tmp_path / "learned.yaml", space())
+    done = spaces.in_this_process("run", "learned.yaml", "--in-process", folder=tmp_path)
+    assert "5/4 finished" not in done.stdout
+    table = spaces.tables(tmp_path / "workspace", "learned")["table.md"].decode()
+    for line in ("| Learned, seed 0 |", "| Learned, seed 1 |", "| Alone, seed 0 |",
+                 "| Published, run 2 |  | 6.471 | 4.752 | 9.39 | – | – | – |"):  # fmt: skip
+        assert line in table
+    (alone,) = [line for line in table.splitlines() if line.startswith("| Alone |")]
+    assert alone.endswith("| – |")  # nothing of a network is measured where there is none
+    assert "Learned and Alone, from the same starts: the same counts in " in table
+    assert "Published: 3 of 5 runs at a multiple of the regular representation" in table
+    assert "lower is better" in table
+    assert "count_0 (lower" not in table
+    # In two epochs nothing has become a representation: the counts are the starts'.
+    assert "in 2 of 2 seeds. The algebra loss alone" in table
+
+    page = (tmp_path / "workspace" / "reports" / "learned" / "index.html").read_text()
+    assert "How the learned action came to be" in page
+    assert "data:image/gif;base64," in page
+    assert "data:image/png;base64," in page
+    verified = spaces.in_this_process("verify", "learned.yaml", folder=tmp_path)
+    assert "all match" in verified.stdout
+    again = spaces.in_this_process("tables", "learned.yaml", "--from-mlflow", folder=tmp_path)
+    assert "written to" in again.stdout
+    assert spaces.tables(tmp_path / "workspace", "learned")["table.md"].decode() == table
+
+
+@pytest.mark.parametrize(
+    ("relations", "said"),
+    [
+        ({"a^2 = e": 1}, "learned_representation: a² = e does not hold in D3"),
+        ({"c = e": 1}, "'c' is no power of a, b, e"),
+        ({"a^3 = e": -1}, "greater than or equal to 0"),
+    ],
+)
+def test_relations_that_cannot_be_are_refused_before_any_work(
+    relations: dict[str, float], said: str, tmp_path: Path
+) -> None:
+    content = space()
+    content["rows"]["Learned"]["objective"] = {"learned_representation": {"relations": relations}}
+    spaces.write(tmp_path / "learned.yaml", content)
+    done = spaces.in_this_process("plan", "learned.yaml", folder=tmp_path, expect=2)
+    (line,) = done.stderr.splitlines()
+    assert "learned.yaml:" in line
+    assert said in line
+
+
+def test_what_latents_carry_is_analysed_kept_tracked_and_reported(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    import shutil
+
+    folder = tmp_path / "copy"
+    shutil.copytree(spaces.undisturbed(tmp_path_factory), folder)
+    done = spaces.in_this_process("analyse", "tiny.yaml", folder=folder)
+    for row in ("CNN / D1", "Ours / D1"):
+        assert row in done.stdout
+    assert "Only " in done.stdout  # 20 test inputs are few, and that is said
+    kept = sorted((folder / "workspace" / "analyses").glob("*.json"))
+    assert len(kept) == 2
+    found = json.loads(kept[0].read_text())
+    assert found["irreducibles"][0] == ["trivial ⊗ trivial", 1]
+    assert set(found["networks"]) == {"trained", "untrained", "shuffled orbits"}
+    artifacts = list((folder / "workspace" / "artifacts").rglob("analysis.json"))
+    assert sorted(path.read_text() for path in artifacts) == sorted(p.read_text() for p in kept)
+    page = (folder / "workspace" / "reports" / "tiny" / "index.html").read_text()
+    assert "What the latent carries" in page
+    one = spaces.in_this_process("analyse", "tiny.yaml", found["run"][:10], folder=folder)
+    assert "held-out R²" in one.stdout
+    wrong = spaces.in_this_process("analyse", "tiny.yaml", "Chance/plain", folder=folder, expect=2)
+    assert "no finished network is here" in wrong.stderr
