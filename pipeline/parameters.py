@@ -45,7 +45,8 @@ Size = Annotated[int, Field(ge=1, le=2**31)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
-Plain = bool | int | float | str | list[Any] | tuple[Any, ...] | dict[str, Any] | None
+#: Types of defaults that a search space can write.
+PLAIN = (bool, int, float, str, list, tuple, dict, type(None))
 
 
 def parameters(**fields: tuple[Any, Any]) -> type[Parameters]:
@@ -70,7 +71,7 @@ def parameters_of(target: Any) -> type[BaseModel]:
         is_set = argument.default is not inspect.Parameter.empty
         if argument.kind is not inspect.Parameter.KEYWORD_ONLY:
             continue
-        if is_set and not isinstance(argument.default, Plain):
+        if is_set and not isinstance(argument.default, PLAIN):
             continue
         default = argument.default if is_set else ...
         guess = type(default) if is_set and default is not None else Any

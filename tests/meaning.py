@@ -12,24 +12,25 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args, get_origin
 
 import numpy as np
 import torch
 
 sys.path.append(str(Path(__file__).parent / "datasets"))
+import archives
 import volumes
 
 from pipeline.datasets.builder import Builder
 from pipeline.datasets.raw import RawStore
 from pipeline.datasets.resident import Dataset
-from pipeline.lookup import dataset_builder, load
+from pipeline.lookup import dataset_builder, load, serves
 from pipeline.objectives.batch import Batch
 from pipeline.objectives.task import task_named
 from pipeline.registry import DATASETS, MODELS, OBJECTIVES
 from pipeline.symmetry import group_by_name
 from pipeline.training.model import build_model
-from pipeline.training.streams import stream
+from pipeline.training.streams import seeded, stream
 from pipeline.trial import TRAINING_VERSION, Trial
 
 STORED = Path(__file__).parent / "data" / "meaning.json"
@@ -51,6 +52,9 @@ DATA: dict[str, tuple[str, str, dict[str, Any]]] = {
     "volumes, released": (
         "medmnist3d", "octahedral", {"flag": "fracturemnist3d", "pool": 2, "action": "released"},
     ),
+    "typefaces": ("typefaces", "C2", {"source": "tmnist", "train": 40, "val": 8, "test": 8}),
+    "turned digits": ("mnist", "D3", {"source": "digits", "train": 60, "val": 20}),
+    "colours": ("cifar10", "C4", {"train": 30, "val": 10}),
     "flows": ("smoke", "C4", FLOWS),
     "flows, released": (
         "smoke", "C4", {**FLOWS, "action": "released", "placement": "released"},
@@ -61,9 +65,14 @@ NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     "ddmnist_cnn": ("double digits, exact", {"width": 4, "latent": 10}),
     "small_cnn": ("double digits, artefacts", {"width": 4, "latent": 20}),
     "resnet3d": ("volumes", {"width": 2, "latent": 26}),
+    "conv_autoencoder": ("typefaces", {"latent": 6}),
+    "mlp_autoencoder": ("turned digits", {"latent": 7}),
+    "gelu_cnn": ("colours", {"width": 3, "latent": 9}),
+    "no_network": ("colours", {"latent": 9}),
     "field_cnn": ("flows", {"width": 6}),
     "field_mlp": ("flows", {"latent": 9}),
 }
+LEARNED_WITH = ("conv_autoencoder", "mlp_autoencoder", "gelu_cnn")
 POINT = {"lr": 3e-3, "lambda": 0.5}
 BATCH = 16
 #: Of the steps: small, so that the rounding of one hardly grows in the next.
@@ -83,7 +92,12 @@ def prepared(name: str) -> tuple[Builder, dict[str, Any]]:
         raw = RawStore(Path(folder))
         if builder_name == "medmnist3d":
             volumes.put(raw.folder, parameters["flag"], volumes.made_up(parameters["flag"]))
-        base = builder.build(raw, _nothing)
+        with archives.few_images():
+            if builder_name == "cifar10":
+                archives.put_binary(raw.folder)
+            if builder_name == "typefaces":
+                archives.put_table(raw.folder)
+            base = builder.build(raw, _nothing)
     return builder, {**base, **builder.augment(base, _nothing)}
 
 
@@ -116,15 +130,32 @@ def trainings() -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Every packaged network with every objective of its task, and the objectives' choices."""
     for model in NETWORKS:
         for objective, entry in OBJECTIVES.items():
-            if entry.task != MODELS[model].task:
+            if not _together(model, objective):
                 continue
             choices = [
                 (key, value)
                 for key, field in entry.parameters.model_fields.items()
+                if get_origin(field.annotation) is Literal
                 for value in get_args(field.annotation)
             ]
             for choice in [dict([pair]) for pair in choices] or [{}]:
                 yield model, objective, choice
+
+
+def _together(model: str, objective: str) -> bool:
+    """One that learns an action is tried with the networks that the paper learned one with."""
+    task = prepared_task(model)
+    if not (serves(MODELS[model].task, task) and serves(OBJECTIVES[objective].task, task)):
+        return False
+    if objective == "algebra_alone" or model == "no_network":
+        return objective == "algebra_alone" and model == "no_network"
+    return objective != "learned_representation" or model in LEARNED_WITH
+
+
+def prepared_task(model: str) -> str:
+    """Of the data that a model is tried with."""
+    task: str = dataset_builder(DATA[NETWORKS[model][0]][0]).task
+    return task
 
 
 def of_training(dataset: Dataset, model: str, objective: str, settings: Any) -> dict[str, Any]:
@@ -141,10 +172,12 @@ def of_training(dataset: Dataset, model: str, objective: str, settings: Any) -> 
     )  # fmt: skip
     network = build_model(trial, dataset, "cpu").train()
     loss_of = load(entry.target)(point, **settings)
+    learned = list(network.parameters())
     if hasattr(loss_of, "prepare"):
-        loss_of.prepare(network, dataset)
+        with seeded("cpu", 0, "preparation"):
+            learned += getattr(loss_of.prepare(network, dataset), "parameters", list)()
         network.train()
-    optimizer = torch.optim.SGD(network.parameters(), lr=RATE)
+    optimizer = torch.optim.SGD(learned, lr=RATE)
     task, table = task_named(dataset.task), torch.from_numpy(dataset.composition.copy())
     losses, norms = [], []
     for step in range(3):
@@ -159,9 +192,7 @@ def of_training(dataset: Dataset, model: str, objective: str, settings: Any) -> 
         optimizer.zero_grad(set_to_none=True)
         loss = loss_of(network, Batch(dataset, **draw, table=table), task)
         loss.total.backward()
-        gradients = [
-            p.grad.double().square().sum() for p in network.parameters() if p.grad is not None
-        ]
+        gradients = [p.grad.double().square().sum() for p in learned if p.grad is not None]
         losses.append(float(loss.total.detach().double()))
         norms.append(float(torch.stack(gradients).sum().sqrt()))
         if step == 0:

@@ -13,7 +13,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 #: Distributions whose module has another name.
 MODULES = {
     "pyyaml": ("yaml",), "scikit-learn": ("sklearn",), "phiflow": ("phi",),
-    "pydantic": ("pydantic", "pydantic_core"),
+    "pillow": ("PIL",), "pydantic": ("pydantic", "pydantic_core"),
 }  # fmt: skip
 
 

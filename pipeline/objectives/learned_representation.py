@@ -31,6 +31,8 @@ from pipeline.symmetry.words import order_of, relations_of
 
 #: Held-out inputs whose orbits say which action the latents carry, for each dimension of them.
 ORBITS = 20
+#: Of relations: the group's own.
+NONE: dict[str, float] = {}
 
 
 class AlgebraAlone:
@@ -47,10 +49,10 @@ class AlgebraAlone:
         self,
         hyperparameters: Mapping[str, float],
         *,
-        relations: Mapping[str, float],
-        regularisers: Mapping[str, float],
-        start: str,
-        algebra_weight: float,
+        relations: Mapping[str, float] = NONE,
+        regularisers: Mapping[str, float] = NONE,
+        start: str = "orthogonal",
+        algebra_weight: float = 1.0,
     ) -> None:
         self.relations, self.regularisers = relations, regularisers
         self.start, self.algebra_weight = start, algebra_weight
@@ -149,13 +151,13 @@ class LearnedRepresentation(AlgebraAlone):
         self,
         hyperparameters: Mapping[str, float],
         *,
-        relations: Mapping[str, float],
-        regularisers: Mapping[str, float],
-        start: str,
-        algebra_weight: float,
-        output_weight: float,
-        latent_weight: float,
-        task_on: str,
+        relations: Mapping[str, float] = NONE,
+        regularisers: Mapping[str, float] = NONE,
+        start: str = "orthogonal",
+        algebra_weight: float = 1.0,
+        output_weight: float = 0.25,
+        latent_weight: float = 0.25,
+        task_on: str = "both",
     ) -> None:
         super().__init__(
             hyperparameters, relations=relations, regularisers=regularisers, start=start,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import Literal, get_args, get_origin
 
 import pytest
 import torch
@@ -230,5 +230,6 @@ def test_the_registry_tells_of_an_objective_what_it_says_itself(name):
     assert entry.task == getattr(target, "task", "classification")
     assert entry.needs_latent == getattr(target, "needs_latent", False)
     for key, field in entry.parameters.model_fields.items():
-        for value in get_args(field.annotation):
+        choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+        for value in choices:
             target({"lr": 1.0, "lambda": 1.0}, **{key: value})

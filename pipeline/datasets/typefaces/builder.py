@@ -131,11 +131,14 @@ def _rendered(data: bytes, name: str) -> NDArray[np.uint8]:
         raise InputError(f"{name}: cannot be read as a font: {error}") from error
     images = np.zeros((10, SIDE, SIDE), np.uint8)
     for digit in range(10):
-        left, top, right, bottom = font.getbbox(str(digit))
-        canvas = Image.new("L", (SIDE, SIDE))
-        at = (SIDE - left - right) / 2, (SIDE - top - bottom) / 2
-        ImageDraw.Draw(canvas).text(at, str(digit), fill=255, font=font)
-        images[digit] = np.asarray(canvas)
+        canvas = Image.new("L", (4 * SIDE, 4 * SIDE))
+        ImageDraw.Draw(canvas).text((SIDE, SIDE), str(digit), fill=255, font=font)
+        # A font's own box has the room around a digit in it: what is centred is its ink.
+        ink = canvas.crop(canvas.getbbox())
+        if max(ink.size) > SIDE:
+            raise InputError(f"{name}: digit {digit} is {ink.size[0]} pixels wide, of {SIDE}")
+        top, left = (SIDE - ink.size[1]) // 2, (SIDE - ink.size[0]) // 2
+        images[digit, top : top + ink.size[1], left : left + ink.size[0]] = np.asarray(ink)
     return images
 
 
