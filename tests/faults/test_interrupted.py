@@ -25,7 +25,7 @@ ROWS = {
         "grid": {"lr": [0.003, 0.01]},
     }
 }
-TRAINING = {"epochs": 400, "batch_size": 8, "patience": 400}
+TRAINING = {"epochs": 900, "batch_size": 8, "patience": 900}
 
 
 @pytest.fixture
