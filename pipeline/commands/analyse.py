@@ -23,6 +23,9 @@ from pipeline.training.analysis import TRAINED, analyse
 from pipeline.training.model import build_model
 from pipeline.trial import Trial
 
+#: A multiplicity below it is none.
+SEEN = 0.05
+
 
 def wanted(ledger: Ledger, plan: Plan, what: str | None) -> list[tuple[Record, str]]:
     """(record, split) of all seeds of `ROW/COLUMN`, of one run, or without either of the first
@@ -101,7 +104,13 @@ def shown(record: Record, found: Mapping[str, Any]) -> Iterator[RichTable | str]
         ("defect as a homomorphism", "defect"),
     ):
         table.add_row(label, *(_number(it[name]) for it in networks.values()))
+    there = [
+        any(abs(it["multiplicities"][n]) > SEEN for it in networks.values())
+        for n in range(len(found["irreducibles"]))
+    ]
     for n, (name, dimension) in enumerate(found["irreducibles"]):
+        if not there[n]:
+            continue
         cells = []
         for network, it in networks.items():
             if not it["kept"]:
@@ -109,18 +118,20 @@ def shown(record: Record, found: Mapping[str, Any]) -> Iterator[RichTable | str]
                 continue
             text = f"{_number(it['multiplicities'][n])} of {_number(it['regular'][n])}"
             if network == TRAINED:
-                text += f" ({it['mean'][n]:.2f} ± {it['sd'][n]:.2f})"
+                text += f" ({round(it['mean'][n], 6) + 0.0:.2f} ± {it['sd'][n]:.2f})"
             cells.append(text)
         table.add_row(f"{name} (dimension {dimension})", *cells)
     yield table
+    if any(there) and not all(there):
+        yield f"None of the other {there.count(False)} irreducible representations."
     for network, it in networks.items():
         if it["why"]:
             yield f"{network}: no linear action: {it['why']}."
     if found["inputs"] < found["inputs_wanted"]:
-        yield f"Only {found['inputs']} inputs; {found['inputs_wanted']} would be enough for sure."
+        yield f"{found['inputs']} inputs; 20 for each latent would be {found['inputs_wanted']}."
     if found["maps_averaged"]:
         yield "The latent is maps: of each its mean over the grid."
 
 
 def _number(value: float | None) -> str:
-    return DASH if value is None else f"{value:.3g}"
+    return DASH if value is None else f"{round(value, 6) + 0.0:.3g}"

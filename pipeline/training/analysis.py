@@ -27,15 +27,16 @@ def analyse(
     """What `carried_action` finds, as plain data.
 
     On the first 20·d inputs of a split (or all there are), one half to fit and one to test: of the
-    network, of the same one before its training, and with the inputs of each element shuffled,
-    where no action can be found. Numbers that there are not are None.
+    network, of the same one before its training, and with the latents in a random order, where no
+    action can be found. Numbers that there are not are None.
     """
     size = latent_shape(model, dataset)
     wanted = ORBITS * size[0]
     z = orbit_latents(model, dataset, split, wanted, device)
     before = orbit_latents(untrained, dataset, split, wanted, device)
     stream = np.random.default_rng(0)
-    shuffled = np.stack([part[stream.permutation(len(part))] for part in z])
+    # Over elements, too: a mean that depends on the element is an action, and would be found.
+    shuffled = stream.permutation(z.reshape(-1, z.shape[2])).reshape(z.shape)
     found = {
         name: _carried(dataset, latents)
         for name, latents in ((TRAINED, z), (UNTRAINED, before), (SHUFFLED, shuffled))

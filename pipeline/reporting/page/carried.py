@@ -39,13 +39,17 @@ def _drawn(
 ) -> Chart | str:
     if not analysed:
         return "no run was analysed (equigrid analyse)"
-    names = [name for name, _ in next(iter(analysed.values()))[0]["irreducibles"]]
+    every = [run["networks"][TRAINED] for runs in analysed.values() for run in runs]
+    known = [name for name, _ in next(iter(analysed.values()))[0]["irreducibles"]]
+    # Of a group with many, those that are anywhere; the trivial one always.
+    there = [n for n in range(len(known)) if not n or any(it["mean"][n] > 0.05 for it in every)]
+    names = [known[n] for n in there]
     found, regular, told = {}, {}, []
     for row, runs in analysed.items():
         networks = [run["networks"][TRAINED] for run in runs]
-        means = [fmean(it["mean"][n] for it in networks) for n in range(len(names))]
-        found[row] = means, [fmean(it["sd"][n] for it in networks) for n in range(len(names))]
-        regular[row] = [fmean(it["regular"][n] for it in networks) for n in range(len(names))]
+        means = [fmean(it["mean"][n] for it in networks) for n in there]
+        found[row] = means, [fmean(it["sd"][n] for it in networks) for n in there]
+        regular[row] = [fmean(it["regular"][n] for it in networks) for n in there]
         told.append(f"{row}: {_told(runs)}")
     figure = charts.multiplicities(names, found, regular)
     caption = (
@@ -64,7 +68,7 @@ def _told(runs: list[Mapping[str, Any]]) -> str:
     def mean(network: str, name: str) -> str:
         values = [run["networks"][network][name] for run in runs]
         known = [value for value in values if value is not None]
-        return f"{fmean(known):.2f}" if known else "–"
+        return f"{fmean(known):.3g}" if known else "–"
 
     seeds = "1 seed" if len(runs) == 1 else f"{len(runs)} seeds"
     none = sum(not run["networks"][TRAINED]["kept"] for run in runs)
