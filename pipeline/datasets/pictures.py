@@ -38,7 +38,11 @@ def orbits(
     chosen = torch.tensor([(2 * n + 1) * size // (2 * samples) for n in range(samples)])
     rows = chosen.repeat_interleave(len(words))
     at = torch.tensor(list(words)).repeat(samples)
-    pictures = dataset.pictures(dataset.view(source, rows, at, torch.zeros_like(rows)))
+    draws = torch.zeros(samples, dtype=torch.int64)
+    if dataset.pairs.shares_draws:  # a frame, such as an angle: another one for each sample
+        draws = torch.randint(dataset.draws, (samples,), generator=torch.Generator().manual_seed(0))
+    seen = dataset.view(source, rows, at, draws.repeat_interleave(len(words)))
+    pictures = dataset.pictures(seen)
     if pictures is None:
         return None
     targets = dataset.targets(source, chosen)

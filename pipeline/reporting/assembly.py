@@ -79,9 +79,9 @@ def assemble(plan: Plan) -> Table:
         comparisons=tuple(_comparisons(experiment, cells)) if space.layout == "cells" else (),
         published_runs=published_runs(space.published) if space.published else (),
     )
-    told = representation_notes(plan)
-    notes = (*_notes(plan), *_margins(table), *told, *_doubts(table), *space.notes)
-    return replace(table, notes=notes)
+    findings = tuple(representation_notes(plan))
+    notes = (*_notes(plan), *_margins(table), *findings, *_doubts(table), *space.notes)
+    return replace(table, notes=notes, findings=findings)
 
 
 def _verdicts(

@@ -72,7 +72,8 @@ class Table:
 
     verdicts: of whole cells with a published value, in the published setting.
     comparisons: of trained rows. layout: `runs` has a line for each run above its row's mean, and
-    one for each published run. higher_is_better: None where neither is.
+    one for each published run. higher_is_better: None where neither is. findings: those of the
+    notes that a reader should see first.
     """
 
     name: str
@@ -87,6 +88,7 @@ class Table:
     comparisons: tuple[Comparison, ...] = ()
     layout: str = "cells"
     published_runs: tuple[Mapping[str, float], ...] = ()
+    findings: tuple[str, ...] = ()
 
     @property
     def has_published(self) -> bool:

@@ -97,13 +97,23 @@ class Figures:
         rows: dict[str, list[str]] = {}
         for row in self.trained:
             rows.setdefault(self.plan.experiment.rows[row].objective["name"], []).append(row)
+        found: dict[str, list[Section]] = {}
         for name, named in rows.items():
             if not is_external(name) and not OBJECTIVES[name].draws:
                 continue  # most have none, and importing them takes torch
             objective = load(objective_entry(name).target)
             if hasattr(objective, "drawings"):
                 title = getattr(objective, "title", name.rpartition(":")[2])
-                yield title, section(named, partial(self._drawn, objective))
+                drawn = section(named, partial(self._drawn, objective))
+                found.setdefault(title, []).append(drawn)
+        for title, parts in found.items():
+            yield (
+                title,
+                Section(
+                    tuple(chart for part in parts for chart in part.charts),
+                    tuple(text for part in parts for text in part.missing),
+                ),
+            )
 
     def _drawn(self, objective: Any, row: str) -> list[Chart] | str:
         finals = [t for (of, _), trials in self.plan.finals.items() if of == row for t in trials]
