@@ -104,7 +104,7 @@ class Trial:
         return sha256(canonical_json(self.configuration).encode())
 
     @property
-    def cell_group(self) -> tuple[str, str]:
+    def arm(self) -> tuple[str, str]:
         """The row and dataset: what selection chooses over."""
         return self.row, self.dataset
 

@@ -17,7 +17,7 @@ from pipeline.orchestration.crew import Crew, Watcher
 from pipeline.orchestration.dispatch import Dispatcher
 from pipeline.planning.ahead import changes, trials_ahead
 from pipeline.planning.ledger import Ledger
-from pipeline.planning.plan import Gap, Group, Plan
+from pipeline.planning.plan import Arm, Gap, Plan
 from pipeline.record import Record
 from pipeline.reporting.page.content import current_report
 from pipeline.reporting.publishing import publish
@@ -98,7 +98,7 @@ def run(
     watcher: Watcher,
     *,
     retry_failed: bool = False,
-    only: Container[Group] | None = None,
+    only: Container[Arm] | None = None,
 ) -> tuple[Plan, Table, int]:
     """From a search space to its table; returns the plan as it ended, and the trials run.
 
@@ -157,8 +157,8 @@ def run(
 
 
 def _counts(plan: Plan, role: str, ran: int) -> str:
-    groups = plan.grid if role == "grid" else plan.finals
-    trials = [trial for group in groups.values() for trial in group]
+    arms = plan.grid if role == "grid" else plan.finals
+    trials = [trial for arm in arms.values() for trial in arm]
     done = sum(map(plan.is_finished, trials))
     failed = sum(map(plan.is_failed, trials))
     return f"{done}/{len(trials)} finished, {ran} run now" + (

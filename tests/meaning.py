@@ -190,7 +190,7 @@ def of_training(dataset: Dataset, model: str, objective: str, settings: Any) -> 
             )
         }  # fmt: skip
         optimizer.zero_grad(set_to_none=True)
-        loss = loss_of(network, Batch(dataset, **draw, table=table), task)
+        loss = loss_of(network, Batch(dataset, **draw, composition=table), task)
         loss.total.backward()
         gradients = [p.grad.double().square().sum() for p in learned if p.grad is not None]
         losses.append(float(loss.total.detach().double()))

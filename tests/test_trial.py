@@ -210,4 +210,4 @@ def test_what_is_no_trial_is_refused(change):
 
 def test_a_trial_describes_itself_briefly():
     assert OURS.describe() == "Ours / C4  lr=0.001 λ=2  seed 0"
-    assert OURS.cell_group == ("Ours", "C4")
+    assert OURS.arm == ("Ours", "C4")

@@ -123,10 +123,10 @@ class Display:
             )
 
     def _note_best(self, trial: Trial, value: float) -> None:
-        group = trial.cell_group
+        arm = trial.arm
         sign = 1 if higher_is_better(self._score) else -1
-        if group not in self._best or sign * value > sign * self._best[group][0]:
-            self._best[group] = (value, trial.describe())
+        if arm not in self._best or sign * value > sign * self._best[arm][0]:
+            self._best[arm] = (value, trial.describe())
 
     def time_left(self) -> float | None:
         """Seconds, by the epochs done since this stage began; None before there are any."""

@@ -55,7 +55,7 @@ def run(
     if "RAY_ADDRESS" not in os.environ:
         check_room(experiment)
     cells = [experiment.cell(text) for text in only or []]
-    groups = {(row, experiment.space.columns[column].dataset) for row, column in cells}
+    arms = {(row, experiment.space.columns[column].dataset) for row, column in cells}
 
     def dispatcher() -> Dispatcher:
         retries = experiment.space.retries
@@ -69,7 +69,7 @@ def run(
 
     with Display(console) as display:
         plan, table, _ = run_stages(
-            ledger, dispatcher, display, retry_failed=retry_failed, only=groups or None
+            ledger, dispatcher, display, retry_failed=retry_failed, only=arms or None
         )
     show_table(table)
     if not cells or any(not table.cells[cell].is_whole for cell in cells):

@@ -15,7 +15,7 @@ from pipeline.errors import InputError
 from pipeline.lookup import model_entry
 from pipeline.planning.ahead import changes, trials_ahead
 from pipeline.planning.ledger import Ledger
-from pipeline.planning.plan import Group, Plan
+from pipeline.planning.plan import Arm, Plan
 from pipeline.planning.workspace import Workspace
 from pipeline.reporting.words import duration
 from pipeline.trial import Trial
@@ -31,9 +31,9 @@ def forecast(ledger: Ledger) -> Iterator[RenderableType]:
     shown = RichTable(title=f"Plan of {experiment.full_name}", title_justify="left")
     for heading in ("row / dataset", "grid", "finished", "failed", "finals", "finished", "failed"):
         shown.add_column(heading, justify="left" if "/" in heading else "right")
-    for group in experiment.groups():
-        row, dataset = group
-        grid, tested = plan.grid[group], plan.finals.get(group, ())
+    for arm in experiment.arms():
+        row, dataset = arm
+        grid, tested = plan.grid[arm], plan.finals.get(arm, ())
         shown.add_row(
             f"{row} / {dataset}",
             str(len(grid)),
@@ -45,7 +45,7 @@ def forecast(ledger: Ledger) -> Iterator[RenderableType]:
         )
     yield shown
     total = sum(len(trials) for trials in plan.grid.values())
-    finals = sum(len(experiment.seeds(row, "final")) for row, _ in experiment.groups())
+    finals = sum(len(experiment.seeds(row, "final")) for row, _ in experiment.arms())
     ahead = trials_ahead(plan)
     yield (
         f"{len(list(experiment.cells()))} cells, {total} grid and {finals} final trials; "
@@ -100,20 +100,20 @@ def check_room(experiment: Experiment) -> None:
         raise InputError(f"{experiment.name}: {text}")
 
 
-def _estimate(plan: Plan, workspace: Workspace, ahead: Mapping[Group, int]) -> str:
+def _estimate(plan: Plan, workspace: Workspace, ahead: Mapping[Arm, int]) -> str:
     """Upper bound: every training to its last epoch, on this machine's cores."""
     if not any(ahead.values()):
         return "nothing to train"
     seconds, measured = 0.0, True
-    for group, count in ahead.items():
+    for arm, count in ahead.items():
         if not count:
             continue
-        per_epoch = _measured_epoch(plan, workspace, group)
+        per_epoch = _measured_epoch(plan, workspace, arm)
         if per_epoch is None:
             measured = False
-            per_epoch = _first_guess(plan, group)
+            per_epoch = _first_guess(plan, arm)
         if per_epoch is None:
-            return f"time: unknown until a first trial of {group[0]} / {group[1]} has finished"
+            return f"time: unknown until a first trial of {arm[0]} / {arm[1]} has finished"
         seconds += count * per_epoch * plan.experiment.space.training.epochs
     cores = os.cpu_count() or 1
     slots = max(1, math.floor(cores / plan.experiment.space.resources.cpu))
@@ -124,8 +124,8 @@ def _estimate(plan: Plan, workspace: Workspace, ahead: Mapping[Group, int]) -> s
     )
 
 
-def _measured_epoch(plan: Plan, workspace: Workspace, group: Group) -> float | None:
-    trials: list[Trial] = [*plan.grid[group], *plan.finals.get(group, ())]
+def _measured_epoch(plan: Plan, workspace: Workspace, arm: Arm) -> float | None:
+    trials: list[Trial] = [*plan.grid[arm], *plan.finals.get(arm, ())]
     for trial in trials:
         if trial.key in plan.results:
             record = workspace.record(trial.key)
@@ -134,12 +134,12 @@ def _measured_epoch(plan: Plan, workspace: Workspace, group: Group) -> float | N
     return None
 
 
-def _first_guess(plan: Plan, group: Group) -> float | None:
-    row = plan.experiment.rows[group[0]]
+def _first_guess(plan: Plan, arm: Arm) -> float | None:
+    row = plan.experiment.rows[arm[0]]
     cost = model_entry(row.model["name"]).cpu_seconds
-    builder = plan.experiment.datasets[group[1]].builder
+    builder = plan.experiment.datasets[arm[1]].builder
     if cost is None or builder.input_shape is None:
         return None
     # A grid may search the model's width.
-    sample = fmean(cost(trial.model, builder.input_shape) for trial in plan.grid[group])
+    sample = fmean(cost(trial.model, builder.input_shape) for trial in plan.grid[arm])
     return sample * builder.train_size * row.passes * OVERHEAD

@@ -49,7 +49,7 @@ def _runs(plan: Plan) -> str:
 def show_cell(plan: Plan, workspace: Workspace, row: str, column: str) -> Iterator[RenderableType]:
     table = assemble(plan)
     cell = table.cells[row, column]
-    group = (row, cell.dataset)
+    arm = (row, cell.dataset)
     yield f"[bold]{escape(f'{row} / {column}')}[/]  {escape(formats.score(cell))}"
     name = plan.experiment.full_name
     yield f"{cell.split} {cell.metric} of dataset {escape(cell.dataset)}, {name}"
@@ -60,7 +60,7 @@ def show_cell(plan: Plan, workspace: Workspace, row: str, column: str) -> Iterat
             ps = (("equivalence", verdict.p_equivalence), ("difference", verdict.p_difference))
             text += "".join(f", p of {name} {p:.3g}" for name, p in ps if p is not None)
         yield escape(text)
-    selection = plan.selections.get(group)
+    selection = plan.selections.get(arm)
     if selection is not None:
         point = point_text(selection.point)
         yield escape(
@@ -69,14 +69,14 @@ def show_cell(plan: Plan, workspace: Workspace, row: str, column: str) -> Iterat
         )
     score = plan.experiment.space.training.select
     for title, trials in (
-        ("grid", plan.grid.get(group, ())),
-        ("finals", plan.finals.get(group, ())),
+        ("grid", plan.grid.get(arm, ())),
+        ("finals", plan.finals.get(arm, ())),
     ):
         if trials:
             yield _trials(plan, trials, title, score, (cell.split, cell.metric))
     for text in cell.doubts:
         yield escape(f"{formats.DOUBT} {text}")
-    finals = [t for t in plan.finals.get(group, ()) if plan.is_finished(t)]
+    finals = [t for t in plan.finals.get(arm, ()) if plan.is_finished(t)]
     records = [workspace.record(trial.key) for trial in finals]
     known = [record for record in records if record is not None]
     if finals:
@@ -215,9 +215,9 @@ def _matching(plan: Plan, what: str) -> list[Trial]:
 def _feeds(plan: Plan, trials: Sequence[Trial]) -> Iterator[str]:
     columns = plan.experiment.space.columns
     for trial in trials:
-        row, dataset = trial.cell_group
+        row, dataset = trial.arm
         cells = [f"{row}/{name}" for name, column in columns.items() if column.dataset == dataset]
-        selection = plan.selections.get(trial.cell_group)
+        selection = plan.selections.get(trial.arm)
         if trial.role == "final":
             yield escape(f"feeds {', '.join(cells)} as seed {trial.seed}")
         elif selection is not None:

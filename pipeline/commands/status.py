@@ -61,8 +61,8 @@ def status(plan: Plan, workspace: Workspace) -> Iterator[RenderableType]:
     for heading in headings:
         shown.add_column(heading)
     for (row, name), cell in table.cells.items():
-        group = (row, cell.dataset)
-        grid, finals = plan.grid.get(group, ()), plan.finals.get(group)
+        arm = (row, cell.dataset)
+        grid, finals = plan.grid.get(arm, ()), plan.finals.get(arm)
         if finals is None:
             seeds = f"0/{cell.wanted}, after the grid"
         else:

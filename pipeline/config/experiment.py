@@ -131,7 +131,7 @@ class Experiment:
         """(row, column) in the order of the file."""
         return itertools.product(self.rows, self.space.columns)
 
-    def groups(self) -> list[tuple[str, str]]:
+    def arms(self) -> list[tuple[str, str]]:
         """(row, dataset): what is trained together and selected over."""
         return list(itertools.product(self.rows, self.datasets))
 

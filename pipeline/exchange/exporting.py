@@ -48,7 +48,7 @@ def export(ledger: Ledger, path: Path) -> int:
     wanted = sum(
         len(experiment.rows[row].grids[dataset]) * len(experiment.seeds(row, "grid"))
         + len(experiment.seeds(row, "final"))
-        for row, dataset in experiment.groups()
+        for row, dataset in experiment.arms()
     )
     missing = wanted - sum(records[trial.key] is not None for trial in finished)
     about = {"experiment": experiment.full_name, "equigrid": __version__, "missing": str(missing)}

@@ -31,7 +31,7 @@ class Step:
 class Batch:
     """rows: [b] sample numbers. a, g: [b] elements, x1 = a·x and x2 = g·x1 = (ga)·x.
 
-    first_draw, second_draw: [b] draws of artefacts. table: [n, n] the dataset's composition.
+    first_draw, second_draw: [b] draws of artefacts. composition: [n, n], the dataset's.
     """
 
     dataset: Dataset
@@ -40,7 +40,7 @@ class Batch:
     g: Tensor
     first_draw: Tensor
     second_draw: Tensor
-    table: Tensor
+    composition: Tensor
     source: str = "train"
     step: Step = field(default_factory=Step)
 
@@ -75,5 +75,5 @@ class Batch:
 
     @cached_property
     def x2(self) -> Tensor:
-        product = self.table[self.g, self.a]
+        product = self.composition[self.g, self.a]
         return self.dataset.view(self.source, self.rows, product, self.second_draw)

@@ -9,7 +9,7 @@ from typing import Protocol
 from pipeline.datasets.store import PreparedData
 from pipeline.orchestration.dispatch import Dispatcher, Slice
 from pipeline.planning.ledger import Ledger
-from pipeline.planning.plan import Group, Plan
+from pipeline.planning.plan import Arm, Plan
 from pipeline.record import Record
 from pipeline.tracking.writer import Writer
 from pipeline.trial import Role, Trial
@@ -42,14 +42,14 @@ class Crew:
     prepared: Mapping[str, PreparedData]
     writer: Writer
     watcher: Watcher
-    only: Container[Group] | None = None
+    only: Container[Arm] | None = None
 
 
 def run_missing(role: Role, plan: Plan, crew: Crew) -> int:
     """Run what a plan still misses of a role, and hand each record to MLflow; returns how many."""
     # The longest first (two encoder passes before one): no core idles at the end.
     rows = plan.experiment.rows
-    missing = [t for t in plan.missing(role) if crew.only is None or t.cell_group in crew.only]
+    missing = [t for t in plan.missing(role) if crew.only is None or t.arm in crew.only]
     missing.sort(key=lambda trial: -rows[trial.row].passes)
     if not missing:
         return 0

@@ -6,44 +6,44 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from pipeline.planning.index import RecordIndex, Twin
-from pipeline.planning.plan import Group, Plan
+from pipeline.planning.plan import Arm, Plan
 from pipeline.planning.workspace import Workspace
 from pipeline.trial import Trial
 
 
-def trials_ahead(plan: Plan) -> dict[Group, int]:
+def trials_ahead(plan: Plan) -> dict[Arm, int]:
     """Trainings still missing by (row, dataset).
 
     A final of a grid seed repeats the selected grid trial: it is evaluated, not trained.
     """
-    ahead: dict[Group, int] = {}
-    for group, trials in plan.grid.items():
-        row, _ = group
+    ahead: dict[Arm, int] = {}
+    for arm, trials in plan.grid.items():
+        row, _ = arm
         if plan.experiment.rows[row].trivial:
             continue
         waiting = {t.key for t in trials if not plan.is_finished(t) and not plan.is_failed(t)}
-        if group in plan.unselected:
+        if arm in plan.unselected:
             shared = set(plan.experiment.seeds(row, "grid"))
             waiting |= {f"seed {s}" for s in plan.experiment.seeds(row, "final") if s not in shared}
         waiting |= {
             t.key
-            for t in plan.finals.get(group, ())
+            for t in plan.finals.get(arm, ())
             if t.key not in plan.results and not plan.is_failed(t)
         }
-        ahead[group] = len(waiting)
+        ahead[arm] = len(waiting)
     return ahead
 
 
 def changes(
-    plan: Plan, index: RecordIndex, workspace: Workspace, ahead: Mapping[Group, int]
+    plan: Plan, index: RecordIndex, workspace: Workspace, ahead: Mapping[Arm, int]
 ) -> Iterator[str]:
     """Why trainings are missing that were done before: code or training itself has changed."""
     if not any(ahead.values()):
         return
     twins = index.twins
     anew: Counter[str] = Counter()
-    for group, count in ahead.items():
-        trials = (*plan.grid[group], *plan.finals.get(group, ()))
+    for arm, count in ahead.items():
+        trials = (*plan.grid[arm], *plan.finals.get(arm, ()))
         trial = next((t for t in trials if t.key not in plan.results and t.twin_key in twins), None)
         if trial is not None:
             anew[_what_changed(trial, twins[trial.twin_key])] += count

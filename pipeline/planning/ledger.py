@@ -15,7 +15,7 @@ from pipeline.datasets.raw import RawStore
 from pipeline.errors import InputError, StoreError
 from pipeline.files import write_atomically
 from pipeline.planning.index import RecordIndex
-from pipeline.planning.plan import Gap, Group, Plan, grid_trials, make_plan
+from pipeline.planning.plan import Arm, Gap, Plan, grid_trials, make_plan
 from pipeline.planning.workspace import Workspace
 from pipeline.record import Record, Result
 from pipeline.tracking.cache import last_known, load_tracked, refresh
@@ -39,7 +39,7 @@ class Ledger:
         self.store: Store = workspace.store(experiment.full_name)
         self.raw = RawStore()
         self._data: tuple[Recipes, Mapping[str, Gap]] | None = None
-        self._grids: dict[int, Mapping[Group, tuple[Trial, ...]]] = {}
+        self._grids: dict[int, Mapping[Arm, tuple[Trial, ...]]] = {}
         self._told: set[str] = set()
 
     # Results
@@ -187,7 +187,7 @@ class Ledger:
                     return older
         return current
 
-    def _grid(self, wanted: Experiment, recipes: Recipes) -> Mapping[Group, tuple[Trial, ...]]:
+    def _grid(self, wanted: Experiment, recipes: Recipes) -> Mapping[Arm, tuple[Trial, ...]]:
         """Hashing what determines 10 000 trials takes a second: once for each version."""
         version = wanted.training_version
         if version not in self._grids or {d for _, d in self._grids[version]} != set(recipes):

@@ -12,7 +12,8 @@ from pipeline.record import Result
 from pipeline.tracking.store import Identity, Tracked, identity_of
 from pipeline.trial import Trial
 
-Group = tuple[str, str]
+#: A row on a dataset: what is trained together and selected over.
+Arm = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,10 @@ class Plan:
     """
 
     experiment: Experiment
-    grid: Mapping[Group, tuple[Trial, ...]]
-    finals: Mapping[Group, tuple[Trial, ...]]
-    selections: Mapping[Group, Selection | None]
-    unselected: tuple[Group, ...]
+    grid: Mapping[Arm, tuple[Trial, ...]]
+    finals: Mapping[Arm, tuple[Trial, ...]]
+    selections: Mapping[Arm, Selection | None]
+    unselected: tuple[Arm, ...]
     results: Mapping[str, Result]
     failures: Mapping[str, str]
     gaps: Mapping[str, Gap]
@@ -92,8 +93,8 @@ class Plan:
 
     def missing(self, role: str) -> list[Trial]:
         """Neither finished nor given up, each key once, in the order of the file."""
-        groups = self.grid if role == "grid" else self.finals
-        wanted = {trial.key: trial for trials in groups.values() for trial in trials}
+        arms = self.grid if role == "grid" else self.finals
+        wanted = {trial.key: trial for trials in arms.values() for trial in trials}
         return [
             trial
             for trial in wanted.values()
@@ -101,9 +102,7 @@ class Plan:
         ]
 
     def all_trials(self) -> list[Trial]:
-        return [
-            trial for groups in (self.grid, self.finals) for ts in groups.values() for trial in ts
-        ]
+        return [trial for arms in (self.grid, self.finals) for ts in arms.values() for trial in ts]
 
     @property
     def is_complete(self) -> bool:
@@ -119,7 +118,7 @@ class Plan:
 
 def grid_trials(
     experiment: Experiment, recipes: Mapping[str, Mapping[str, Any]]
-) -> dict[Group, tuple[Trial, ...]]:
+) -> dict[Arm, tuple[Trial, ...]]:
     """Every (row, dataset)'s grid, over its seeds; empty for trivial rows."""
     return {
         (row, dataset): tuple(
@@ -127,7 +126,7 @@ def grid_trials(
             for point in experiment.rows[row].grids[dataset]
             for seed in experiment.seeds(row, "grid")
         )
-        for row, dataset in experiment.groups()
+        for row, dataset in experiment.arms()
         if dataset in recipes
     }
 
@@ -138,28 +137,28 @@ def make_plan(
     results: Mapping[str, Result],
     failures: Mapping[str, str],
     gaps: Mapping[str, Gap],
-    grid: Mapping[Group, tuple[Trial, ...]] | None = None,
+    grid: Mapping[Arm, tuple[Trial, ...]] | None = None,
 ) -> Plan:
     """grid: of `grid_trials` for these recipes, where it was made before."""
     if grid is None:
         grid = grid_trials(experiment, recipes)
     score = experiment.space.training.select
-    selections: dict[Group, Selection | None] = {}
-    finals: dict[Group, tuple[Trial, ...]] = {}
+    selections: dict[Arm, Selection | None] = {}
+    finals: dict[Arm, tuple[Trial, ...]] = {}
     unselected = []
-    for group, trials in grid.items():
-        row, dataset = group
+    for arm, trials in grid.items():
+        row, dataset = arm
         if experiment.rows[row].trivial:
             point: Mapping[str, float] = {}
         elif any(t.key not in results and t.key not in failures for t in trials):
-            unselected.append(group)
+            unselected.append(arm)
             continue
         else:
-            selections[group] = chosen = select(trials, results, score, experiment.rows[row].ties)
+            selections[arm] = chosen = select(trials, results, score, experiment.rows[row].ties)
             if chosen is None:
                 continue
             point = chosen.point
-        finals[group] = tuple(
+        finals[arm] = tuple(
             experiment.trial(row, dataset, point, seed, "final", recipes[dataset])
             for seed in experiment.seeds(row, "final")
         )

@@ -27,8 +27,8 @@ def assemble(plan: Plan) -> Table:
     cells = {}
     for row, name in experiment.cells():
         column = space.columns[name]
-        group = (row, column.dataset)
-        trials = plan.finals.get(group, ())
+        arm = (row, column.dataset)
+        trials = plan.finals.get(arm, ())
         done = {t.seed: plan.results[t.key] for t in trials if plan.is_finished(t)}
         scores = {
             seed: score
@@ -38,14 +38,14 @@ def assemble(plan: Plan) -> Table:
         # What an objective measures itself it may not find, and another objective not at all.
         own = score_kind(column.metric) in SCORES
         unmeasured = sum(bool(it.test) for it in done.values()) - len(scores) if own else 0
-        selection = plan.selections.get(group)
+        selection = plan.selections.get(arm)
         cells[row, name] = Cell(
             dataset=column.dataset,
             split=column.split,
             metric=column.metric,
             values=tuple(scores.values()),
             wanted=len(experiment.seeds(row, "final")) - unmeasured,
-            gap=_gap(plan, group),
+            gap=_gap(plan, arm),
             point=selection.point if selection else {},
             equivariance=tuple(
                 result.validation["val_equivariance_error"]
@@ -57,10 +57,10 @@ def assemble(plan: Plan) -> Table:
             seeds=tuple(scores),
             doubts=tuple(
                 f"{row} / {column.dataset} seed {trial.seed} ({trial.role}): {doubt}"
-                for trial in (*plan.grid[group], *trials)
+                for trial in (*plan.grid[arm], *trials)
                 if (doubt := plan.doubt(trial))
             )
-            if group in plan.grid
+            if arm in plan.grid
             else (),
         )
     table = Table(
@@ -133,24 +133,24 @@ def _margins(table: Table) -> list[str]:
     ]
 
 
-def _gap(plan: Plan, group: tuple[str, str]) -> str:
+def _gap(plan: Plan, arm: tuple[str, str]) -> str:
     """Why a cell is not whole; empty where it is."""
-    row, dataset = group
+    row, dataset = arm
     if dataset in plan.gaps:
         return plan.gaps[dataset].label  # the reason stands below, a line for each dataset
-    trials = plan.grid[group]
+    trials = plan.grid[arm]
     done = sum(map(plan.is_finished, trials))
     failed = [trial for trial in trials if plan.is_failed(trial)]
-    if group in plan.unselected or (trials and not done):
+    if arm in plan.unselected or (trials and not done):
         parts = [f"grid {done}/{len(trials)} done"]
     elif failed:
         parts = [f"grid {done}/{len(trials)}"]
     else:
         parts = []
-    finals = plan.finals.get(group, ())
+    finals = plan.finals.get(arm, ())
     tested = sum(map(plan.is_finished, finals))
     wanted = len(plan.experiment.seeds(row, "final"))
-    if tested < wanted and group not in plan.unselected:
+    if tested < wanted and arm not in plan.unselected:
         parts.append(f"{tested}/{wanted} seeds")
     failed += [trial for trial in finals if plan.is_failed(trial)]
     if failed:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.files import sha256
-from pipeline.planning.plan import Group, Plan
+from pipeline.planning.plan import Arm, Plan
 from pipeline.planning.workspace import Workspace
 from pipeline.reporting.table import Table
 from pipeline.tracking.writer import Writer
@@ -21,17 +21,15 @@ def publish(plan: Plan, table: Table, workspace: Workspace, writer: Writer) -> N
                 files[below + path.relative_to(folder).as_posix()] = path
     digest = sha256("".join(f"{at} {sha256(p.read_bytes())}\n" for at, p in files.items()).encode())
     writer.table({"table": table.name}, files, digest)
-    for group in plan.finals:
-        if not plan.experiment.rows[group[0]].trivial:
-            _summarise(plan, table, group, workspace, writer)
+    for arm in plan.finals:
+        if not plan.experiment.rows[arm[0]].trivial:
+            _summarise(plan, table, arm, workspace, writer)
 
 
-def _summarise(
-    plan: Plan, table: Table, group: Group, workspace: Workspace, writer: Writer
-) -> None:
+def _summarise(plan: Plan, table: Table, arm: Arm, workspace: Workspace, writer: Writer) -> None:
     """Tell the parent run of a row and dataset what came of it."""
-    row, dataset = group
-    finals = [trial for trial in plan.finals[group] if plan.is_finished(trial)]
+    row, dataset = arm
+    finals = [trial for trial in plan.finals[arm] if plan.is_finished(trial)]
     records = [record for trial in finals if (record := workspace.record(trial.key)) is not None]
     if not records:
         return
@@ -43,4 +41,4 @@ def _summarise(
     }
     tags = {f"selected_{name}": f"{value:g}" for name, value in cells[0].point.items()}
     ended = max(record.started + sum(record.epoch_seconds) for record in records)
-    writer.summary(group, tags, means, len(records), ended)
+    writer.summary(arm, tags, means, len(records), ended)

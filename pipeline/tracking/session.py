@@ -180,7 +180,7 @@ class Session:
 
     def summary(
         self,
-        group: tuple[str, str],
+        arm: tuple[str, str],
         tags: Mapping[str, str],
         means: Mapping[str, float],
         seeds: int,
@@ -190,7 +190,7 @@ class Session:
 
         stamp: when the last of the averaged trainings ended; repeating the call stores nothing new.
         """
-        row, dataset = group
+        row, dataset = arm
         parent = self._known.get((row, dataset, PARENT, ""))
         if parent is not None:
             self.client.log_batch(

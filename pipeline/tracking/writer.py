@@ -64,14 +64,14 @@ class Writer:
 
     def summary(
         self,
-        group: tuple[str, str],
+        arm: tuple[str, str],
         tags: Mapping[str, str],
         means: Mapping[str, float],
         seeds: int,
         stamp: float,
     ) -> None:
         """Put the selection and the mean test scores on the parent run of a row and dataset."""
-        self._jobs.put((lambda session: session.summary(group, tags, means, seeds, stamp), None))
+        self._jobs.put((lambda session: session.summary(arm, tags, means, seeds, stamp), None))
 
     def table(self, tags: Mapping[str, str], files: Mapping[str, Path], digest: str) -> None:
         """Log a table's and report's files by their place among the artifacts, if they changed."""

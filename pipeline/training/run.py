@@ -125,7 +125,7 @@ class TrialRun:
             self.learned.to(self.device)
             parameters += self.learned.parameters()
         self.optimiser = make_optimiser(self.trial, parameters)
-        self.table = torch.from_numpy(self.dataset.composition.copy()).to(self.device)
+        self.composition = torch.from_numpy(self.dataset.composition.copy()).to(self.device)
         self.action = self._measured_action() if "val" in self.dataset.views else None
 
     def _measured_action(self) -> Any:
@@ -250,7 +250,7 @@ class TrialRun:
             with torch.inference_mode():
                 found: dict[str, float] = self.objective.score(self.model, self.dataset, "val")
             return found
-        return validate(self.model, self.dataset, self.action, self.table, self.device)
+        return validate(self.model, self.dataset, self.action, self.composition, self.device)
 
     def _state(self) -> dict[str, torch.Tensor]:
         """The model's tensors, and what the objective has learned, as `objective/…`."""
@@ -291,7 +291,7 @@ class TrialRun:
                 draws["pair"][places],
                 draws["first draw"][places],
                 draws["second draw"][places],
-                self.table,
+                self.composition,
                 step=Step(number, epochs, step, len(parts)),
             )
             self.optimiser.zero_grad(set_to_none=True)

@@ -22,7 +22,7 @@ from pipeline.reporting import formats
 from pipeline.reporting.assembly import assemble
 from pipeline.reporting.page import charts
 from pipeline.reporting.page.content import report
-from pipeline.reporting.page.page import Chart, Content, Group, Run, Section, render
+from pipeline.reporting.page.page import Arm, Chart, Content, Run, Section, render
 from pipeline.reporting.table import Cell, Table
 from pipeline.reporting.verdicts import Published, Verdict
 from pipeline.tracking.store import Tracked, TrackedRun, identity_of
@@ -302,7 +302,7 @@ def test_whatever_a_name_holds_is_shown_as_it_is() -> None:
     section = Section((chart,), (odd,))
     run = Run(odd, 0, "k" * 64, "failed", {odd: 0.5}, None, odd, odd, odd, odd, odd, odd)
     groups = tuple(
-        Group(row, odd, (odd,), odd, odd, None, (run,), (run,), (odd,)) for row in table.rows
+        Arm(row, odd, (odd,), odd, odd, None, (run,), (run,), (odd,)) for row in table.rows
     )
     nothing = Section((), (odd,))
     content = Content(

@@ -10,7 +10,7 @@ from pathlib import Path
 from pipeline import __version__
 from pipeline.files import canonical_json, sha256, write_atomically
 from pipeline.own_parts.source_code import is_external
-from pipeline.planning.plan import Group, Plan
+from pipeline.planning.plan import Arm, Plan
 from pipeline.planning.workspace import Workspace
 from pipeline.record import Record
 from pipeline.reporting.formats import markdown
@@ -36,7 +36,7 @@ def report(plan: Plan, table: Table, workspace: Workspace, folder: Path) -> list
     content = Content(
         table=table,
         select=plan.experiment.space.training.select,
-        groups=tuple(_groups(plan, table, records, figures)),
+        arms=tuple(_arms(plan, table, records, figures)),
         curves=figures.curves(),
         equivariance=figures.score_by_error(),
         parameters=figures.score_by_parameters(),
@@ -83,12 +83,12 @@ def current_report(plan: Plan, table: Table, workspace: Workspace) -> None:
         write_atomically(mark, digest)
 
 
-def _groups(
+def _arms(
     plan: Plan, table: Table, records: Mapping[str, Record], figures: Figures
-) -> Iterator[page.Group]:
+) -> Iterator[page.Arm]:
     select = plan.experiment.space.training.select
-    for group in plan.experiment.groups():
-        row, dataset = group
+    for arm in plan.experiment.arms():
+        row, dataset = arm
         cells = {
             column: table.cells[row, column]
             for column in table.columns
@@ -97,19 +97,19 @@ def _groups(
         grid = [
             _run(plan, trial, records, {spoken(select): plan.results[trial.key].validation[select]}
                  if plan.is_finished(trial) else {})
-            for trial in plan.grid.get(group, ())
+            for trial in plan.grid.get(arm, ())
         ]  # fmt: skip
         finals = [
             _run(plan, trial, records, _tests(plan, trial, cells))
-            for trial in plan.finals.get(group, ())
+            for trial in plan.finals.get(arm, ())
         ]
-        yield page.Group(
+        yield page.Arm(
             row=row,
             dataset=dataset,
             columns=tuple(cells),
             gap=plan.why_not(dataset) or next(iter(cells.values())).gap,
-            selection=_selection(plan, group),
-            heat_map=figures.heat_map(group),
+            selection=_selection(plan, arm),
+            heat_map=figures.heat_map(arm),
             grid=tuple(grid),
             finals=tuple(finals),
             show=tuple(f'equigrid show {_name(plan)} "{row}/{column}"' for column in cells),
@@ -148,18 +148,18 @@ def _run(
     )
 
 
-def _selection(plan: Plan, group: Group) -> str:
-    row, dataset = group
+def _selection(plan: Plan, arm: Arm) -> str:
+    row, dataset = arm
     if plan.experiment.rows[row].trivial:
         return "Not trained: nothing to select."
     if dataset in plan.gaps:
         return "Nothing selected: there is no data."
-    if group in plan.unselected:
+    if arm in plan.unselected:
         return "Nothing selected yet: the grid is not finished."
-    chosen = plan.selections[group]
+    chosen = plan.selections[arm]
     if chosen is None:
         return "Nothing selected: no grid point has a score."
-    point = plan.finals[group][0].point()
+    point = plan.finals[arm][0].point()
     select = spoken(plan.experiment.space.training.select)
     if chosen.candidates + chosen.failed == 1:
         return f"{point}: the grid's only point, {select} {chosen.score:.4f}."
@@ -207,7 +207,7 @@ def _facts(plan: Plan, table: Table) -> Iterator[tuple[str, str]]:
             if trial.dataset == name and trial.key in plan.results
         })  # fmt: skip
         known = f"SHA-256 {', '.join(hashes)}" if hashes else plan.why_not(name) or "no run yet"
-        yield f"Data of {name}", f"{dataset.builder_name}, group {dataset.group_name}; {known}"
+        yield f"Data of {name}", f"{dataset.builder_name}, arm {dataset.group_name}; {known}"
 
 
 def _verdict_rule(plan: Plan, table: Table) -> str:

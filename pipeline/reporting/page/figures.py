@@ -18,7 +18,7 @@ from pipeline.metrics.direction import higher_is_better
 from pipeline.own_parts.blame import users_code
 from pipeline.own_parts.source_code import is_external
 from pipeline.planning.opening import KeptRun, open_dataset
-from pipeline.planning.plan import Group, Plan
+from pipeline.planning.plan import Arm, Plan
 from pipeline.planning.workspace import Workspace
 from pipeline.record import Record, Result
 from pipeline.registry import AUTOREGRESSION, OBJECTIVES
@@ -52,9 +52,9 @@ class Figures:
         self.pdfs: dict[str, bytes] = {}
         self._datasets: dict[str, Dataset | str] = {}
 
-    def heat_map(self, group: Group) -> Chart | None:
+    def heat_map(self, arm: Arm) -> Chart | None:
         """None where there is nothing to compare: no grid, or one of a single point."""
-        points = list(grid_points(self.plan, group))
+        points = list(grid_points(self.plan, arm))
         if len(points) < 2:
             return None
         better = bool(higher_is_better(self.select))
@@ -63,7 +63,7 @@ class Figures:
         if any(point.selected for point in points):
             caption += f"; {charts.SELECTED} selected"
         description = captions.heat_map(points, self.select)
-        return self.chart(figure, "", f"{caption}.", description, "heat map", *group)
+        return self.chart(figure, "", f"{caption}.", description, "heat map", *arm)
 
     def curves(self) -> Section:
         """A dataset each: the finals' validation score by epoch."""
@@ -361,12 +361,12 @@ def section(names: Iterable[str], draw: Callable[[str], Chart | list[Chart] | st
     )
 
 
-def grid_points(plan: Plan, group: Group) -> Iterator[GridPoint]:
+def grid_points(plan: Plan, arm: Arm) -> Iterator[GridPoint]:
     """The points of a grid in the order of the file; none of a trivial row's."""
     by_point: dict[tuple[tuple[str, float], ...], list[Trial]] = {}
-    for trial in plan.grid.get(group, ()):
+    for trial in plan.grid.get(arm, ()):
         by_point.setdefault(tuple(trial.hyperparameters.items()), []).append(trial)
-    chosen = plan.selections.get(group)
+    chosen = plan.selections.get(arm)
     for point, trials in by_point.items():
         score, state = None, state_of(plan, trials)
         if state == "finished":

@@ -72,7 +72,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Group:
+class Arm:
     """A row on a dataset: what is selected and trained together.
 
     columns: of the table that it feeds. selection: how its point was chosen, in a sentence.
@@ -101,7 +101,7 @@ class Content:
 
     table: Table
     select: str
-    groups: tuple[Group, ...]
+    arms: tuple[Arm, ...]
     curves: Section
     equivariance: Section
     parameters: Section
@@ -125,9 +125,9 @@ def render(content: Content) -> str:
         template.render(
             content=content,
             table=table,
-            anchors={(g.row, g.dataset): f"group-{n}" for n, g in enumerate(content.groups)},
+            anchors={(g.row, g.dataset): f"group-{n}" for n, g in enumerate(content.arms)},
             comparisons=table.paired(),
-            datasets=list(dict.fromkeys(group.dataset for group in content.groups)),
+            datasets=list(dict.fromkeys(arm.dataset for arm in content.arms)),
             errors=table.equivariance_errors(),
             parameters={row: formats.parameters(table, row) for row in table.rows},
             symbols=SYMBOLS,
