@@ -138,3 +138,43 @@ def test_what_latents_carry_is_analysed_kept_tracked_and_reported(
     assert "held-out R²" in one.stdout
     wrong = spaces.in_this_process("analyse", "tiny.yaml", "Chance/plain", folder=folder, expect=2)
     assert "no finished network is here" in wrong.stderr
+
+
+OWN = '''
+"""An objective that measures more than the dataset's metrics."""
+
+import torch
+
+from pipeline.objectives.task import Augmented
+
+
+class Measured(Augmented):
+    scores = ("largest_latent",)
+
+    def score(self, model, dataset, split):
+        source = dataset.sources[split]
+        rows = torch.arange(dataset.size(source))
+        z, y = model.encode(dataset.plain(source, rows)), dataset.targets(source, rows)
+        loss = torch.nn.functional.cross_entropy(model.head(z), y)
+        found = float((model.head(z).argmax(1) == y).float().mean())
+        return {"loss": float(loss), "accuracy": found, "largest_latent": float(z.abs().max())}
+'''
+
+
+def test_an_objective_from_outside_may_measure_scores_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "measured.py").write_text(OWN)
+    content = spaces.space()
+    content["columns"]["latents"] = {
+        "dataset": "D1", "split": "test", "metric": "largest_latent",
+    }  # fmt: skip
+    content["rows"]["Mine"] = {
+        "model": spaces.MODEL, "objective": "measured:Measured", "grid": {"lr": [0.003]},
+    }  # fmt: skip
+    del content["rows"]["Ours"]
+    spaces.write(tmp_path / "tiny.yaml", content)
+    spaces.in_this_process("run", "tiny.yaml", "--in-process", folder=tmp_path)
+    table = spaces.tables(tmp_path / "workspace")["table.md"].decode().splitlines()
+    mine = next(line for line in table if line.startswith("| Mine |"))
+    other = next(line for line in table if line.startswith("| CNN |"))
+    assert mine.endswith(", n=2 |")
+    assert other.endswith("| – |")
