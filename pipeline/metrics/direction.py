@@ -7,6 +7,11 @@ from pipeline.own_parts.source_code import is_external
 from pipeline.registry import METRICS, SCORES
 
 
+def is_objectives_own(score: str) -> bool:
+    """Whether it is no metric of outputs, but something that an objective measures itself."""
+    return score not in METRICS and not is_external(score)
+
+
 def higher_is_better(score: str) -> bool | None:
     """Whether a score such as `accuracy` or `val_loss` is better when higher; None where neither.
 
@@ -15,7 +20,7 @@ def higher_is_better(score: str) -> bool | None:
     name = score.removeprefix("val_")
     if name == "loss":
         return False
-    if name in METRICS or is_external(name):
+    if not is_objectives_own(name):
         return metric_entry(name).higher_is_better
     return SCORES.get(score_kind(name))
 
@@ -29,7 +34,7 @@ def is_better(score: str, value: float, than: float | None) -> bool:
 
 def margin_of(metric: str, published: float) -> float | None:
     """By how much a score may depart from a published one and still agree with it."""
-    if metric not in METRICS and not is_external(metric):
+    if is_objectives_own(metric):
         return None
     found = metric_entry(metric)
     return found.margin * published if found.margin and found.relative else found.margin

@@ -6,10 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from pipeline.config.experiment import Experiment
-from pipeline.lookup import score_kind
-from pipeline.metrics.direction import higher_is_better, margin_of
+from pipeline.metrics.direction import higher_is_better, is_objectives_own, margin_of
 from pipeline.planning.plan import Plan
-from pipeline.registry import SCORES
 from pipeline.reporting import formats
 from pipeline.reporting.comparison import Comparison, all_pairs, compare
 from pipeline.reporting.representations import representation_notes
@@ -36,7 +34,7 @@ def assemble(plan: Plan) -> Table:
             if (score := result.score(column.split, column.metric)) is not None
         }
         # What an objective measures itself it may not find, and another objective not at all.
-        own = score_kind(column.metric) in SCORES
+        own = is_objectives_own(column.metric)
         unmeasured = sum(bool(it.test) for it in done.values()) - len(scores) if own else 0
         selection = plan.selections.get(arm)
         cells[row, name] = Cell(

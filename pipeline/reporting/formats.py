@@ -9,9 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from pipeline.lookup import score_kind
+from pipeline.metrics.direction import is_objectives_own
 from pipeline.record import Result
-from pipeline.registry import SCORES
 from pipeline.reporting.comparison import FEWEST_SEEDS, Comparison
 from pipeline.reporting.table import Cell, Table
 from pipeline.trial import Trial, in_order
@@ -39,8 +38,7 @@ def score(cell: Cell) -> str:
 
 def value(metric: str, number: float) -> str:
     """Three decimals; of what objectives measure themselves, which may be tiny, four digits."""
-    own = score_kind(metric) in SCORES
-    return f"{number:.4g}" if own else f"{number:.3f}"
+    return f"{number:.4g}" if is_objectives_own(metric) else f"{number:.3f}"
 
 
 def _one_line(text: str) -> str:
