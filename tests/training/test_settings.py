@@ -132,3 +132,18 @@ def test_a_field_is_trained_and_tested_from_its_windows(make_trial, trial_files,
     assert record.test["future"].keys() == {"loss", "rmse_6", "rmse_20"} | frames
     assert {"val_rmse_6", "val_equivariance_error"} <= record.validation.keys()
     assert "val_rmse_20" not in record.validation
+
+
+def test_a_score_that_is_hardly_better_does_not_keep_a_training_going(start, make_trial):
+    settings = {"epochs": 9, "batch_size": 20, "patience": 3, "select": "val_loss"}
+    lengths = {}
+    for name, delta in (("none", {}), ("large", {"min_delta": 10.0})):
+        run = start(make_trial(lr=1e-3, training={**settings, **delta}), name)
+        while not run.done:
+            run.run_epoch()
+        lengths[name] = len(run.history)
+        # What is kept is the best all the same.
+        losses = [epoch["val_loss"] for epoch in run.history]
+        assert run.best_epoch == losses.index(min(losses)) + 1
+    assert lengths["large"] == 4  # the first counts, the three after it do not
+    assert lengths["none"] > 4
