@@ -34,7 +34,7 @@ def assemble(plan: Plan) -> Table:
             if (score := result.score(column.split, column.metric)) is not None
         }
         # What an objective measures itself it may not find, and another objective not at all.
-        own = is_objectives_own(column.metric)
+        own = is_objectives_own(column.metric) or bool(experiment.rows[row].scores)
         unmeasured = sum(bool(it.test) for it in done.values()) - len(scores) if own else 0
         selection = plan.selections.get(arm)
         cells[row, name] = Cell(

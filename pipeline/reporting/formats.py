@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from rich.markup import escape
 from rich.table import Table as RichTable
 
+from pipeline.lookup import score_kind
 from pipeline.metrics.direction import is_objectives_own
 from pipeline.record import Result
 from pipeline.reporting.comparison import FEWEST_SEEDS, Comparison
@@ -38,7 +39,11 @@ def score(cell: Cell) -> str:
 
 def value(metric: str, number: float) -> str:
     """Three decimals; of what objectives measure themselves, which may be tiny, four digits."""
-    return f"{number:.4g}" if is_objectives_own(metric) else f"{number:.3f}"
+    if not is_objectives_own(metric):
+        return f"{number:.3f}"
+    if score_kind(metric) != metric:  # a count: what is left of rounding is nothing
+        number = round(number, 9) + 0.0
+    return f"{number:.4g}"
 
 
 def _one_line(text: str) -> str:

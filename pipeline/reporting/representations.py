@@ -41,11 +41,11 @@ class Counts:
 
 
 def told(group: FiniteGroup, runs: Sequence[Real]) -> str:
-    """`3 of 5 runs at a multiple of the regular representation (21 trivial, 21 sign), …`."""
+    """`3 of 5 runs at a multiple of the regular representation (21 × trivial, …), …`."""
     away = [distance_to_regular(group, counts) for counts in runs]
     dimension = sum(m * it.dimension for m, it in zip(runs[0], irreducibles(group), strict=True))
     ideal = ", ".join(
-        f"{count:g} {it.name}"
+        f"{count:g} × {it.name}"
         for count, it in zip(
             regular_multiplicities(group, round(dimension)), irreducibles(group), strict=True
         )

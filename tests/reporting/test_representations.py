@@ -18,9 +18,9 @@ from pipeline.symmetry import group_by_name
 @pytest.mark.parametrize(
     ("table", "group", "at", "near", "ideal"),
     [
-        ("table1", "C2", 3, 5, "21 trivial, 21 sign"),
-        ("table2", "D3", 3, 4, "5 trivial, 5 sign, 10 standard"),
-        ("table3", "C4", 3, 4, "16 1, 16 i, 16 −1, 16 −i"),
+        ("table1", "C2", 3, 5, "21 × trivial, 21 × sign"),
+        ("table2", "D3", 3, 4, "5 × trivial, 5 × sign, 10 × standard"),
+        ("table3", "C4", 3, 4, "16 × 1, 16 × i, 16 × −1, 16 × −i"),
     ],
 )
 def test_published_runs_are_counted(table: str, group: str, at: int, near: int, ideal: str) -> None:
