@@ -116,7 +116,7 @@ def test_the_example_that_is_not_images_learns_through_all_five_stages(tmp_path)
     assert max(errors["regular_representation"]) < min(errors["augmented"]) / 2
 
 
-@pytest.mark.parametrize("name", ["ddmnist.small", "smoke.small", "cifar10.jpeg_small"])
+@pytest.mark.parametrize("name", ["ddmnist.small", "smoke.small", "cifar10.jpeg_small", "tmnist"])
 def test_a_bundle_gives_the_table_that_the_results_show(name, tmp_path):
     """Whoever doubts a figure has the records it was made of."""
     bundle = ROOT / "docs" / "bundles" / f"{name}.equigrid"
