@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 sys.path.append(str(Path(__file__).parent / "datasets"))
-import archives
+import raw_archives
 import volumes
 
 from pipeline.datasets.builder import Builder
@@ -92,11 +92,11 @@ def prepared(name: str) -> tuple[Builder, dict[str, Any]]:
         raw = RawStore(Path(folder))
         if builder_name == "medmnist3d":
             volumes.put(raw.folder, parameters["flag"], volumes.made_up(parameters["flag"]))
-        with archives.few_images():
+        with raw_archives.few_images():
             if builder_name == "cifar10":
-                archives.put_binary(raw.folder)
+                raw_archives.put_binary(raw.folder)
             if builder_name == "typefaces":
-                archives.put_table(raw.folder)
+                raw_archives.put_table(raw.folder)
             base = builder.build(raw, _nothing)
     return builder, {**base, **builder.augment(base, _nothing)}
 

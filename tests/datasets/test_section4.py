@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import archives
 import matplotlib
 import numpy as np
 import pytest
+import raw_archives
 import torch
 from PIL import Image
 
@@ -123,10 +123,10 @@ def test_the_authors_variant_has_nine_digits_and_no_grey_between(
 
 
 def test_a_table_of_typefaces_is_read_too(tmp_path: Path, quiet: Progress) -> None:
-    images = archives.put_table(tmp_path)
+    images = raw_archives.put_table(tmp_path)
     found = faces(source="tmnist").build(RawStore(tmp_path), quiet)["images"]
     np.testing.assert_array_equal(found, images)
-    archives.put_table(tmp_path, lines=19)
+    raw_archives.put_table(tmp_path, lines=19)
     with pytest.raises(InputError, match=f"no digit 9 of {NAMES[1]}"):
         faces(source="tmnist").build(RawStore(tmp_path), quiet)
 
@@ -194,7 +194,7 @@ def test_a_draw_mirrors_first_and_then_turns(tmp_path: Path, quiet: Progress) ->
 
 @pytest.fixture
 def few() -> Iterator[None]:
-    with archives.few_images():
+    with raw_archives.few_images():
         yield
 
 
@@ -203,7 +203,7 @@ def cifar(**parameters: Any) -> CIFAR10:
 
 
 def test_the_official_batches_are_read(few: None, tmp_path: Path, quiet: Progress) -> None:
-    images, labels = archives.put_binary(tmp_path)
+    images, labels = raw_archives.put_binary(tmp_path)
     found = cifar().build(RawStore(tmp_path), quiet)
     np.testing.assert_array_equal(found["test/images"], images[40:])
     np.testing.assert_array_equal(found["test/labels"], labels[40:])
@@ -219,14 +219,14 @@ def test_the_official_batches_are_read(few: None, tmp_path: Path, quiet: Progres
 def test_jpeg_images_are_read_and_are_nearly_the_same(
     few: None, tmp_path: Path, quiet: Progress
 ) -> None:
-    images, labels = archives.put_binary(tmp_path)
+    images, labels = raw_archives.put_binary(tmp_path)
     members = {}
     for n, (image, label) in enumerate(zip(images, labels, strict=True)):
         buffer = io.BytesIO()
         Image.fromarray(image.transpose(1, 2, 0)).save(buffer, "JPEG", quality=95)
         split = "train" if n < 40 else "test"
         members[f"cifar10/{split}/{CLASSES[label]}/{n:04}.jpg"] = buffer.getvalue()
-    archives.archive(tmp_path / JPEG.name, "w:xz", members)
+    raw_archives.archive(tmp_path / JPEG.name, "w:xz", members)
     found = cifar(source="jpeg").build(RawStore(tmp_path), quiet)
     order = sorted(range(40, 60), key=lambda n: (CLASSES[labels[n]], n))
     np.testing.assert_array_equal(found["test/labels"], labels[order])
@@ -236,7 +236,7 @@ def test_jpeg_images_are_read_and_are_nearly_the_same(
 def test_an_archive_that_lacks_images_is_refused(
     few: None, tmp_path: Path, quiet: Progress
 ) -> None:
-    archives.put_binary(tmp_path, batches=4)
+    raw_archives.put_binary(tmp_path, batches=4)
     with pytest.raises(InputError, match="32 images of the train split, expected 40"):
         cifar().build(RawStore(tmp_path), quiet)
     (tmp_path / BINARY.name).write_bytes(b"no archive")
@@ -252,7 +252,7 @@ def test_more_images_than_there_are_is_refused() -> None:
 def test_a_file_kept_packed_has_the_checksum_of_the_file(tmp_path: Path) -> None:
     import hashlib
 
-    archives.put_binary(tmp_path)
+    raw_archives.put_binary(tmp_path)
     packed = (tmp_path / BINARY.name).read_bytes()
     digest = f"md5:{hashlib.md5(packed, usedforsecurity=False).hexdigest()}"
     file = RawFile(BINARY.name, BINARY.url, digest, packed=True)

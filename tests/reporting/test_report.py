@@ -318,7 +318,7 @@ def test_whatever_a_name_holds_is_shown_as_it_is() -> None:
     # The verdict is a symbol and a word, whatever its colour.
     assert score.endswith("✓ agrees")
     assert "A published figure with ?" in text
-    assert page.scores()[1] == ("cell incomplete", f"[{odd}] 0.500 (0.000) {formats.DOUBT}")
+    assert page.scores()[1] == ("cell incomplete", f"[{odd}] 0.5 (0) {formats.DOUBT}")
     assert text == render(content)
 
 
