@@ -45,7 +45,8 @@ def wanted(ledger: Ledger, plan: Plan, what: str | None) -> list[tuple[Record, s
         splits[chosen.dataset] = chosen.split
     else:
         trials = [trials[0] for trials in plan.finals.values() if trials]
-    found = [(_record(ledger, trial), splits[trial.dataset]) for trial in trials if _has(trial)]
+    record_of = ledger.workspace.record
+    found = [(record_of(t.key), splits[t.dataset]) for t in trials if _has(t)]
     known = [(record, split) for record, split in found if record is not None]
     if not known:
         raise InputError(f"{what or plan.experiment.full_name}: no finished network is here")
@@ -55,10 +56,6 @@ def wanted(ledger: Ledger, plan: Plan, what: str | None) -> list[tuple[Record, s
 def _has(trial: Trial) -> bool:
     """Whether there is a network to look into."""
     return bool(trial.training) and trial.model["name"] != "no_network"
-
-
-def _record(ledger: Ledger, trial: Trial) -> Record | None:
-    return ledger.workspace.record(trial.key)
 
 
 def analysed(ledger: Ledger, record: Record, split: str) -> Mapping[str, Any]:

@@ -26,7 +26,7 @@ class RawFile:
 
     url: of its official source; empty where it is nobody's to download, and `origin` says what to
     put there. official: the checksum of the (decompressed) content, a SHA-256, or where the source
-    gives no other `md5:` and an MD5.
+    gives no other `md5:` and an MD5; empty where none is known.
     """
 
     name: str
@@ -95,7 +95,7 @@ class RawStore:
                     f"{file.url}: content has checksum {checksum}, not the official {file.official}"
                 )
             found = sha256(data)
-            if (path, found) not in _warned:
+            if file.official and (path, found) not in _warned:
                 _warned.add((path, found))
                 log.warning(
                     "%s: checksum %s is not the official %s; used as it is, its SHA-256 %s tracked",

@@ -13,7 +13,6 @@ from pipeline.symmetry import FiniteGroup
 from pipeline.symmetry.characters import (
     conjugacy_classes,
     distance_to_regular,
-    irreducibles,
     multiplicities,
 )
 from pipeline.symmetry.words import Relation, Word, order_of, words_of
@@ -136,8 +135,3 @@ class LearnedAction(nn.Module):
         for element in self.words:
             first.setdefault(int(classes[element]), element)
         return np.array([first[int(c)] for c in classes])
-
-
-def names_of(group: FiniteGroup) -> list[str]:
-    """Of the irreducibles, in the order of their counts."""
-    return [it.name for it in irreducibles(group)]

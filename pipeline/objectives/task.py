@@ -34,12 +34,16 @@ class Task(Protocol):
     def mean_loss(self, kept: Sequence[Kept]) -> float: ...
 
 
-class Classification:
-    """outputs: [b, classes] scores; targets: [b] int64."""
+class _OneOutput:
+    """Tasks whose output is the model's, once."""
 
     def predict(self, model: Any, x: Tensor, targets: Tensor, z: Tensor | None) -> Tensor:
         found: Tensor = model(x) if z is None else model.head(z)
         return found
+
+
+class Classification(_OneOutput):
+    """outputs: [b, classes] scores; targets: [b] int64."""
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The cross entropy, mean over a batch."""
@@ -79,12 +83,8 @@ class Autoregression:
         return float(_together(kept)[0].mean(0).sum())
 
 
-class Reconstruction:
+class Reconstruction(_OneOutput):
     """outputs and targets are inputs: [b, *input_shape]."""
-
-    def predict(self, model: Any, x: Tensor, targets: Tensor, z: Tensor | None) -> Tensor:
-        found: Tensor = model(x) if z is None else model.head(z)
-        return found
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The mean squared error over all entries."""

@@ -183,17 +183,13 @@ def _notes(plan: Plan) -> list[str]:
         notes.append(
             f"Published figures: the paper's {space.published.replace('table', 'table ')}."
         )
-        if not published_table(space.published):
-            pass  # runs, with no mean to compare with
-        elif experiment.is_published_setting:
-            notes.append(
-                "Verdicts, at 5 % over the whole table (Holm): agrees = within the margin by two "
-                "one-sided Welch tests; above, below = differs by Welch's test; else undecided."
-            )
-        else:
-            notes.append(
-                "This profile is not the published setting: differences are shown, no verdicts."
-            )
+    if space.published and published_table(space.published):  # of means, not of runs
+        notes.append(
+            "Verdicts, at 5 % over the whole table (Holm): agrees = within the margin by two "
+            "one-sided Welch tests; above, below = differs by Welch's test; else undecided."
+            if experiment.is_published_setting
+            else "This profile is not the published setting: differences are shown, no verdicts."
+        )
     for (row, dataset), selection in plan.selections.items():
         if selection is not None:
             point = ", ".join(

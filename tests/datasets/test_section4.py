@@ -258,3 +258,8 @@ def test_a_file_kept_packed_has_the_checksum_of_the_file(tmp_path: Path) -> None
     file = RawFile(BINARY.name, BINARY.url, digest, packed=True)
     assert RawStore(tmp_path).content(file) == packed
     assert RawStore(tmp_path).fingerprint(file) == digest
+
+
+def test_more_digits_than_there_are_is_one_line(tmp_path: Path, quiet: Progress) -> None:
+    with pytest.raises(InputError, match="train and val are 1230 of 1200 digits"):
+        turned("D3", train=1190).build(RawStore(tmp_path), quiet)

@@ -11,6 +11,7 @@ from pipeline.datasets.builder import Builder, Pairs, fixed_views, random_stream
 from pipeline.datasets.digits import SOURCES
 from pipeline.datasets.raw import RawFile, RawStore
 from pipeline.datasets.store import Arrays, Progress
+from pipeline.errors import InputError
 from pipeline.parameters import Parameters, Size
 from pipeline.symmetry import FiniteGroup
 
@@ -86,7 +87,8 @@ class MNIST(Builder):
         digits = self.source.load(raw)
         sizes, known = self.parameters, len(digits.train_images)
         if sizes.train + sizes.val > known:
-            raise ValueError(f"train and val are {sizes.train + sizes.val} of {known} digits")
+            total = sizes.train + sizes.val
+            raise InputError(f"builder mnist: train and val are {total} of {known} digits")
         order = random_stream(sizes.seed, "split").permutation(known)
         progress(1, 1)
         return {
