@@ -38,7 +38,7 @@ class Display:
         self._best: dict[tuple[str, str], tuple[float, str]] = {}
         self._latest: dict[str, float] = {}
         self._score = ""
-        self._maximum = 0
+        self._epochs_of: dict[str, int] = {}
         self._trials_begun = 0.0
         self._started: dict[str, float] = {}
         self._live = Live(
@@ -78,7 +78,7 @@ class Display:
         self._epochs, self._first_epochs = {}, {}
         self._latest, self._started = {}, {}
         self._score = plan.experiment.space.training.select
-        self._maximum = plan.experiment.space.training.epochs
+        self._epochs_of = {name: it.training.epochs for name, it in plan.experiment.rows.items()}
         self._trials_begun = time.monotonic()
         for trials_of_group in plan.grid.values():
             for trial in trials_of_group:
@@ -134,7 +134,7 @@ class Display:
         if not done:
             return None
         ahead = sum(
-            self._maximum - self._epochs.get(key, 0)
+            self._epochs_of[self._trials[key].row] - self._epochs.get(key, 0)
             for key, state in self._states.items()
             if state not in ("finished", "failed")
         )
@@ -182,10 +182,11 @@ class Display:
         for key in training[:MOST_SHOWN]:
             done, first = self._epochs.get(key, 0), self._first_epochs.get(key, 0)
             spent = time.monotonic() - self._started[key]
-            left = spent / (done - first) * (self._maximum - done) if done > first else None
+            most = self._epochs_of[self._trials[key].row]
+            left = spent / (done - first) * (most - done) if done > first else None
             shown.add_row(
                 self._trials[key].describe(),
-                f"{done}/{self._maximum}",
+                f"{done}/{most}",
                 f"{self._latest[key]:.4f}" if key in self._latest else "",
                 "" if left is None else f"{duration(left)} left",
             )

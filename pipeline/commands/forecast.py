@@ -54,10 +54,10 @@ def forecast(ledger: Ledger) -> Iterator[RenderableType]:
     yield from changes(plan, ledger.index, workspace, ahead)
     yield from _absent_files(ledger)
     yield from too_large(experiment)
-    training = experiment.space.training
-    rule = training.trend
-    if rule is not None and max(rule.after, 2 * rule.window) >= training.epochs:
-        yield f"training.trend stops none of these trainings: they have {training.epochs} epochs"
+    for row, method in experiment.rows.items():
+        rule, epochs = method.training.trend, method.training.epochs
+        if rule is not None and max(rule.after, 2 * rule.window) >= epochs and not method.trivial:
+            yield f"training.trend stops no training of {row}: they have {epochs} epochs"
     yield _estimate(plan, workspace, ahead)
 
 
@@ -114,13 +114,13 @@ def _estimate(plan: Plan, workspace: Workspace, ahead: Mapping[Arm, int]) -> str
             per_epoch = _first_guess(plan, arm)
         if per_epoch is None:
             return f"time: unknown until a first trial of {arm[0]} / {arm[1]} has finished"
-        seconds += count * per_epoch * plan.experiment.space.training.epochs
+        seconds += count * per_epoch * plan.experiment.rows[arm[0]].training.epochs
     cores = os.cpu_count() or 1
     slots = max(1, math.floor(cores / plan.experiment.space.resources.cpu))
     basis = "by finished trials" if measured else "roughly, by the model's cost on one CPU thread"
     return (
         f"at most {duration(seconds / slots)} on {slots} CPU slots of this machine ({basis}; "
-        f"all {plan.experiment.space.training.epochs} epochs, early stop ends sooner)"
+        "all epochs, early stop ends sooner)"
     )
 
 

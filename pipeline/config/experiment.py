@@ -76,7 +76,7 @@ class Experiment:
             data=recipe,
             hyperparameters={name: float(value) for name, value in point.items()},
             seed=0 if method.trivial else seed,
-            training={} if method.trivial else self._training(point),
+            training={} if method.trivial else _training(method, point),
             training_version=self.training_version,
             code=method.code if self.knows_code else {},
             search_space_commit=commit_of(self.folder),
@@ -87,10 +87,6 @@ class Experiment:
         """Metrics from outside the package that columns of a dataset show, with fingerprints."""
         named = [it.metric for it in self.space.columns.values() if it.dataset == dataset]
         return fingerprints(*filter(is_external, named))
-
-    def _training(self, point: Mapping[str, float]) -> dict[str, Any]:
-        decay = {name: float(point[name]) for name in ("weight_decay",) if name in point}
-        return self.space.training.settings() | decay
 
     @property
     def knows_code(self) -> bool:
@@ -134,6 +130,11 @@ class Experiment:
     def arms(self) -> list[tuple[str, str]]:
         """(row, dataset): what is trained together and selected over."""
         return list(itertools.product(self.rows, self.datasets))
+
+
+def _training(method: Row, point: Mapping[str, float]) -> dict[str, Any]:
+    decay = {name: float(point[name]) for name in ("weight_decay",) if name in point}
+    return method.training.settings() | decay
 
 
 def find(name: str) -> Path:
@@ -204,7 +205,10 @@ def _resolve(
     try:
         space = SearchSpace.model_validate(located.value)
         datasets = {name: resolve_dataset(name, spec) for name, spec in space.datasets.items()}
-        rows = {name: resolve_row(name, spec, datasets) for name, spec in space.rows.items()}
+        training = located.value.get("training", {})
+        rows = {
+            name: resolve_row(name, spec, datasets, training) for name, spec in space.rows.items()
+        }
         _check(space, rows, datasets)
     except ValidationError as error:
         details = error.errors()[0]
@@ -296,7 +300,9 @@ def _check(space: SearchSpace, rows: Mapping[str, Row], datasets: Mapping[str, D
                          "rows", name)  # fmt: skip
     methods: dict[str, str] = {}
     for name, row in rows.items():
-        identity = canonical_json([dict(row.model), dict(row.objective), dict(row.grids)])
+        identity = canonical_json(
+            [dict(row.model), dict(row.objective), dict(row.grids), row.training.settings()]
+        )
         same = methods.setdefault(identity, name)
         if same != name:
             raise refuse(f"the same method and grid as row {same!r}", "rows", name)
@@ -308,8 +314,12 @@ def _check(space: SearchSpace, rows: Mapping[str, Row], datasets: Mapping[str, D
             )
     for name, dataset in datasets.items():
         builder = dataset.builder
-        if space.training.batch_size > builder.train_size:
-            raise refuse(
-                f"{space.training.batch_size}: dataset {name} has {builder.train_size} training "
-                "samples", "training", "batch_size",
-            )  # fmt: skip
+        for method_name, method in rows.items():
+            size = method.training.batch_size
+            if size > builder.train_size and not method.trivial:
+                own_size = "batch_size" in space.rows[method_name].training
+                own = ("rows", method_name) if own_size else ()
+                raise refuse(
+                    f"{size}: dataset {name} has {builder.train_size} training samples",
+                    *own, "training", "batch_size",
+                )  # fmt: skip

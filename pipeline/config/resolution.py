@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from pipeline.config.schema import Component, DatasetSpec, RowSpec, refuse
+from pipeline.config.schema import Component, DatasetSpec, RowSpec, TrainingSpec, refuse
 from pipeline.datasets.builder import Builder, check_builder
 from pipeline.datasets.raw import RawStore
 from pipeline.datasets.recipe import group_named, recipe_of
@@ -40,6 +40,7 @@ class Row:
     searched: what its grid may have, and whose it is: optimiser, objective or model.
     code: fingerprints of the model and the objective that come from outside the package.
     own: the objective's hyperparameters, in its order. scores: what it measures itself.
+    training: the search space's, with what is otherwise for this row.
     """
 
     model: Mapping[str, Any]
@@ -48,6 +49,7 @@ class Row:
     passes: int
     searched: Mapping[str, str]
     grids: Mapping[str, tuple[Mapping[str, float], ...]]
+    training: TrainingSpec
     code: Mapping[str, str] = field(default_factory=dict)
     own: tuple[str, ...] = ()
     scores: tuple[str, ...] = ()
@@ -173,8 +175,13 @@ def _filled(
         raise refuse(f"{shown}{details['msg']}", *path, *details["loc"]) from error
 
 
-def resolve_row(name: str, spec: RowSpec, datasets: Mapping[str, Dataset]) -> Row:
-    """A model and objective that suit every dataset, and its grids; raises what `refuse` makes."""
+def resolve_row(
+    name: str, spec: RowSpec, datasets: Mapping[str, Dataset], training: Mapping[str, Any]
+) -> Row:
+    """A model and objective that suit every dataset, and its grids; raises what `refuse` makes.
+
+    training: the search space's, as written.
+    """
     place = ("rows", name)
     model_name, given = _component(spec.model, *place, "model")
     try:
@@ -185,12 +192,14 @@ def resolve_row(name: str, spec: RowSpec, datasets: Mapping[str, Dataset]) -> Ro
     for dataset in datasets.values():
         _check_model(model_name, model, dataset, *place, "model")
     if model.trivial:
-        for key in ("objective", "grid", "grid_for"):
+        for key in ("objective", "grid", "grid_for", "training"):
             if key in spec.model_fields_set:
                 raise refuse(f"{model_name} is not trained: it takes no {key}", *place, key)
         empty: dict[str, float] = {}
         grids = dict.fromkeys(datasets, (empty,))
-        return Row(settings, {"name": "none"}, True, 0, {}, grids, fingerprints(model_name))
+        return Row(
+            settings, {"name": "none"}, True, 0, {}, grids, TrainingSpec(), fingerprints(model_name)
+        )
     if spec.objective is None:
         raise refuse("an objective is missing: augmented, unaugmented, …", *place)
     objective_name, given = _component(spec.objective, *place, "objective")
@@ -220,6 +229,7 @@ def resolve_row(name: str, spec: RowSpec, datasets: Mapping[str, Dataset]) -> Ro
     }
     row = Row(
         settings, objective_settings, False, objective.passes, searched, points,
+        _training(spec.training, training, *place, "training"),
         fingerprints(model_name, objective_name), tuple(objective.searched), objective.scores,
     )  # fmt: skip
     _check_points(name, spec, row)
@@ -235,6 +245,27 @@ def resolve_row(name: str, spec: RowSpec, datasets: Mapping[str, Dataset]) -> Ro
                     *place, "model",
                 )  # fmt: skip
     return row
+
+
+#: Of two rules for the same thing the row's own replaces the search space's.
+RIVALS = ({"patience", "trend"}, {"lr_decay", "schedule"})
+
+
+def _training(own: Mapping[str, Any], common: Mapping[str, Any], *place: str) -> TrainingSpec:
+    """The training of one row: the search space's where it says nothing itself."""
+    if "select" in own:
+        raise refuse("one score selects for all rows: allowed in training only", *place, "select")
+    replaced = set[str]().union(*(pair for pair in RIVALS if pair & own.keys()))
+    kept = {name: value for name, value in common.items() if name not in replaced}
+    try:
+        return TrainingSpec.model_validate({**kept, **own})
+    except ValidationError as error:
+        details = error.errors()[0]
+        path = tuple(part for part in details["loc"] if not str(part).startswith("function-"))
+        if details["type"] == "refused":
+            context = details["ctx"]
+            raise refuse(context["message"], *place, *path, *context["path"]) from error
+        raise refuse(f"{details['input']!r}: {details['msg']}", *place, *path) from error
 
 
 def searchable(model: Model, objective: Objective) -> dict[str, str]:

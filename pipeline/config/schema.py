@@ -114,7 +114,7 @@ def _number(value: Any) -> int | float:
 
 def _mapping(value: Any) -> Any:
     if not isinstance(value, dict):
-        raise refuse(f"{value!r}: expected a mapping of names to lists of values")
+        raise refuse(f"{value!r}: expected a mapping of names to values")
     return value
 
 
@@ -126,10 +126,13 @@ Grid = Annotated[
 
 
 class RowSpec(Strict):
+    """training: what is otherwise for this row than in the search space's `training`."""
+
     model: Component
     objective: Component | None = None
     grid: Grid = {}
     grid_for: dict[str, Grid] = {}
+    training: Annotated[dict[str, Any], BeforeValidator(_mapping)] = {}
 
 
 class DatasetSpec(Strict):

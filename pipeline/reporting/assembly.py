@@ -174,6 +174,10 @@ def _notes(plan: Plan) -> list[str]:
         f"weights of at most {space.training.epochs} epochs of batches of "
         f"{space.training.batch_size} are tested."
     ]
+    for row, spec in space.rows.items():
+        if spec.training:
+            own = ", ".join(f"{name} {value}" for name, value in spec.training.items())
+            notes.append(f"{row} is trained with {own}.")
     if experiment.training_version != TRAINING_VERSION:
         notes.append(
             f"Trained by version {experiment.training_version} of training; this is version "

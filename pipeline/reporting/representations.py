@@ -24,6 +24,8 @@ from pipeline.symmetry.characters import (
 NETWORK, CONTROL = "learned_representation", "algebra_alone"
 #: Counts are those of a representation when each rounds to them; near it, when none is further off.
 SAME, NEAR = 0.5, 1.0
+#: No count of a representation is further from a whole number, but for what training leaves.
+WHOLE = 0.1
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,11 @@ class Counts:
     dataset: str
     group: FiniteGroup
     by_seed: Mapping[int, Real]
+
+    @property
+    def ended(self) -> set[int]:
+        """The seeds in which what was learned is a representation: its counts are whole."""
+        return {seed for seed, it in self.by_seed.items() if abs(it - np.rint(it)).max() < WHOLE}
 
     def told(self) -> str:
         runs = list(self.by_seed.values())
@@ -82,7 +89,7 @@ def representation_notes(plan: Plan) -> list[str]:
     for network in networks:
         for control in controls:
             if control.dataset == network.dataset and _same_start(plan, network.row, control.row):
-                notes.append(_compared(network, control))
+                notes.append(compared(network, control))
     return notes
 
 
@@ -96,22 +103,32 @@ def _same_start(plan: Plan, network: str, control: str) -> bool:
     )
 
 
-def _compared(network: Counts, control: Counts) -> str:
-    seeds = sorted(network.by_seed.keys() & control.by_seed.keys())
+def compared(network: Counts, control: Counts) -> str:
+    seeds = sorted(network.ended & control.ended)
     same = sum(
         bool(abs(network.by_seed[seed] - control.by_seed[seed]).max() < SAME) for seed in seeds
     )
     text = (
         f"{network.row} and {control.row}, from the same starts: the same counts in {same} of "
-        f"{len(seeds)} seeds. "
+        f"the {len(seeds)} seeds in which both ended as representations."
     )
-    if same == len(seeds):
+    for counts in (network, control):
+        if missing := sorted(counts.by_seed.keys() - counts.ended):
+            named = f"seed{'s'[: len(missing) - 1]} {', '.join(map(str, missing))}"
+            text += f" {counts.row} did not in {named}: its counts are no whole numbers."
+    if same < len(seeds):
         return text + (
-            "The algebra loss alone, without network or data, leads to the same representation: "
+            f" In {len(seeds) - same} the network ended elsewhere than the algebra loss alone "
+            "leads."
+        )
+    return (
+        text
+        if not seeds
+        else text
+        + (
+            " The algebra loss alone, without network or data, leads to the same representation: "
             "these counts are no evidence that the network prefers one."
         )
-    return text + (
-        f"In {len(seeds) - same} the network ended elsewhere than the algebra loss alone leads."
     )
 
 

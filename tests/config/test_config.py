@@ -38,9 +38,25 @@ def test_profiles_merge_maps_and_replace_lists(write):
     assert small.full_name == "space.small"
     assert (small.space.training.epochs, small.space.training.batch_size) == (1, 64)
     assert small.rows["CNN"].grids["C4"] == ({"lr": 0.01},)
-    assert small.rows["Ours"] == base.rows["Ours"]
+    assert small.rows["Ours"].grids == base.rows["Ours"].grids
+    assert (small.rows["Ours"].training, base.rows["Ours"].training) == (
+        small.space.training, base.space.training,
+    )  # fmt: skip
     assert (other.space.seeds.final, other.space.seeds.grid) == ([7], [0])
     assert other.space.training == base.space.training
+
+
+def test_a_row_trains_as_the_others_but_for_what_it_says(write):
+    own = "    objective: augmented\n    training: {trend: {after: 3, window: 2}, batch_size: 7}\n"
+    space = load_experiment(str(write(replaced("    objective: augmented\n", own))))
+    common, training = space.space.training, space.rows["CNN"].training
+    assert (training.batch_size, training.epochs) == (7, common.epochs)
+    assert (training.patience, common.patience is None) == (None, False)
+    assert training.trend is not None
+    for row in ("CNN", "Ours"):
+        trial = space.trial(row, "C4", {"lr": 1e-3, "lambda": 1.0}, 0, "final", {})
+        assert trial.training == space.rows[row].training.settings()
+    assert space.rows["Ours"].training == common
 
 
 @pytest.mark.parametrize(

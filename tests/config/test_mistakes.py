@@ -52,6 +52,22 @@ UNKNOWN_KEYS = [
         ("'objectives'", "allowed: .*objective"),
     ),
     Mistake(
+        "row's training", "    objective: augmented",
+        "    objective: augmented\n    training: {epoch: 3}",
+        "rows.CNN.training.epoch", ("'epoch'", "allowed: .*epochs"), "    training: {epoch: 3}",
+    ),
+    Mistake(
+        "row's selection", "    objective: augmented",
+        "    objective: augmented\n    training: {select: val_loss}",
+        "rows.CNN.training.select", ("training only",), "    training: {select: val_loss}",
+    ),
+    Mistake(
+        "row's batch", "    objective: augmented",
+        "    objective: augmented\n    training: {batch_size: 9999}",
+        "rows.CNN.training.batch_size", ("9999", "training samples"),
+        "    training: {batch_size: 999",
+    ),
+    Mistake(
         "grid", "lambda: [0.5, 2]", "lamda: [0.5, 2]", "rows.Ours.grid.lamda",
         ("'lamda'", "allowed: lr, weight_decay, lambda"),
     ),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import spaces
 
-from pipeline.reporting.representations import told
+from pipeline.reporting.representations import Counts, compared, told
 from pipeline.reporting.table import published_runs
 from pipeline.symmetry import group_by_name
 
@@ -80,8 +80,9 @@ def test_a_network_and_its_control_stand_in_one_table(tmp_path: Path) -> None:
     assert "Published: 3 of 5 runs at a multiple of the regular representation" in table
     assert "lower is better" in table
     assert "count_0 (lower" not in table
-    # In two epochs nothing has become a representation: the counts are the starts'.
-    assert "in 2 of 2 seeds. The algebra loss alone" in table
+    # In two epochs nothing has become a representation.
+    assert "in 0 of the 0 seeds in which both ended" in table
+    assert "Alone did not in seeds 0, 1: its counts are no whole numbers." in table
 
     page = (tmp_path / "workspace" / "reports" / "learned" / "index.html").read_text()
     assert "How the learned action came to be" in page
@@ -92,6 +93,21 @@ def test_a_network_and_its_control_stand_in_one_table(tmp_path: Path) -> None:
     again = spaces.in_this_process("tables", "learned.yaml", "--from-mlflow", folder=tmp_path)
     assert "written to" in again.stdout
     assert spaces.tables(tmp_path / "workspace", "learned")["table.md"].decode() == table
+
+
+def test_a_difference_counts_only_where_both_became_representations() -> None:
+    d3 = group_by_name("D3")
+    by_seed = {0: [5.0, 5, 10], 1: [5.02, 7, 8.99], 2: [6, 6, 9]}
+    network = Counts("N", "x", d3, {seed: np.array(it) for seed, it in by_seed.items()})
+    stuck = {0: [5.0, 5, 10], 1: [5.624, 5.622, 9.377], 2: [6, 6, 9]}
+    control = Counts("C", "x", d3, {seed: np.array(it) for seed, it in stuck.items()})
+    said = compared(network, control)
+    assert "the same counts in 2 of the 2 seeds in which both ended as representations" in said
+    assert "C did not in seed 1: its counts are no whole numbers." in said
+    assert "no evidence that the network prefers one" in said
+    control.by_seed[2][:] = [5, 5, 10]  # type: ignore[index]
+    assert "in 1 of the 2 seeds" in (said := compared(network, control))
+    assert "In 1 the network ended elsewhere" in said
 
 
 @pytest.mark.parametrize(
