@@ -58,7 +58,7 @@ def load(target: str) -> Any:
 def _parameters(part: str, target: Any) -> type[BaseModel]:
     """Those a search space may set; InputError where they cannot be."""
     with users_code(part):
-        found = parameters_of(target)
+        found = parameters_of(target, but="group" if getattr(target, "by_group", False) else "")
     if "name" in found.model_fields:  # in records and run keys it is the part's own
         raise InputError(f"{part!r} has a parameter 'name', which stands for the part: rename it")
     return found
@@ -86,6 +86,7 @@ def model_entry(name: str) -> Model:
         task=getattr(found, "task", CLASSIFICATION),
         axes=getattr(found, "axes", None),
         latent_maps=getattr(found, "latent_maps", False),
+        by_group=getattr(found, "by_group", False),
     )
 
 

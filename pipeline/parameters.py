@@ -55,8 +55,10 @@ def parameters(**fields: tuple[Any, Any]) -> type[Parameters]:
     return made
 
 
-def parameters_of(target: Any) -> type[BaseModel]:
+def parameters_of(target: Any, but: str = "") -> type[BaseModel]:
     """Of a class or function: its own `Parameters`, or what its keyword-only arguments say.
+
+    but: an argument that is none.
 
     An argument without an annotation has the type of its default; one whose default is no plain
     value cannot be set.
@@ -69,7 +71,7 @@ def parameters_of(target: Any) -> type[BaseModel]:
     fields: dict[str, tuple[Any, Any]] = {}
     for name, argument in inspect.signature(target).parameters.items():
         is_set = argument.default is not inspect.Parameter.empty
-        if argument.kind is not inspect.Parameter.KEYWORD_ONLY:
+        if argument.kind is not inspect.Parameter.KEYWORD_ONLY or name == but:
             continue
         if is_set and not isinstance(argument.default, PLAIN):
             continue

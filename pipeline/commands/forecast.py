@@ -54,10 +54,13 @@ def forecast(ledger: Ledger) -> Iterator[RenderableType]:
     yield from changes(plan, ledger.index, workspace, ahead)
     yield from _absent_files(ledger)
     yield from too_large(experiment)
+    unstopped: dict[int, list[str]] = {}
     for row, method in experiment.rows.items():
         rule, epochs = method.training.trend, method.training.epochs
         if rule is not None and max(rule.after, 2 * rule.window) >= epochs and not method.trivial:
-            yield f"training.trend stops no training of {row}: they have {epochs} epochs"
+            unstopped.setdefault(epochs, []).append(row)
+    for epochs, rows in unstopped.items():
+        yield f"training.trend stops no training of {', '.join(rows)}: they have {epochs} epochs"
     yield _estimate(plan, workspace, ahead)
 
 

@@ -27,6 +27,7 @@ from pipeline.own_parts.blame import users_code
 from pipeline.own_parts.source_code import fingerprints
 from pipeline.parameters import filled
 from pipeline.registry import OPTIMISER_SEARCHED, Model, Objective
+from pipeline.symmetry import plane_group
 from pipeline.trial import COMPONENT
 
 #: Of one row's grid for one dataset.
@@ -315,6 +316,11 @@ def _check_model(name: str, model: Model, dataset: Dataset, *place: str) -> None
     if not (model.task == builder.task or (serves(model.task, builder.task) and not model.trivial)):
         message = f"{name} is for {model.task}, {dataset.builder_name} is {builder.task}"
         raise refuse(message, *place)
+    if model.by_group:
+        try:
+            plane_group(builder.group)
+        except ValueError as error:
+            raise refuse(f"{name}: {error}", *place) from error
     axes = None if builder.input_shape is None else len(builder.input_shape) - 1
     if None not in (model.axes, axes) and model.axes != axes:
         message = f"{name} takes grids of {model.axes} axes, {dataset.builder_name} has {axes}"

@@ -1,6 +1,11 @@
 """Finite groups, their regular representation and their actions on grids."""
 
-from pipeline.symmetry.actions import grid_action, is_exact_on_grids, vector_action
+from pipeline.symmetry.actions import (
+    grid_action,
+    is_exact_on_grids,
+    plane_group,
+    vector_action,
+)
 from pipeline.symmetry.groups import (
     GROUP_NAMES,
     FiniteGroup,
@@ -23,6 +28,7 @@ __all__ = [
     "is_exact_on_grids",
     "octahedral",
     "permutation_matrices",
+    "plane_group",
     "regular_representation",
     "vector_action",
 ]

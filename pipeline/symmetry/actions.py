@@ -53,3 +53,18 @@ def vector_action(group: FiniteGroup) -> NDArray[np.float64]:
 def is_exact_on_grids(group: FiniteGroup) -> bool:
     """Whether every matrix is a signed permutation, so that cubes of pixels map to themselves."""
     return group.matrices is not None and bool(np.isin(group.matrices, (-1.0, 0.0, 1.0)).all())
+
+
+def plane_group(group: FiniteGroup) -> FiniteGroup:
+    """The group of the plane that moves a whole image: itself, or H of a product H × H.
+
+    Raises ValueError where there is none.
+    """
+    if group.factors:
+        first, second = group.factors
+        if first.name != second.name:
+            raise ValueError(f"{group.name} has no one group for the whole image")
+        return plane_group(first)
+    if group.matrices is None or group.matrices.shape[1] != 2:
+        raise ValueError(f"{group.name} does not act on the plane; allowed: C_n, D_n")
+    return group

@@ -129,9 +129,10 @@ class TrialRun:
         self.action = self._measured_action() if "val" in self.dataset.views else None
 
     def _measured_action(self) -> Any:
-        """The objective's own, else the regular representation where the latent allows it."""
-        if hasattr(self.objective, "latent_action"):
-            return self.objective.latent_action
+        """The objective's or model's own, else the regular one where the latent allows it."""
+        for part in (self.objective, self.model):
+            if hasattr(part, "latent_action"):
+                return part.latent_action
         try:
             return regular_action(self.model, self.dataset)
         except ValueError:

@@ -1,0 +1,134 @@
+"""Networks that a search space can name."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from pipeline.parameters import NonNegative, Size, parameters
+from pipeline.registry.entries import AUTOREGRESSION, CLASSIFICATION, RECONSTRUCTION, Model
+
+MODELS: dict[str, Model] = {
+    "ddmnist_cnn": Model(
+        "pipeline.models.ddmnist_cnn:DDMNISTCNN",
+        parameters(width=(Size, 6), latent=(Size, 66)),
+        axes=2,
+        cpu_seconds=lambda settings, shape: 2.5e-3,
+    ),
+    "small_cnn": Model(
+        "pipeline.models.small_cnn:SmallCNN",
+        parameters(width=(Size, 16), latent=(Size, 64)),
+        axes=2,
+        cpu_seconds=lambda settings, shape: 2e-4,
+    ),
+    "resnet3d": Model(
+        "pipeline.models.resnet3d:ResNet3D",
+        parameters(width=(Size, 6), latent=(Size, 48)),
+        axes=3,
+        cpu_seconds=lambda settings, shape: 2.8e-6 * shape[1] ** 3,
+    ),
+    "field_cnn": Model(
+        "pipeline.models.field_cnn:FieldCNN",
+        parameters(width=(Size, 92)),
+        task=AUTOREGRESSION,
+        axes=2,
+        latent_maps=True,
+        cpu_seconds=lambda settings, shape: 4e-9 * shape[1] * shape[2] * settings["width"] ** 2,
+    ),
+    "field_mlp": Model(
+        "pipeline.models.field_mlp:FieldMLP",
+        parameters(latent=(Size, 92)),
+        task=AUTOREGRESSION,
+        axes=2,
+        cpu_seconds=lambda settings, shape: 1.2e-8 * shape[1] * shape[2] * settings["latent"],
+    ),
+    "conv_autoencoder": Model(
+        "pipeline.models.conv_autoencoder:ConvAutoencoder",
+        parameters(latent=(Annotated[int, Field(ge=2)], 42)),
+        task=RECONSTRUCTION,
+        axes=2,
+    ),
+    "mlp_autoencoder": Model(
+        "pipeline.models.mlp_autoencoder:MLPAutoencoder",
+        parameters(latent=(Size, 30)),
+        task=RECONSTRUCTION,
+    ),
+    "gelu_cnn": Model(
+        "pipeline.models.gelu_cnn:GELUCNN",
+        parameters(width=(Size, 32), latent=(Size, 64), bias=(bool, True)),
+        axes=2,
+    ),
+    "no_network": Model(
+        "pipeline.models.no_network:NoNetwork",
+        parameters(latent=(Size, 64)),
+        task=(CLASSIFICATION, RECONSTRUCTION),
+    ),
+    "majority": Model("pipeline.models.trivial:MajorityClass", trivial=True),
+    "persistence": Model("pipeline.models.trivial:Persistence", trivial=True, task=AUTOREGRESSION),
+}
+
+#: Of steerable networks: called with the dataset's group, which acts on the image.
+_STEERABLE = {"width": (Size, 6), "latent": (Size, 48)}
+_RESIDUAL = {"steerable_penalty": (NonNegative, 1e-5), "free_penalty": (NonNegative, 1e-3)}
+
+
+def _partial(change: float, uniform: float) -> dict[str, tuple[Any, Any]]:
+    return {
+        "repeated_columns": (bool, True),
+        "alignment_penalty": (NonNegative, 5.0),
+        "change_penalty": (NonNegative, change),
+        "uniform_penalty": (NonNegative, uniform),
+    }
+
+
+_CNN = "pipeline.models.steerable_cnn"
+_RESNET = "pipeline.models.steerable_resnet3d"
+_SPACE: dict[str, tuple[Any, Any]] = {**_STEERABLE, "group": (Literal["SO(3)", "O(3)"], "SO(3)")}
+_FIELD = "pipeline.models.steerable_field_cnn"
+_FLOW: dict[str, tuple[Any, Any]] = {"width": (Size, 92)}
+
+
+def _steerable_cnn(target: str, factor: float, **more: tuple[Any, Any]) -> Model:
+    """factor: seconds of a sample, by squared width, on C4: cheaper on D1, dearer on D4."""
+    return Model(
+        f"{_CNN}:{target}", parameters(**_STEERABLE, **more), axes=2, by_group=True,
+        cpu_seconds=lambda settings, shape: factor * settings["width"] ** 2,
+    )  # fmt: skip
+
+
+def _steerable_resnet(target: str, **more: tuple[Any, Any]) -> Model:
+    return Model(f"{_RESNET}:{target}", parameters(**_SPACE, **more), axes=3)
+
+
+def _steerable_field(target: str, **more: tuple[Any, Any]) -> Model:
+    return Model(
+        f"{_FIELD}:{target}", parameters(**_FLOW, **more), task=AUTOREGRESSION, axes=2,
+        latent_maps=True, by_group=True,
+    )  # fmt: skip
+
+
+MODELS |= {
+    "steerable_cnn": _steerable_cnn(
+        "SteerableCNN", 5e-4, restrict_after=(Annotated[int, Field(ge=0, le=4)], 0)
+    ),
+    "residual_pathway_cnn": _steerable_cnn("ResidualPathwayCNN", 5e-4, **_RESIDUAL),
+    "partially_steerable_cnn": _steerable_cnn("PartiallySteerableCNN", 5e-4, **_partial(3.0, 3.0)),
+    "steerable_resnet3d": _steerable_resnet("SteerableResNet3D"),
+    "residual_pathway_resnet3d": _steerable_resnet("ResidualPathwayResNet3D", **_RESIDUAL),
+    "partially_steerable_resnet3d": _steerable_resnet(
+        "PartiallySteerableResNet3D", **_partial(1.0, 1.0)
+    ),
+    "steerable_field_cnn": _steerable_field("SteerableFieldCNN"),
+    "residual_pathway_field_cnn": _steerable_field(
+        "ResidualPathwayFieldCNN", free_penalty=(NonNegative, 1e-6)
+    ),
+    "relaxed_steerable_field_cnn": _steerable_field(
+        "RelaxedSteerableFieldCNN", roughness_penalty=(NonNegative, 1e-5)
+    ),
+    "partially_steerable_field_cnn": _steerable_field(
+        "PartiallySteerableFieldCNN", **_partial(3.0, 3.0)
+    ),
+    "lift_field_cnn": _steerable_field("LiftFieldCNN"),
+    "relaxed_group_field_cnn": _steerable_field("RelaxedGroupFieldCNN"),
+}

@@ -1,0 +1,85 @@
+"""Losses that a search space can name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pipeline.parameters import NonNegative, parameters
+from pipeline.registry.entries import AUTOREGRESSION, CLASSIFICATION, RECONSTRUCTION, Objective
+from pipeline.symmetry import FiniteGroup
+from pipeline.symmetry.words import relations_of
+
+OBJECTIVES = {
+    "unaugmented": Objective("pipeline.objectives.task:Unaugmented"),
+    "augmented": Objective("pipeline.objectives.task:Augmented"),
+    "regular_representation": Objective(
+        "pipeline.objectives.regular:RegularRepresentation",
+        parameters(task_weights=(Literal["paper", "released"], "paper")),
+        searched={"lambda": NonNegative},
+        needs_latent=True,
+        passes=2,
+    ),
+    # Passes: of six autoregressive steps, the first also on the turned input.
+    "autoregressive": Objective(
+        "pipeline.objectives.autoregressive:Autoregressive", task=AUTOREGRESSION, passes=6
+    ),
+    "autoregressive_augmented": Objective(
+        "pipeline.objectives.autoregressive:AutoregressiveAugmented", task=AUTOREGRESSION, passes=7
+    ),
+    "autoregressive_regular_representation": Objective(
+        "pipeline.objectives.autoregressive:AutoregressiveRegularRepresentation",
+        parameters(latents=(Literal["paper", "released"], "paper")),
+        searched={"lambda": NonNegative},
+        task=AUTOREGRESSION,
+        needs_latent=True,
+        passes=7,
+    ),
+}
+
+
+_STARTS = Literal[
+    "uniform", "normal", "scaled_normal", "orthogonal", "noisy_orthogonal", "near_identity"
+]
+_ACTION: dict[str, tuple[Any, Any]] = {
+    "relations": (dict[str, NonNegative], {}),
+    "regularisers": (dict[str, NonNegative], {}),
+    "start": (_STARTS, "orthogonal"),
+    "algebra_weight": (NonNegative, 1.0),
+}
+_ALGEBRA = (
+    "algebra_loss", "relation_loss", "root_distance", "regular_distance", "stuck", "steps",
+    "count", "inner",
+)  # fmt: skip
+
+
+def _check_relations(settings: Mapping[str, Any], group: FiniteGroup) -> None:
+    for kind in ("relations", "regularisers"):
+        relations_of(settings[kind], group)
+
+
+OBJECTIVES |= {
+    "learned_representation": Objective(
+        "pipeline.objectives.learned_representation:LearnedRepresentation",
+        parameters(
+            **_ACTION,
+            output_weight=(NonNegative, 0.25),
+            latent_weight=(NonNegative, 0.25),
+            task_on=(Literal["first", "both"], "both"),
+        ),
+        task=(CLASSIFICATION, RECONSTRUCTION),
+        passes=2,
+        draws=True,
+        scores=(*_ALGEBRA, "task_loss", "output_loss", "latent_loss", "equivariance_loss",
+                "latent_error", "data"),
+        check=_check_relations,
+    ),
+    "algebra_alone": Objective(
+        "pipeline.objectives.learned_representation:AlgebraAlone",
+        parameters(**_ACTION),
+        task=(CLASSIFICATION, RECONSTRUCTION),
+        draws=True,
+        scores=_ALGEBRA,
+        check=_check_relations,
+    ),
+}  # fmt: skip

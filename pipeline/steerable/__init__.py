@@ -1,0 +1,40 @@
+"""Steerable convolutions: networks that commute with turns and reflections by construction."""
+
+from pipeline.steerable.groups import SteeringGroup, rotations_of_space, steering_group
+from pipeline.steerable.kernels import kernel_basis
+from pipeline.steerable.layers import (
+    AntialiasedPool,
+    Disc,
+    FieldNorm,
+    FieldType,
+    Gate,
+    RegularReLU,
+    SteerableConvolution,
+    gated_type,
+    plain_type,
+)
+from pipeline.steerable.partial import Likelihood, PartialConvolution
+from pipeline.steerable.pathways import ResidualPathway, squares
+from pipeline.steerable.relaxed import RelaxedGroupConvolution, RelaxedSteerableConvolution
+
+__all__ = [
+    "AntialiasedPool",
+    "Disc",
+    "FieldNorm",
+    "FieldType",
+    "Gate",
+    "Likelihood",
+    "PartialConvolution",
+    "RegularReLU",
+    "RelaxedGroupConvolution",
+    "RelaxedSteerableConvolution",
+    "ResidualPathway",
+    "SteerableConvolution",
+    "SteeringGroup",
+    "gated_type",
+    "kernel_basis",
+    "plain_type",
+    "rotations_of_space",
+    "squares",
+    "steering_group",
+]

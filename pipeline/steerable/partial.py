@@ -1,0 +1,256 @@
+"""Convolutions that learn how equivariant they are (Veefkind and Cesa, arXiv 2406.03946).
+
+A steerable filter is the mean over the group of the moved free filter Θ. With a likelihood λ on the
+group it is a weighted mean, ∫ λ(h) ρ_out(h) Θ(h⁻¹ ·) ρ_in(h)⁻¹ dh: λ uniform leaves what is
+steerable, λ at the identity alone leaves Θ.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pipeline.steerable.groups import SteeringGroup, turn
+from pipeline.steerable.harmonics import harmonic_action
+from pipeline.steerable.kernels import sampled, settled
+from pipeline.steerable.layers import Expanding, FieldType, drawn
+
+Real = NDArray[np.float64]
+#: Of a continuous group: the highest degree of a likelihood's Fourier coefficients.
+BAND = 2
+#: The highest degree on a shell.
+SHELL = 3
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Functions on a group by their Fourier coefficients.
+
+    points: [n, d, d] elements, with weights [n] that add up to 1: all of a finite group, else a
+    quadrature. values: [n, c] there of the orthonormal functions √d_j ρ_j(h)_ab, the constant one
+    first; identity: [c] of them at e.
+    """
+
+    points: Real
+    weights: Real
+    values: Real
+    identity: Real
+
+
+@lru_cache(maxsize=16)
+def spectrum(group: SteeringGroup) -> Spectrum:
+    points, weights = _points(group)
+    finite = group.elements is not None
+    columns, ends = [], []
+    for name in group.irreducibles:
+        size, rho = group.sizes[name], group.representations[name]
+        if not finite and size > 2 * BAND + 1:
+            continue
+        values = np.array([rho(g) for g in points])
+        # Of an irreducible of complex type (a turn by 90 degrees) one column says it all.
+        complex_type = finite and bool((np.trace(values, axis1=1, axis2=2) ** 2).mean() > 1.5)
+        for b, a in itertools.product(range(1 if complex_type else size), range(size)):
+            scale = 1 / math.sqrt(float(weights @ values[:, a, b] ** 2))
+            columns.append(scale * values[:, a, b])
+            ends.append(scale * float(a == b))
+    return Spectrum(points, weights, np.array(columns).T, np.array(ends))
+
+
+def _points(group: SteeringGroup) -> tuple[Real, Real]:
+    """All elements of a finite group; of SO(3) and O(3) a product of Euler's angles."""
+    if group.elements is not None:
+        return group.elements, np.full(len(group.elements), 1 / len(group.elements))
+    # Exact for a likelihood times a shell's, an input's and an output's representation.
+    exact = BAND + SHELL + 2 * ((max(group.sizes.values()) - 1) // 2)
+    angles = 2 * math.pi * np.arange(exact + 1) / (exact + 1)
+    heights, heavy = np.polynomial.legendre.leggauss((exact + 2) // 2)
+    about = [turn((0, 0, 1), angle) for angle in angles]
+    points, weights = [], []
+    for height, weight in zip(heights, heavy, strict=True):
+        down = turn((0, 1, 0), math.acos(height))
+        points += [first @ down @ last for first, last in itertools.product(about, about)]
+        weights += [weight / 2 / len(angles) ** 2] * len(angles) ** 2
+    if any(np.linalg.det(g) < 0 for g in group.generators):
+        points, weights = points + [-g for g in points], [w / 2 for w in weights * 2]
+    return np.array(points), np.array(weights)
+
+
+@lru_cache(maxsize=64)
+def _action(group: SteeringGroup, name: str | int) -> Real:
+    """[n, size, size] at the spectrum's points: of a representation, or of harmonics."""
+    points = spectrum(group).points
+    if isinstance(name, int):
+        return np.array([harmonic_action(name, g) for g in points])
+    return np.array([group.representations[name](g) for g in points])
+
+
+@lru_cache(maxsize=1024)
+def moved_basis(group: SteeringGroup, degree: int, out: str, into: str) -> tuple[Real, Real]:
+    """Θ's coefficients of one degree: a basis [n, D], and [c, n, D] what the integrals make of it.
+
+    All of D_l ⊗ ρ_out ⊗ ρ_in of a finite group; of a continuous one what is of degree BAND at most,
+    since no likelihood reaches the rest.
+    """
+    found = integrals(group, degree, out, into)
+    if group.elements is not None:
+        return np.eye(found.shape[1]), found.transpose(0, 2, 1)
+    projection, at = np.zeros(found.shape[1:]), 0
+    for size in (
+        it for it in map(group.sizes.__getitem__, group.irreducibles) if it <= 2 * BAND + 1
+    ):
+        diagonal = at + np.arange(size) * (size + 1)
+        projection += math.sqrt(size) * found[diagonal].sum(0)
+        at += size * size
+    basis = settled((projection + projection.T) / 2)
+    return basis, np.einsum("nx,cyx->cny", basis, found)
+
+
+def _heights(samples: Real, basis: Real, d_out: int) -> Real:
+    """[rings, n]: what gives each basis function the norm √d_out, like a steerable kernel."""
+    vectors = basis.reshape(len(basis), samples.shape[1], basis.shape[1] // samples.shape[1])
+    overlaps = np.einsum("rmp,rkp->rmk", samples, samples)
+    squares = np.einsum("nmx,rmk,nkx->rn", vectors, overlaps, vectors)
+    found: Real = np.sqrt(d_out / squares)
+    return found
+
+
+def integrals(group: SteeringGroup, degree: int, out: str, into: str) -> Real:
+    """[c, D, D], ∫ f_c(h) D_l(h) ⊗ ρ_out(h) ⊗ ρ_in(h) dh for each function of the spectrum."""
+    known = spectrum(group)
+    y, a, b = (_action(group, it) for it in (degree, out, into))
+    n, sizes = len(y), (y.shape[1], a.shape[1], b.shape[1])
+    left = np.einsum("n,nc,nij->cijn", known.weights, known.values, y).reshape(-1, n)
+    right = np.einsum("nij,nkl->nijkl", a, b).reshape(n, -1)
+    full = (left @ right).reshape(-1, sizes[0], sizes[0], sizes[1], sizes[1], sizes[2], sizes[2])
+    found: Real = full.transpose(0, 1, 3, 5, 2, 4, 6)
+    return found.reshape(len(found), math.prod(sizes), math.prod(sizes))
+
+
+class Likelihood(nn.Module):
+    """λ on a group, mean 1: the softmax of logits that are Fourier coefficients [c]; uniform first.
+
+    Shared by the convolutions of a block and of its skip.
+    """
+
+    def __init__(self, group: SteeringGroup) -> None:
+        super().__init__()
+        known = spectrum(group)
+        self.logits = nn.Parameter(torch.zeros(known.values.shape[1]))
+        self.logits.data[0] = 1.0
+        for name in ("weights", "values", "identity"):
+            tensor = torch.from_numpy(getattr(known, name)).to(torch.get_default_dtype())
+            self.register_buffer(name, tensor, persistent=False)
+        self.weights: Tensor
+        self.values: Tensor
+        self.identity: Tensor
+
+    def at_points(self) -> Tensor:
+        """[n], with weighted mean 1."""
+        heights = self.values @ self.logits
+        return torch.exp(heights - torch.logsumexp(heights + self.weights.log(), 0))
+
+    def coefficients(self) -> Tensor:
+        """[c] of λ itself; the higher ones of a continuous group's are dropped."""
+        return self.values.T @ (self.weights * self.at_points())
+
+    def misalignment(self) -> Tensor:
+        """How far the identity is from being the likeliest element, in logits; at least 0."""
+        heights, there = self.values @ self.logits, self.identity @ self.logits
+        return torch.maximum(heights.max(), there) - there
+
+    def divergence(self, other: Likelihood | None) -> Tensor:
+        """KL(λ ‖ other), other held constant; None is the uniform one."""
+        here = self.at_points()
+        logs = here.clamp_min(1e-30).log()
+        if other is not None:
+            logs = logs - other.at_points().detach().clamp_min(1e-30).log()
+        return (self.weights * here * logs).sum()
+
+
+class PartialConvolution(Expanding):
+    """A convolution with free weights Θ, averaged over the group by a likelihood.
+
+    repeated_columns: each weight is there once for every kind of irreducible in ρ_in ⊗ ρ_out. The
+    functions are the same, their count and the length of a step are not.
+    """
+
+    def __init__(
+        self, into: FieldType, out: FieldType, size: int, likelihood: Likelihood, *,
+        stride: int = 1, padding: int = 0, bias: bool = True, repeated_columns: bool = False,
+    ) -> None:  # fmt: skip
+        super().__init__(into, out, size, stride, padding, bias)
+        group = into.group
+        self.of = (likelihood,)  # in a tuple: several may share it, and its owner is the model
+        samples = sampled(size, group.dimension)
+        self.degrees = [(degree, *each.shape[:2]) for degree, each in samples.items()]
+        flat = [each.reshape(-1, each.shape[2]) for each in samples.values()]
+        self._constant("samples", np.concatenate(flat))
+        self.samples: Tensor
+        shapes: dict[tuple[int, int], tuple[int, int, int]] = {}
+        for (o, (a, n_out)), (i, (b, n_in)) in itertools.product(
+            enumerate(out.blocks), enumerate(into.blocks)
+        ):
+            copies, count = kinds_in_product(group, a, b) if repeated_columns else 1, 0
+            for degree, each in samples.items():
+                basis, moved = moved_basis(group, degree, a, b)
+                count += len(each) * len(basis)
+                self._constant(f"moved_{degree}_{o}_{i}", moved)
+                self._constant(f"heights_{degree}_{o}_{i}", _heights(each, basis, group.sizes[a]))
+            shapes[o, i] = (n_out, n_in, count * copies)
+        self.pairs = list(shapes)
+        self.weights.extend(nn.Parameter(it) for it in drawn(shapes).values())
+
+    @property
+    def likelihood(self) -> Likelihood:
+        return self.of[0]
+
+    def sources(self) -> list[Tensor]:
+        return [*self.parameters(), *self.likelihood.parameters()]
+
+    def _constant(self, name: str, array: Real) -> None:
+        self.register_buffer(
+            name, torch.from_numpy(array).to(torch.get_default_dtype()), persistent=False
+        )
+
+    def filter(self) -> Tensor:
+        sizes, parts = self.into.group.sizes, {}
+        averaged = self.likelihood.coefficients()
+        for (o, i), weight in zip(self.pairs, self.weights, strict=True):
+            d_out, d_in = sizes[self.out.blocks[o][0]], sizes[self.into.blocks[i][0]]
+            n_out, n_in, _ = weight.shape
+            constants = [
+                [self.get_buffer(f"{name}_{degree}_{o}_{i}") for name in ("heights", "moved")]
+                for degree, _, _ in self.degrees
+            ]
+            count = sum(heights.numel() for heights, _ in constants)
+            once, found, at = weight.view(n_out * n_in, -1, count).sum(1), [], 0
+            for (_, rings, size), (heights, moved) in zip(self.degrees, constants, strict=True):
+                theta = once[:, at : at + heights.numel()].unflatten(1, heights.shape) * heights
+                turned = theta @ torch.tensordot(averaged, moved, 1)
+                found.append(turned.view(len(once), rings * size, d_out * d_in))
+                at += heights.numel()
+            flat = torch.cat(found, 1).transpose(1, 2) @ self.samples
+            parts[o, i] = flat.view(n_out, n_in, d_out, d_in, -1).permute(0, 2, 1, 3, 4)
+        return self.assemble(parts)
+
+
+@lru_cache(maxsize=1024)
+def kinds_in_product(group: SteeringGroup, first: str, second: str) -> int:
+    """How many different irreducibles ρ_first ⊗ ρ_second has; of O(3) 1: it repeats no column."""
+    if group.elements is None:
+        mirrored = any(np.linalg.det(g) < 0 for g in group.generators)
+        return 1 if mirrored else min(group.sizes[first], group.sizes[second])
+
+    def character(name: str) -> Real:
+        found: Real = np.trace(_action(group, name), axis1=1, axis2=2)
+        return found
+
+    product = character(first) * character(second)
+    return sum(abs(float((product * character(it)).mean())) > 0.1 for it in group.irreducibles)
