@@ -19,7 +19,6 @@ from pipeline.steerable import (
     ResidualPathway,
     SteerableConvolution,
     gated_type,
-    plain_type,
     squares,
     steering_group,
 )
@@ -52,22 +51,22 @@ class SteerableCNN(nn.Module):
         layers: list[nn.Module] = [
             nn.Upsample(size=(SIDE, SIDE), mode="bilinear", align_corners=False), Disc(SIDE)
         ]  # fmt: skip
-        into = FieldType(steering, (("trivial", input_shape[0]),))
+        into = FieldType(steering, ("trivial",), input_shape[0])
         for number, (fields, size, stride, padding, pool) in enumerate(BLOCKS, 1):
             if number == restrict_after + 1 and restrict_after:
                 steering, names = steering_group(cyclic(1)), ["trivial"]
-                into = FieldType(steering, (("trivial", into.channels),))
+                into = FieldType(steering, ("trivial",), into.channels)
             count = fields * width
             gated = gated_type(steering, count, names)
             layers += [
                 self.convolution(into, gated, size, stride=stride, padding=padding),
-                FieldNorm(gated, count),
+                FieldNorm(gated),
                 Gate(steering, count, names),
             ]
-            into = plain_type(steering, count, names)
+            into = FieldType(steering, tuple(names), count)
             if pool:
                 layers.append(AntialiasedPool(2, pool, 1))
-        last = FieldType(steering, (("trivial", latent),))
+        last = FieldType(steering, ("trivial",), latent)
         layers += [self.convolution(into, last, 1, bias=False), nn.Flatten()]
         self.encoder = nn.Sequential(*layers)
         self.head = nn.Sequential(nn.BatchNorm1d(latent), nn.ELU(), nn.Linear(latent, outputs))

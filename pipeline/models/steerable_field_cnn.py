@@ -50,10 +50,10 @@ class SteerableFieldCNN(nn.Module):
             raise ValueError(f"fields of {outputs} channels: vectors of the plane have 2")
         self.group, self.width = group, width
         frames = input_shape[0] // outputs
-        first = FieldType(steering, ((VECTOR, frames),))
-        last = FieldType(steering, ((VECTOR, outputs // 2),))
+        first = FieldType(steering, (VECTOR,), frames)
+        last = FieldType(steering, (VECTOR,), outputs // 2)
         names = ["regular"] if self.hidden == "regular" else steering.irreducibles
-        self.fields = FieldType(steering, tuple((name, width) for name in names))
+        self.fields = FieldType(steering, tuple(names), width)
         layers: list[nn.Module] = []
         for number in range(HIDDEN_LAYERS):
             into = self.into(number) if number else first
@@ -70,7 +70,7 @@ class SteerableFieldCNN(nn.Module):
         return self.fields
 
     def between(self) -> list[nn.Module]:
-        return [FieldNorm(self.fields, self.width), nn.ReLU()]
+        return [FieldNorm(self.fields), nn.ReLU()]
 
     def convolution(self, into: FieldType, out: FieldType) -> nn.Module:
         return SteerableConvolution(into, out, 3, padding=1)
@@ -84,11 +84,16 @@ class SteerableFieldCNN(nn.Module):
 
     def encode(self, x: Tensor) -> Tensor:
         """[batch, frames · 2, rows, columns] → [batch, channels, rows, columns]."""
-        return cast(Tensor, self.encoder(x))
+        return cast(Tensor, self.encoder(by_component(x)))
 
     def forward(self, x: Tensor) -> Tensor:
         """[batch, frames · 2, rows, columns] → [batch, 2, rows, columns]."""
         return cast(Tensor, self.head(self.encode(x)))
+
+
+def by_component(x: Tensor) -> Tensor:
+    """[batch, frames · 2, …] → [batch, 2 · frames, …]: as the channels of a FieldType lie."""
+    return x.reshape(len(x), -1, 2, *x.shape[2:]).transpose(1, 2).flatten(1, 2)
 
 
 def _float(matrix: np.ndarray) -> Tensor:
@@ -166,7 +171,7 @@ class PartiallySteerableFieldCNN(SteerableFieldCNN):
         self.weights = (alignment_penalty, change_penalty, uniform_penalty)
 
     def between(self) -> list[nn.Module]:
-        return [FieldNorm(self.fields, self.width), RegularReLU(self.fields, self.width)]
+        return [FieldNorm(self.fields), RegularReLU(self.fields)]
 
     def convolution(self, into: FieldType, out: FieldType) -> nn.Module:
         return PartialConvolution(
@@ -201,13 +206,13 @@ class LiftFieldCNN(SteerableFieldCNN):
 
     def into(self, number: int) -> FieldType:
         more = self.lifted if number == 2 else 0
-        return FieldType(self.fields.group, (("regular", self.width + more),))
+        return FieldType(self.fields.group, ("regular",), self.width + more)
 
     def encode(self, x: Tensor) -> Tensor:
         """[batch, frames · 2, rows, columns] → [batch, channels, rows, columns]."""
         half = len(self.encoder) // 2
         read = self.lift(x)[..., None, None].expand(-1, -1, *x.shape[2:])
-        fields = self.encoder[:half](x)
+        fields = self.encoder[:half](by_component(x))
         return cast(Tensor, self.encoder[half:](torch.cat([fields, read], 1)))
 
 

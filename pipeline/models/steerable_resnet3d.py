@@ -19,7 +19,6 @@ from pipeline.steerable import (
     PartialConvolution,
     SteerableConvolution,
     gated_type,
-    plain_type,
     rotations_of_space,
     squares,
 )
@@ -47,8 +46,8 @@ class SteerableResNet3D(nn.Module):
         side, pooled = SIDES[sides.pop()]
         self.steering = rotations_of_space(group == "O(3)")
         self.fields = [width * fields for fields in FIELDS]
-        first = FieldType(self.steering, (("trivial", input_shape[0]),))
-        last = FieldType(self.steering, (("trivial", latent),))
+        first = FieldType(self.steering, ("trivial",), input_shape[0])
+        last = FieldType(self.steering, ("trivial",), latent)
         self.resize = nn.Upsample(size=(side, side, side), mode="trilinear", align_corners=False)
         self.pool = AntialiasedPool(3, 2, 1) if pooled else nn.Identity()
         self.convolution_1 = self.convolution("", first, self.gated(0), 7, padding=2)
@@ -64,7 +63,7 @@ class SteerableResNet3D(nn.Module):
         self.convolution_5 = self.convolution("", self.plain(3), self.gated(4), 3, padding=1)
         self.convolution_6 = self.convolution("3", self.plain(4), last, 1, bias=False)
         self.skip_3 = self.convolution("3", self.plain(3), last, 3)
-        self.norms = nn.ModuleList(FieldNorm(self.gated(n), self.fields[n]) for n in range(5))
+        self.norms = nn.ModuleList(FieldNorm(self.gated(n)) for n in range(5))
         self.gates = nn.ModuleList(
             Gate(self.steering, self.fields[n], self.names(n)) for n in range(5)
         )
@@ -80,7 +79,7 @@ class SteerableResNet3D(nn.Module):
         return gated_type(self.steering, self.fields[block], self.names(block))
 
     def plain(self, block: int) -> FieldType:
-        return plain_type(self.steering, self.fields[block], self.names(block))
+        return FieldType(self.steering, tuple(self.names(block)), self.fields[block])
 
     def convolution(
         self, pair: str, into: FieldType, out: FieldType, size: int, *,

@@ -11,7 +11,6 @@ from pipeline.steerable.layers import (
     RegularReLU,
     SteerableConvolution,
     gated_type,
-    plain_type,
 )
 from pipeline.steerable.partial import Likelihood, PartialConvolution
 from pipeline.steerable.pathways import ResidualPathway, squares
@@ -33,7 +32,6 @@ __all__ = [
     "SteeringGroup",
     "gated_type",
     "kernel_basis",
-    "plain_type",
     "rotations_of_space",
     "squares",
     "steering_group",

@@ -6,7 +6,7 @@ A representation is a function from an element, an orthogonal matrix [d, d], to 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import cast
@@ -44,6 +44,16 @@ class SteeringGroup:
     def __post_init__(self) -> None:
         one = np.eye(self.dimension)
         self.sizes.update({name: len(it(one)) for name, it in self.representations.items()})
+
+    def summed(self, names: Sequence[str], g: Real) -> Real:
+        """The direct sum of representations at g."""
+        size, at = sum(self.sizes[name] for name in names), 0
+        found = np.zeros((size, size))
+        for name in names:
+            block = self.representations[name](g)
+            found[at : at + len(block), at : at + len(block)] = block
+            at += len(block)
+        return found
 
     @property
     def irreducibles(self) -> list[str]:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from pipeline.steerable.groups import SteeringGroup, turn
 from pipeline.steerable.harmonics import harmonic_action
 from pipeline.steerable.kernels import sampled, settled
-from pipeline.steerable.layers import Expanding, FieldType, drawn
+from pipeline.steerable.layers import Expanding, FieldType, constant, drawn
 
 Real = NDArray[np.float64]
 #: Of a continuous group: the highest degree of a likelihood's Fourier coefficients.
@@ -82,46 +82,18 @@ def _points(group: SteeringGroup) -> tuple[Real, Real]:
     return np.array(points), np.array(weights)
 
 
-@lru_cache(maxsize=64)
-def _action(group: SteeringGroup, name: str | int) -> Real:
-    """[n, size, size] at the spectrum's points: of a representation, or of harmonics."""
+@lru_cache(maxsize=256)
+def _action(group: SteeringGroup, names: tuple[str, ...] | int) -> Real:
+    """[n, size, size] at the spectrum's points: of a sum of representations, or of harmonics."""
     points = spectrum(group).points
-    if isinstance(name, int):
-        return np.array([harmonic_action(name, g) for g in points])
-    return np.array([group.representations[name](g) for g in points])
+    if isinstance(names, int):
+        return np.array([harmonic_action(names, g) for g in points])
+    return np.array([group.summed(names, g) for g in points])
 
 
-@lru_cache(maxsize=1024)
-def moved_basis(group: SteeringGroup, degree: int, out: str, into: str) -> tuple[Real, Real]:
-    """Θ's coefficients of one degree: a basis [n, D], and [c, n, D] what the integrals make of it.
-
-    All of D_l ⊗ ρ_out ⊗ ρ_in of a finite group; of a continuous one what is of degree BAND at most,
-    since no likelihood reaches the rest.
-    """
-    found = integrals(group, degree, out, into)
-    if group.elements is not None:
-        return np.eye(found.shape[1]), found.transpose(0, 2, 1)
-    projection, at = np.zeros(found.shape[1:]), 0
-    for size in (
-        it for it in map(group.sizes.__getitem__, group.irreducibles) if it <= 2 * BAND + 1
-    ):
-        diagonal = at + np.arange(size) * (size + 1)
-        projection += math.sqrt(size) * found[diagonal].sum(0)
-        at += size * size
-    basis = settled((projection + projection.T) / 2)
-    return basis, np.einsum("nx,cyx->cny", basis, found)
-
-
-def _heights(samples: Real, basis: Real, d_out: int) -> Real:
-    """[rings, n]: what gives each basis function the norm √d_out, like a steerable kernel."""
-    vectors = basis.reshape(len(basis), samples.shape[1], basis.shape[1] // samples.shape[1])
-    overlaps = np.einsum("rmp,rkp->rmk", samples, samples)
-    squares = np.einsum("nmx,rmk,nkx->rn", vectors, overlaps, vectors)
-    found: Real = np.sqrt(d_out / squares)
-    return found
-
-
-def integrals(group: SteeringGroup, degree: int, out: str, into: str) -> Real:
+def integrals(
+    group: SteeringGroup, degree: int, out: tuple[str, ...], into: tuple[str, ...]
+) -> Real:
     """[c, D, D], ∫ f_c(h) D_l(h) ⊗ ρ_out(h) ⊗ ρ_in(h) dh for each function of the spectrum."""
     known = spectrum(group)
     y, a, b = (_action(group, it) for it in (degree, out, into))
@@ -131,6 +103,42 @@ def integrals(group: SteeringGroup, degree: int, out: str, into: str) -> Real:
     full = (left @ right).reshape(-1, sizes[0], sizes[0], sizes[1], sizes[1], sizes[2], sizes[2])
     found: Real = full.transpose(0, 1, 3, 5, 2, 4, 6)
     return found.reshape(len(found), math.prod(sizes), math.prod(sizes))
+
+
+@lru_cache(maxsize=1024)
+def moved_basis(
+    group: SteeringGroup, degree: int, out: tuple[str, ...], into: tuple[str, ...]
+) -> tuple[Real, Real]:
+    """Θ's coefficients of one degree: a basis [n, D], and [c, n, D] what the integrals make of it.
+
+    All of D_l ⊗ ρ_out ⊗ ρ_in of a finite group; of a continuous one what is of degree BAND at most,
+    since no likelihood reaches the rest.
+    """
+    found = integrals(group, degree, out, into)
+    if group.elements is not None:
+        return np.eye(found.shape[1]), found.transpose(0, 2, 1)
+    projection, at = np.zeros(found.shape[1:]), 0
+    for size in (group.sizes[name] for name in group.irreducibles):
+        if size <= 2 * BAND + 1:
+            diagonal = at + np.arange(size) * (size + 1)
+            projection += math.sqrt(size) * found[diagonal].sum(0)
+            at += size * size
+    basis = settled((projection + projection.T) / 2)
+    return basis, np.einsum("nx,cyx->cny", basis, found)
+
+
+def _heights(samples: Real, basis: Real, d_out: Real, d_in: int) -> Real:
+    """[rings, n]: what gives each basis function the norm √d_out, like a steerable kernel.
+
+    d_out: [out components], the size of the irreducible that each belongs to.
+    """
+    n, harmonics = len(basis), samples.shape[1]
+    vectors = basis.reshape(n, harmonics, len(d_out), d_in)
+    overlaps = np.einsum("rmp,rkp->rmk", samples, samples)
+    squares = np.einsum("nmoi,rmk,nkoi->rn", vectors, overlaps, vectors, optimize=True)
+    wanted = np.einsum("nmoi,o->n", vectors**2, d_out)
+    found: Real = np.sqrt(wanted / squares)
+    return found
 
 
 class Likelihood(nn.Module):
@@ -145,8 +153,7 @@ class Likelihood(nn.Module):
         self.logits = nn.Parameter(torch.zeros(known.values.shape[1]))
         self.logits.data[0] = 1.0
         for name in ("weights", "values", "identity"):
-            tensor = torch.from_numpy(getattr(known, name)).to(torch.get_default_dtype())
-            self.register_buffer(name, tensor, persistent=False)
+            self.register_buffer(name, constant(getattr(known, name)), persistent=False)
         self.weights: Tensor
         self.values: Tensor
         self.identity: Tensor
@@ -186,26 +193,52 @@ class PartialConvolution(Expanding):
         stride: int = 1, padding: int = 0, bias: bool = True, repeated_columns: bool = False,
     ) -> None:  # fmt: skip
         super().__init__(into, out, size, stride, padding, bias)
-        group = into.group
         self.of = (likelihood,)  # in a tuple: several may share it, and its owner is the model
+        group = into.group
         samples = sampled(size, group.dimension)
         self.degrees = [(degree, *each.shape[:2]) for degree, each in samples.items()]
-        flat = [each.reshape(-1, each.shape[2]) for each in samples.values()]
-        self._constant("samples", np.concatenate(flat))
+        flat = np.concatenate([each.reshape(-1, each.shape[2]) for each in samples.values()])
+        self._constant("samples", flat)
         self.samples: Tensor
-        shapes: dict[tuple[int, int], tuple[int, int, int]] = {}
-        for (o, (a, n_out)), (i, (b, n_in)) in itertools.product(
-            enumerate(out.blocks), enumerate(into.blocks)
-        ):
-            copies, count = kinds_in_product(group, a, b) if repeated_columns else 1, 0
-            for degree, each in samples.items():
-                basis, moved = moved_basis(group, degree, a, b)
-                count += len(each) * len(basis)
-                self._constant(f"moved_{degree}_{o}_{i}", moved)
-                self._constant(f"heights_{degree}_{o}_{i}", _heights(each, basis, group.sizes[a]))
-            shapes[o, i] = (n_out, n_in, count * copies)
-        self.pairs = list(shapes)
-        self.weights.extend(nn.Parameter(it) for it in drawn(shapes).values())
+        # Of a finite group all of a field at once: few large products. Of SO(3) and O(3) pair by
+        # pair: the integrals of whole fields are too large.
+        whole = group.elements is not None
+        self.rows = [out.names] if whole else [(name,) for name in out.names]
+        self.columns = [into.names] if whole else [(name,) for name in into.names]
+        owner: list[tuple[int, int]] = []
+        for o, outs in enumerate(self.rows):
+            for i, ins in enumerate(self.columns):
+                d_out = np.concatenate([[group.sizes[n]] * group.sizes[n] for n in outs])
+                d_in = sum(group.sizes[n] for n in ins)
+                a, b = ([place for place, n in enumerate(it) for _ in range(group.sizes[n])]
+                        for it in (outs, ins))  # fmt: skip
+                for degree, each in samples.items():
+                    basis, moved = moved_basis(group, degree, outs, ins)
+                    self._constant(f"moved_{degree}_{o}_{i}", moved)
+                    heights = _heights(each, basis, d_out.astype(float), d_in)
+                    self._constant(f"heights_{degree}_{o}_{i}", heights)
+                    if whole:
+                        pairs = [(x, y) for _ in range(each.shape[1]) for x in a for y in b]
+                    else:
+                        pairs = [(o, i)] * len(basis)
+                    owner += pairs * len(each)
+        self._own_weights(owner, repeated_columns)
+
+    def _own_weights(self, owner: list[tuple[int, int]], repeated: bool) -> None:
+        """owner: the pair (place of ρ_out, place of ρ_in) of each column."""
+        into, out = self.into, self.out
+        copies = {
+            (o, i): kinds_in_product(into.group, a, b) if repeated else 1
+            for o, a in enumerate(out.names)
+            for i, b in enumerate(into.names)
+        }
+        order = [n for pair in copies for n in range(len(owner)) if owner[n] == pair
+                 for _ in range(copies[pair])]  # fmt: skip
+        counts = {pair: copies[pair] * owner.count(pair) for pair in copies}
+        self.register_buffer("column", torch.tensor(order), persistent=False)
+        self.column: Tensor
+        self.count = len(owner)
+        self.weights = nn.Parameter(drawn(into, out, counts))
 
     @property
     def likelihood(self) -> Likelihood:
@@ -215,30 +248,32 @@ class PartialConvolution(Expanding):
         return [*self.parameters(), *self.likelihood.parameters()]
 
     def _constant(self, name: str, array: Real) -> None:
-        self.register_buffer(
-            name, torch.from_numpy(array).to(torch.get_default_dtype()), persistent=False
-        )
+        self.register_buffer(name, constant(array), persistent=False)
 
     def filter(self) -> Tensor:
-        sizes, parts = self.into.group.sizes, {}
+        n_out, n_in, _ = self.weights.shape
+        flat = self.weights.flatten(0, 1)
+        once = flat.new_zeros(len(flat), self.count).index_add(1, self.column, flat)
         averaged = self.likelihood.coefficients()
-        for (o, i), weight in zip(self.pairs, self.weights, strict=True):
-            d_out, d_in = sizes[self.out.blocks[o][0]], sizes[self.into.blocks[i][0]]
-            n_out, n_in, _ = weight.shape
-            constants = [
-                [self.get_buffer(f"{name}_{degree}_{o}_{i}") for name in ("heights", "moved")]
-                for degree, _, _ in self.degrees
-            ]
-            count = sum(heights.numel() for heights, _ in constants)
-            once, found, at = weight.view(n_out * n_in, -1, count).sum(1), [], 0
-            for (_, rings, size), (heights, moved) in zip(self.degrees, constants, strict=True):
-                theta = once[:, at : at + heights.numel()].unflatten(1, heights.shape) * heights
-                turned = theta @ torch.tensordot(averaged, moved, 1)
-                found.append(turned.view(len(once), rings * size, d_out * d_in))
-                at += heights.numel()
-            flat = torch.cat(found, 1).transpose(1, 2) @ self.samples
-            parts[o, i] = flat.view(n_out, n_in, d_out, d_in, -1).permute(0, 2, 1, 3, 4)
-        return self.assemble(parts)
+        rows, at = [], 0
+        for o, outs in enumerate(self.rows):
+            row = []
+            for i, ins in enumerate(self.columns):
+                d_out = sum(self.into.group.sizes[name] for name in outs)
+                d_in = sum(self.into.group.sizes[name] for name in ins)
+                found = []
+                for degree, rings, size in self.degrees:
+                    heights = self.get_buffer(f"heights_{degree}_{o}_{i}")
+                    moved = self.get_buffer(f"moved_{degree}_{o}_{i}")
+                    theta = once[:, at : at + heights.numel()].view(len(once), *heights.shape)
+                    turned = (theta * heights) @ torch.tensordot(averaged, moved, 1)
+                    found.append(turned.view(len(once), rings * size, d_out * d_in))
+                    at += heights.numel()
+                pixels = torch.cat(found, 1).transpose(1, 2) @ self.samples
+                part = pixels.view(n_out, n_in, d_out, d_in, -1)
+                row.append(part.permute(2, 0, 3, 1, 4))
+            rows.append(torch.cat(row, 2) if len(row) > 1 else row[0])
+        return self.shaped(torch.cat(rows, 0) if len(rows) > 1 else rows[0])
 
 
 @lru_cache(maxsize=1024)
@@ -249,7 +284,7 @@ def kinds_in_product(group: SteeringGroup, first: str, second: str) -> int:
         return 1 if mirrored else min(group.sizes[first], group.sizes[second])
 
     def character(name: str) -> Real:
-        found: Real = np.trace(_action(group, name), axis1=1, axis2=2)
+        found: Real = np.trace(_action(group, (name,)), axis1=1, axis2=2)
         return found
 
     product = character(first) * character(second)

@@ -19,29 +19,23 @@ class RelaxedSteerableConvolution(SteerableConvolution):
     ) -> None:
         super().__init__(into, out, size, stride=stride, padding=padding, bias=False)
         pixels = size**into.group.dimension
-        self.weights = nn.ParameterList(
-            nn.Parameter(it.detach()[..., None].repeat(1, 1, 1, pixels)) for it in self.weights
-        )
+        self.weights = nn.Parameter(self.weights.detach()[..., None].repeat(1, 1, 1, pixels))
         self.free_bias = nn.Parameter(torch.zeros(out.channels))
 
     def full_bias(self) -> Tensor:
         return self.free_bias
 
     def filter(self) -> Tensor:
-        sizes, parts = self.into.group.sizes, {}
-        for (o, i), weight in zip(self.pairs, self.weights, strict=True):
-            d_out, d_in = sizes[self.out.blocks[o][0]], sizes[self.into.blocks[i][0]]
-            basis = self.get_buffer(f"basis_{o}_{i}").view(-1, d_out, d_in, weight.shape[3])
-            parts[o, i] = torch.einsum("mnbp,bxyp->mxnyp", weight, basis)
-        return self.assemble(parts)
+        shape = (-1, self.out.components, self.into.components, self.weights.shape[3])
+        basis = self.basis.view(shape)
+        return self.shaped(torch.einsum("mnbp,bxyp->xmynp", self.weights, basis))
 
     def roughness(self) -> Tensor:
         """Mean |difference| of the weights of neighbouring pixels: 0 where it is steerable."""
-        differences = []
-        for weight in self.weights:
-            grid = weight.unflatten(3, [self.size] * self.into.group.dimension)
-            differences += [grid.diff(dim=axis).abs().flatten() for axis in range(3, grid.ndim)]
-        return torch.cat(differences).mean()
+        axes = self.into.group.dimension
+        grid = self.weights.view(*self.weights.shape[:3], *[self.size] * axes)
+        steps = [grid.diff(dim=axis).abs().flatten() for axis in range(3, 3 + axes)]
+        return torch.cat(steps).mean()
 
 
 class RelaxedGroupConvolution(nn.Module):
