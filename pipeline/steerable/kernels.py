@@ -50,7 +50,7 @@ def shells(size: int, dimension: int) -> list[Shell]:
 
 
 def pixels(size: int, dimension: int) -> Real:
-    """[size ** dimension, dimension]: x to the right, y up, (and z to the back)."""
+    """[size ** dimension, dimension]: x to the right, y up, and z to the back."""
     line = np.arange(size) - (size - 1) / 2
     grid = np.stack(np.meshgrid(*[line] * dimension, indexing="ij"), -1).reshape(-1, dimension)
     grid[:, -2] *= -1  # rows go down

@@ -159,7 +159,8 @@ class SteerableConvolution(Expanding):
                 columns[o, i] = len(kernels)
                 parts.append(whole)
         # Flat: torch gives tensors of four and five axes the order of channels that images have.
-        flat = np.concatenate(parts).reshape(sum(columns.values()), -1)
+        basis = np.concatenate(parts)
+        flat = basis.reshape(len(basis), math.prod(basis.shape[1:]))
         self.register_buffer("basis", constant(flat), persistent=False)
         self.basis: Tensor
         self.weights = nn.Parameter(drawn(into, out, columns))
