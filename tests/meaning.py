@@ -26,7 +26,7 @@ from pipeline.datasets.raw import RawStore
 from pipeline.datasets.resident import Dataset
 from pipeline.lookup import dataset_builder, load, serves
 from pipeline.objectives.batch import Batch
-from pipeline.objectives.task import task_named
+from pipeline.objectives.task import task_named, with_penalties
 from pipeline.registry import DATASETS, MODELS, OBJECTIVES
 from pipeline.symmetry import group_by_name
 from pipeline.training.model import build_model
@@ -71,7 +71,21 @@ NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     "no_network": ("colours", {"latent": 9}),
     "field_cnn": ("flows", {"width": 6}),
     "field_mlp": ("flows", {"latent": 9}),
+    "steerable_cnn": ("double digits, artefacts", {"width": 1, "latent": 20, "restrict_after": 3}),
+    "residual_pathway_cnn": ("double digits, exact", {"width": 1, "latent": 9}),
+    "partially_steerable_cnn": ("double digits, artefacts", {"width": 1, "latent": 20}),
+    "steerable_resnet3d": ("volumes", {"width": 1, "latent": 5, "group": "O(3)"}),
+    "residual_pathway_resnet3d": ("volumes", {"width": 1, "latent": 5}),
+    "partially_steerable_resnet3d": ("volumes", {"width": 1, "latent": 5}),
+    "steerable_field_cnn": ("flows", {"width": 2}),
+    "residual_pathway_field_cnn": ("flows", {"width": 2}),
+    "relaxed_steerable_field_cnn": ("flows", {"width": 2}),
+    "partially_steerable_field_cnn": ("flows", {"width": 2}),
+    "lift_field_cnn": ("flows", {"width": 4}),
+    "relaxed_group_field_cnn": ("flows", {"width": 2}),
 }
+#: What baselines, which have a symmetry of their own, are trained with.
+BASELINE_WITH = ("augmented", "autoregressive")
 LEARNED_WITH = ("conv_autoencoder", "mlp_autoencoder", "gelu_cnn")
 POINT = {"lr": 3e-3, "lambda": 0.5}
 BATCH = 16
@@ -147,6 +161,8 @@ def _together(model: str, objective: str) -> bool:
     task = prepared_task(model)
     if not (serves(MODELS[model].task, task) and serves(OBJECTIVES[objective].task, task)):
         return False
+    if load(MODELS[model].target).__module__.startswith("pipeline.models.steerable_"):
+        return objective in BASELINE_WITH
     if objective == "algebra_alone" or model == "no_network":
         return objective == "algebra_alone" and model == "no_network"
     return objective != "learned_representation" or model in LEARNED_WITH
@@ -190,7 +206,8 @@ def of_training(dataset: Dataset, model: str, objective: str, settings: Any) -> 
             )
         }  # fmt: skip
         optimizer.zero_grad(set_to_none=True)
-        loss = loss_of(network, Batch(dataset, **draw, composition=table), task)
+        batch = Batch(dataset, **draw, composition=table)
+        loss = with_penalties(loss_of(network, batch, task), network)
         loss.total.backward()
         gradients = [p.grad.double().square().sum() for p in learned if p.grad is not None]
         losses.append(float(loss.total.detach().double()))

@@ -65,6 +65,57 @@ class TestGELUCNN(ModelCase):
     model = {"gelu_cnn": {"width": 4, "latent": 8}}
 
 
+class TestSteerableCNN(ModelCase):
+    model = {"steerable_cnn": {"width": 1, "latent": 8}}
+    group = "D4"
+
+
+class TestResidualPathwayCNN(ModelCase):
+    model = {"residual_pathway_cnn": {"width": 1, "latent": 8}}
+    group = "D4"
+
+
+class TestPartiallySteerableCNN(ModelCase):
+    model = {"partially_steerable_cnn": {"width": 1, "latent": 8}}
+    group = "D4"
+
+
+class TestSteerableResNet3D(TestResNet3D):
+    model = {"steerable_resnet3d": {"width": 1, "latent": 8}}
+
+
+class TestResidualPathwayResNet3D(TestResNet3D):
+    model = {"residual_pathway_resnet3d": {"width": 1, "latent": 8}}
+
+
+class TestPartiallySteerableResNet3D(TestResNet3D):
+    model = {"partially_steerable_resnet3d": {"width": 1, "latent": 8}}
+
+
+class TestSteerableFieldCNN(TestFieldCNN):
+    model = {"steerable_field_cnn": {"width": 4}}
+
+
+class TestResidualPathwayFieldCNN(TestFieldCNN):
+    model = {"residual_pathway_field_cnn": {"width": 4}}
+
+
+class TestRelaxedSteerableFieldCNN(TestFieldCNN):
+    model = {"relaxed_steerable_field_cnn": {"width": 4}}
+
+
+class TestPartiallySteerableFieldCNN(TestFieldCNN):
+    model = {"partially_steerable_field_cnn": {"width": 4}}
+
+
+class TestLiftFieldCNN(TestFieldCNN):
+    model = {"lift_field_cnn": {"width": 4}}
+
+
+class TestRelaxedGroupFieldCNN(TestFieldCNN):
+    model = {"relaxed_group_field_cnn": {"width": 4}}
+
+
 class TestDoubleDigits(DatasetCase):
     dataset = DIGITS
 

@@ -89,7 +89,7 @@ class Expanding(nn.Module):
         self.register_buffer("invariants", constant(out.invariants()), persistent=False)
         self.invariants: Tensor
         free = torch.zeros(self.invariants.shape[1], out.copies)
-        self.bias = nn.Parameter(free) if bias else None
+        self.bias = nn.Parameter(free) if bias and free.numel() else None
         self.kept: tuple[object, Tensor, Tensor | None] | None = None
 
     def filter(self) -> Tensor:

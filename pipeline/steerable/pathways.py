@@ -27,7 +27,7 @@ class ResidualPathway(Expanding):
 
     def full_bias(self) -> Tensor | None:
         steerable, free = self.steerable.full_bias(), self.free.bias
-        return None if steerable is None or free is None else steerable + free
+        return free if steerable is None or free is None else steerable + free
 
 
 def squares(module: nn.Module) -> Tensor:

@@ -8,6 +8,7 @@ import safetensors.torch
 import torch
 
 from pipeline.lookup import load, model_entry
+from pipeline.symmetry import group_by_name
 from pipeline.testing.small import part
 from pipeline.training.streams import seeded
 
@@ -15,16 +16,20 @@ from pipeline.training.streams import seeded
 class ModelCase:
     """model: as in a search space. input_shape, outputs: what it is made for.
 
-    unused: parameters that no output depends on, where that is meant.
+    unused: parameters that no output depends on, where that is meant. group: what a model is made
+    for that is made by a dataset's group.
     """
 
     model: ClassVar[Any]
     input_shape: ClassVar[tuple[int, ...]] = (1, 16, 16)
     outputs: ClassVar[int] = 4
     unused: ClassVar[frozenset[str]] = frozenset()
+    group: ClassVar[str] = "C4"
 
     def make(self, seed: int = 0) -> Any:
         name, given = part(self.model)
+        if model_entry(name).by_group:
+            given = {**given, "group": group_by_name(self.group)}
         with seeded("cpu", seed, "case"):
             return load(model_entry(name).target)(self.input_shape, self.outputs, **given)
 
