@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
+from pipeline.models.likelihoods import LearnsLikelihoods
 from pipeline.steerable import (
     AntialiasedPool,
     Disc,
@@ -114,7 +114,7 @@ class ResidualPathwayCNN(SteerableCNN):
         }  # fmt: skip
 
 
-class PartiallySteerableCNN(SteerableCNN):
+class PartiallySteerableCNN(SteerableCNN, LearnsLikelihoods):
     """PSCNN: each convolution is averaged over the group by a likelihood that it learns.
 
     repeated_columns: as the published counts have it, see PartialConvolution.
@@ -130,6 +130,7 @@ class PartiallySteerableCNN(SteerableCNN):
         convolutions = [it for it in self.modules() if isinstance(it, PartialConvolution)]
         self.likelihoods = nn.ModuleList(it.likelihood for it in convolutions)
         self.weights = (alignment_penalty, change_penalty, uniform_penalty)
+        self.remember()
 
     def convolution(
         self, into: FieldType, out: FieldType, size: int, *,
@@ -139,26 +140,3 @@ class PartiallySteerableCNN(SteerableCNN):
             into, out, size, Likelihood(into.group), stride=stride, padding=padding, bias=bias,
             repeated_columns=self.repeated_columns,
         )  # fmt: skip
-
-    def penalties(self) -> dict[str, tuple[float, Tensor]]:
-        return likelihood_penalties(self.likelihoods, *self.weights)
-
-
-def likelihood_penalties(
-    modules: nn.ModuleList, alignment: float, change: float, uniform: float
-) -> dict[str, tuple[float, Tensor]]:
-    """Of Veefkind and Cesa: each layer's likeliest element is e, and no layer is far from the last.
-
-    Σ misalignment, Σ_l KL(λ_l ‖ λ_{l−1}) / layers with λ_{l−1} held, KL(λ_1 ‖ uniform) / layers.
-    """
-    likelihoods = cast(Sequence[Likelihood], list(modules))
-    n = len(likelihoods)
-    pairs = zip(likelihoods[1:], likelihoods, strict=False)
-    aligned = torch.stack([it.misalignment() for it in likelihoods]).sum()
-    changes = [here.divergence(before) for here, before in pairs]
-    changed = torch.stack(changes).sum() if changes else torch.zeros_like(aligned)
-    return {
-        "misalignment": (alignment, aligned),
-        "change_of_likelihood": (change / n, changed),
-        "first_likelihood": (uniform / n, likelihoods[0].divergence(None)),
-    }

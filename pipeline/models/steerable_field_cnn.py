@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipeline.models.steerable_cnn import likelihood_penalties
+from pipeline.models.likelihoods import LearnsLikelihoods
 from pipeline.steerable import (
     FieldNorm,
     FieldType,
@@ -150,7 +150,7 @@ class RelaxedSteerableFieldCNN(SteerableFieldCNN):
         return {"roughness": (self.roughness_penalty, torch.stack(found).sum())}
 
 
-class PartiallySteerableFieldCNN(SteerableFieldCNN):
+class PartiallySteerableFieldCNN(SteerableFieldCNN, LearnsLikelihoods):
     """PSCNN: all five convolutions learn how equivariant they are. 3 121 028 parameters.
 
     Hidden fields are the regular ones taken apart into irreducibles, and ReLU acts on them whole.
@@ -169,6 +169,7 @@ class PartiallySteerableFieldCNN(SteerableFieldCNN):
         convolutions = [it for it in self.modules() if isinstance(it, PartialConvolution)]
         self.likelihoods = nn.ModuleList(it.likelihood for it in convolutions)
         self.weights = (alignment_penalty, change_penalty, uniform_penalty)
+        self.remember()
 
     def between(self) -> list[nn.Module]:
         return [FieldNorm(self.fields), RegularReLU(self.fields)]
@@ -178,9 +179,6 @@ class PartiallySteerableFieldCNN(SteerableFieldCNN):
             into, out, 3, Likelihood(into.group), padding=1,
             repeated_columns=self.repeated_columns,
         )  # fmt: skip
-
-    def penalties(self) -> dict[str, tuple[float, Tensor]]:
-        return likelihood_penalties(self.likelihoods, *self.weights)
 
 
 class LiftFieldCNN(SteerableFieldCNN):

@@ -8,8 +8,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from pipeline.models.likelihoods import LearnsLikelihoods
 from pipeline.models.resnet3d import SIDES
-from pipeline.models.steerable_cnn import likelihood_penalties
 from pipeline.steerable import (
     AntialiasedPool,
     FieldNorm,
@@ -175,7 +175,7 @@ class ResidualPathwayResNet3D(SteerableResNet3D):
         }
 
 
-class PartiallySteerableResNet3D(SteerableResNet3D):
+class PartiallySteerableResNet3D(SteerableResNet3D, LearnsLikelihoods):
     """PSCNN: the convolutions that end a block or skip it learn how equivariant they are.
 
     One likelihood a block. At the defaults with 2 classes 4 166 339 parameters (SO(3)), of which
@@ -192,6 +192,7 @@ class PartiallySteerableResNet3D(SteerableResNet3D):
         super().__init__(input_shape, outputs, group=group, width=width, latent=latent)
         self.likelihoods = nn.ModuleList(self.shared.values())
         self.weights = (alignment_penalty, change_penalty, uniform_penalty)
+        self.remember()
 
     def convolution(
         self, pair: str, into: FieldType, out: FieldType, size: int, *,
@@ -205,6 +206,3 @@ class PartiallySteerableResNet3D(SteerableResNet3D):
             into, out, size, self.shared[pair], stride=stride, padding=padding, bias=bias,
             repeated_columns=self.repeated_columns,
         )  # fmt: skip
-
-    def penalties(self) -> dict[str, tuple[float, Tensor]]:
-        return likelihood_penalties(self.likelihoods, *self.weights)

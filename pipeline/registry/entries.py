@@ -42,6 +42,7 @@ class Model(Entry):
     task: of the datasets it can serve, or tasks. axes: of their grid, None where any will do.
     latent_maps: the latent is channels on the input's own grid, and the group moves the grid.
     by_group: target is called with `group=` too, the dataset's; it acts on the plane.
+    draws: whether it adds drawings to a report.
     cpu_seconds: of one forward and backward pass of a sample on one CPU thread, by settings and
     input shape; feeds the first estimate of a plan, None where never measured.
     """
@@ -53,6 +54,7 @@ class Model(Entry):
     axes: int | None = None
     latent_maps: bool = False
     by_group: bool = False
+    draws: bool = False
     cpu_seconds: Callable[[Mapping[str, Any], tuple[int, ...]], float] | None = None
 
 

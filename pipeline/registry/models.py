@@ -70,10 +70,10 @@ MODELS: dict[str, Model] = {
 
 #: Of steerable networks: called with the dataset's group, which acts on the image.
 _STEERABLE = {"width": (Size, 6), "latent": (Size, 48)}
-_RESIDUAL = {"steerable_penalty": (NonNegative, 1e-5), "free_penalty": (NonNegative, 1e-3)}
+_RESIDUAL: dict[str, Any] = {"steerable_penalty": (NonNegative, 1e-5), "free_penalty": (NonNegative, 1e-3)}
 
 
-def _partial(change: float, uniform: float) -> dict[str, tuple[Any, Any]]:
+def _partial(change: float, uniform: float) -> dict[str, Any]:
     return {
         "repeated_columns": (bool, True),
         "alignment_penalty": (NonNegative, 5.0),
@@ -89,35 +89,41 @@ _FIELD = "pipeline.models.steerable_field_cnn"
 _FLOW: dict[str, tuple[Any, Any]] = {"width": (Size, 92)}
 
 
-def _steerable_cnn(target: str, factor: float, **more: tuple[Any, Any]) -> Model:
-    """factor: seconds of a sample, by squared width, on C4: cheaper on D1, dearer on D4."""
+def _steerable_cnn(target: str, draws: bool = False, **more: Any) -> Model:
+    """Its seconds are those of C4; D1 takes a fifth, D4 two and a half times as many."""
     return Model(
-        f"{_CNN}:{target}", parameters(**_STEERABLE, **more), axes=2, by_group=True,
-        cpu_seconds=lambda settings, shape: factor * settings["width"] ** 2,
+        f"{_CNN}:{target}", parameters(**_STEERABLE, **more), axes=2, by_group=True, draws=draws,
+        cpu_seconds=lambda settings, shape: 5e-4 * settings["width"] ** 2,
     )  # fmt: skip
 
 
-def _steerable_resnet(target: str, **more: tuple[Any, Any]) -> Model:
-    return Model(f"{_RESNET}:{target}", parameters(**_SPACE, **more), axes=3)
+def _steerable_resnet(target: str, draws: bool = False, **more: Any) -> Model:
+    return Model(
+        f"{_RESNET}:{target}", parameters(**_SPACE, **more), axes=3, draws=draws,
+        cpu_seconds=lambda settings, shape: 4.3e-6 * shape[1] ** 3 * settings["width"] ** 2,
+    )  # fmt: skip
 
 
-def _steerable_field(target: str, **more: tuple[Any, Any]) -> Model:
+def _steerable_field(target: str, draws: bool = False, **more: Any) -> Model:
     return Model(
         f"{_FIELD}:{target}", parameters(**_FLOW, **more), task=AUTOREGRESSION, axes=2,
-        latent_maps=True, by_group=True,
+        latent_maps=True, by_group=True, draws=draws,
+        cpu_seconds=lambda settings, shape: 7e-8 * shape[1] * shape[2] * settings["width"] ** 2,
     )  # fmt: skip
 
 
 MODELS |= {
     "steerable_cnn": _steerable_cnn(
-        "SteerableCNN", 5e-4, restrict_after=(Annotated[int, Field(ge=0, le=4)], 0)
+        "SteerableCNN", restrict_after=(Annotated[int, Field(ge=0, le=4)], 0)
     ),
-    "residual_pathway_cnn": _steerable_cnn("ResidualPathwayCNN", 5e-4, **_RESIDUAL),
-    "partially_steerable_cnn": _steerable_cnn("PartiallySteerableCNN", 5e-4, **_partial(3.0, 3.0)),
+    "residual_pathway_cnn": _steerable_cnn("ResidualPathwayCNN", **_RESIDUAL),
+    "partially_steerable_cnn": _steerable_cnn(
+        "PartiallySteerableCNN", draws=True, **_partial(3.0, 3.0)
+    ),
     "steerable_resnet3d": _steerable_resnet("SteerableResNet3D"),
     "residual_pathway_resnet3d": _steerable_resnet("ResidualPathwayResNet3D", **_RESIDUAL),
     "partially_steerable_resnet3d": _steerable_resnet(
-        "PartiallySteerableResNet3D", **_partial(1.0, 1.0)
+        "PartiallySteerableResNet3D", draws=True, **_partial(1.0, 1.0)
     ),
     "steerable_field_cnn": _steerable_field("SteerableFieldCNN"),
     "residual_pathway_field_cnn": _steerable_field(
@@ -127,7 +133,7 @@ MODELS |= {
         "RelaxedSteerableFieldCNN", roughness_penalty=(NonNegative, 1e-5)
     ),
     "partially_steerable_field_cnn": _steerable_field(
-        "PartiallySteerableFieldCNN", **_partial(3.0, 3.0)
+        "PartiallySteerableFieldCNN", draws=True, **_partial(3.0, 3.0)
     ),
     "lift_field_cnn": _steerable_field("LiftFieldCNN"),
     "relaxed_group_field_cnn": _steerable_field("RelaxedGroupFieldCNN"),

@@ -12,7 +12,7 @@ from pipeline.steerable.layers import (
     SteerableConvolution,
     gated_type,
 )
-from pipeline.steerable.partial import Likelihood, PartialConvolution
+from pipeline.steerable.partial import Likelihood, PartialConvolution, seen_elements
 from pipeline.steerable.pathways import ResidualPathway, squares
 from pipeline.steerable.relaxed import RelaxedGroupConvolution, RelaxedSteerableConvolution
 
@@ -33,6 +33,7 @@ __all__ = [
     "gated_type",
     "kernel_basis",
     "rotations_of_space",
+    "seen_elements",
     "squares",
     "steering_group",
 ]

@@ -35,20 +35,28 @@ class Spectrum:
 
     points: [n, d, d] elements, with weights [n] that add up to 1: all of a finite group, else a
     quadrature. values: [n, c] there of the orthonormal functions √d_j ρ_j(h)_ab, the constant one
-    first; identity: [c] of them at e.
+    first; functions: their irreducible, a, b and factor.
     """
 
+    group: SteeringGroup
     points: Real
     weights: Real
     values: Real
-    identity: Real
+    functions: tuple[tuple[str, int, int, float], ...]
+
+    def at(self, points: Real) -> Real:
+        """[n, c] of the functions at any elements [n, d, d]."""
+        rho = self.group.representations
+        rows = [[scale * rho[name](g)[a, b] for name, a, b, scale in self.functions]
+                for g in points]  # fmt: skip
+        return np.array(rows)
 
 
 @lru_cache(maxsize=16)
 def spectrum(group: SteeringGroup) -> Spectrum:
     points, weights = _points(group)
     finite = group.elements is not None
-    columns, ends = [], []
+    columns, functions = [], []
     for name in group.irreducibles:
         size, rho = group.sizes[name], group.representations[name]
         if not finite and size > 2 * BAND + 1:
@@ -59,8 +67,8 @@ def spectrum(group: SteeringGroup) -> Spectrum:
         for b, a in itertools.product(range(1 if complex_type else size), range(size)):
             scale = 1 / math.sqrt(float(weights @ values[:, a, b] ** 2))
             columns.append(scale * values[:, a, b])
-            ends.append(scale * float(a == b))
-    return Spectrum(points, weights, np.array(columns).T, np.array(ends))
+            functions.append((name, a, b, scale))
+    return Spectrum(group, points, weights, np.array(columns).T, tuple(functions))
 
 
 def _points(group: SteeringGroup) -> tuple[Real, Real]:
@@ -141,6 +149,23 @@ def _heights(samples: Real, basis: Real, d_out: Real, d_in: int) -> Real:
     return found
 
 
+def seen_elements(group: SteeringGroup) -> tuple[Real, list[float], list[bool]]:
+    """Elements worth showing, their angles in degrees, and whether they mirror.
+
+    All of a finite group; of a continuous one turns about one axis by 0 to 180 degrees, and of O(3)
+    these times −1.
+    """
+    if group.elements is not None:
+        mirrored = [bool(np.linalg.det(g) < 0) for g in group.elements]
+        angles = [math.degrees(math.atan2(g[1, 0], g[0, 0])) % 360 for g in group.elements]
+        return group.elements, [round(angle, 1) for angle in angles], mirrored
+    angles = [15.0 * n for n in range(13)]
+    turns = [turn((0, 0, 1), math.radians(angle)) for angle in angles]
+    if any(np.linalg.det(g) < 0 for g in group.generators):
+        return np.array(turns + [-g for g in turns]), angles * 2, [False] * 13 + [True] * 13
+    return np.array(turns), angles, [False] * 13
+
+
 class Likelihood(nn.Module):
     """λ on a group, mean 1: the softmax of logits that are Fourier coefficients [c]; uniform first.
 
@@ -152,8 +177,11 @@ class Likelihood(nn.Module):
         known = spectrum(group)
         self.logits = nn.Parameter(torch.zeros(known.values.shape[1]))
         self.logits.data[0] = 1.0
-        for name in ("weights", "values", "identity"):
-            self.register_buffer(name, constant(getattr(known, name)), persistent=False)
+        self.group = group
+        identity = known.at(np.eye(group.dimension)[None])[0]
+        constants = {"weights": known.weights, "values": known.values, "identity": identity}
+        for name, array in constants.items():
+            self.register_buffer(name, constant(array), persistent=False)
         self.weights: Tensor
         self.values: Tensor
         self.identity: Tensor
@@ -162,6 +190,14 @@ class Likelihood(nn.Module):
         """[n], with weighted mean 1."""
         heights = self.values @ self.logits
         return torch.exp(heights - torch.logsumexp(heights + self.weights.log(), 0))
+
+    def at_elements(self, elements: Real, logits: Tensor) -> Real:
+        """[n], λ at any elements [n, d, d] for given logits [c]."""
+        known, given = spectrum(self.group), logits.double().numpy()
+        heights = known.values @ given
+        level = np.log((known.weights * np.exp(heights - heights.max())).sum()) + heights.max()
+        found: Real = np.exp(known.at(elements) @ given - level)
+        return found
 
     def coefficients(self) -> Tensor:
         """[c] of λ itself; the higher ones of a continuous group's are dropped."""

@@ -230,6 +230,8 @@ class TrialRun:
         # a resumed trial needs no generator's state.
         with seeded(self.device, self.trial.seed, "training", number):
             row = {f"train_{name}": value for name, value in self._train(number).items()}
+        if hasattr(self.model, "watch"):
+            self.model.watch(number)
         self.model.eval()
         with seeded(self.device, self.trial.seed, "validation", number):
             scores = self._validate()

@@ -60,7 +60,7 @@ def _further(figures: Figures) -> Iterator[Further]:
     latents = carried_section(figures)
     if latents.charts or latents.missing:
         yield Further("latents", "What the latent carries", latents)
-    for n, (title, section) in enumerate(figures.of_objectives()):
+    for n, (title, section) in enumerate(figures.of_parts()):
         yield Further(f"objective-{n}", title, section)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.figure import Figure
 
 from pipeline.errors import DamagedFileError, InputError
-from pipeline.lookup import load, objective_entry
+from pipeline.lookup import load, model_entry, objective_entry
 from pipeline.metrics.direction import higher_is_better
 from pipeline.own_parts.blame import users_code
 from pipeline.own_parts.source_code import is_external
@@ -21,7 +21,7 @@ from pipeline.planning.opening import KeptRun, open_dataset
 from pipeline.planning.plan import Arm, Plan
 from pipeline.planning.workspace import Workspace
 from pipeline.record import Record, Result
-from pipeline.registry import AUTOREGRESSION, OBJECTIVES
+from pipeline.registry import AUTOREGRESSION
 from pipeline.reporting.page import captions, charts
 from pipeline.reporting.page.charts import GridPoint, State
 from pipeline.reporting.page.page import Chart, Section
@@ -92,19 +92,22 @@ class Figures:
         windows = section(splits, lambda name: self._continued(name, *splits[name]))
         return Section(errors.charts + windows.charts, errors.missing + windows.missing)
 
-    def of_objectives(self) -> Iterator[tuple[str, Section]]:
-        """Titles and drawings of objectives with `drawings(runs)`: of their rows' finals."""
-        rows: dict[str, list[str]] = {}
+    def of_parts(self) -> Iterator[tuple[str, Section]]:
+        """Titles and drawings of objectives and models with `drawings(runs)`: of rows' finals."""
+        rows: dict[tuple[str, str], list[str]] = {}
         for row in self.trained:
-            rows.setdefault(self.plan.experiment.rows[row].objective["name"], []).append(row)
+            method = self.plan.experiment.rows[row]
+            for kind, settings in (("objective", method.objective), ("model", method.model)):
+                rows.setdefault((kind, settings["name"]), []).append(row)
         found: dict[str, list[Section]] = {}
-        for name, named in rows.items():
-            if not is_external(name) and not OBJECTIVES[name].draws:
+        for (kind, name), named in rows.items():
+            entry = objective_entry(name) if kind == "objective" else model_entry(name)
+            if not is_external(name) and not entry.draws:
                 continue  # most have none, and importing them takes torch
-            objective = load(objective_entry(name).target)
-            if hasattr(objective, "drawings"):
-                title = getattr(objective, "title", name.rpartition(":")[2])
-                drawn = section(named, partial(self._drawn, objective))
+            part = load(entry.target)
+            if hasattr(part, "drawings"):
+                title = getattr(part, "title", name.rpartition(":")[2])
+                drawn = section(named, partial(self._drawn, part, name))
                 found.setdefault(title, []).append(drawn)
         for title, parts in found.items():
             yield (
@@ -115,16 +118,15 @@ class Figures:
                 ),
             )
 
-    def _drawn(self, objective: Any, row: str) -> list[Chart] | str:
+    def _drawn(self, part: Any, name: str, row: str) -> list[Chart] | str:
         finals = [t for (of, _), trials in self.plan.finals.items() if of == row for t in trials]
         records = [self.records[trial.key] for trial in finals if trial.key in self.records]
         if not records:
             return "no record of a final is in this workspace"
-        name = self.plan.experiment.rows[row].objective["name"]
         try:
             with users_code(name):
                 runs = [KeptRun(record, self.workspace) for record in records]
-                found = list(objective.drawings(runs))
+                found = list(part.drawings(runs))
             return [
                 self._image(drawn, f"{row}: {heading}", caption)
                 if isinstance(drawn, bytes)
