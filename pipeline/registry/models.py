@@ -70,7 +70,10 @@ MODELS: dict[str, Model] = {
 
 #: Of steerable networks: called with the dataset's group, which acts on the image.
 _STEERABLE = {"width": (Size, 6), "latent": (Size, 48)}
-_RESIDUAL: dict[str, Any] = {"steerable_penalty": (NonNegative, 1e-5), "free_penalty": (NonNegative, 1e-3)}
+_RESIDUAL: dict[str, Any] = {
+    "steerable_penalty": (NonNegative, 1e-5),
+    "free_penalty": (NonNegative, 1e-3),
+}
 
 
 def _partial(change: float, uniform: float) -> dict[str, Any]:
