@@ -125,7 +125,6 @@ def test_the_example_that_is_not_images_learns_through_all_five_stages(tmp_path)
         "tmnist",
         "mnist",
         "cifar10.jpeg",
-        "medmnist3d.small",
     ],
 )
 def test_a_bundle_gives_the_table_that_the_results_show(name, tmp_path):
@@ -134,7 +133,7 @@ def test_a_bundle_gives_the_table_that_the_results_show(name, tmp_path):
     space, _, profile = name.partition(".")
     spaces.in_this_process("import", bundle, folder=tmp_path)
     chosen = ("--profile", profile) if profile else ()
-    whole = name not in ("ddmnist.optimum", "medmnist3d.small")  # cells are missing there
+    whole = name != "ddmnist.optimum"  # cells are missing there
     spaces.in_this_process("tables", space, *chosen, folder=tmp_path, expect=0 if whole else 3)
     table = (tmp_path / "workspace" / "tables" / name / "table.md").read_text("utf-8")
     shown = (ROOT / "docs" / "results.md").read_text("utf-8").splitlines()

@@ -78,7 +78,14 @@ def steering_group(group: FiniteGroup) -> SteeringGroup:
     Raises ValueError where the group has no action on the plane.
     """
     group = plane_group(group)
-    matrices = cast(Real, group.matrices)
+    matrices = np.ascontiguousarray(cast(Real, group.matrices), np.float64)
+    return _steering(group.name, group.generators, matrices.tobytes())
+
+
+@lru_cache(maxsize=32)
+def _steering(name: str, generators: tuple[int, ...], data: bytes) -> SteeringGroup:
+    """One object for equal groups, so that their bases are made once a process."""
+    matrices = np.frombuffer(data, np.float64).reshape(-1, 2, 2)
     turns = int((np.linalg.det(matrices) > 0).sum())
     mirrored = turns < len(matrices)
     found: dict[str, Representation] = {TRIVIAL: _degree(0)}
@@ -98,10 +105,10 @@ def steering_group(group: FiniteGroup) -> SteeringGroup:
         moved: Real = (gaps.T < 1e-6).astype(float)
         return moved
 
-    generators = tuple(matrices[n] for n in group.generators) or (matrices[0],)
+    moves = tuple(matrices[n] for n in generators) or (matrices[0],)
     down = np.diag([1.0, -1.0])
     more: dict[str, Representation] = {"regular": regular, "vector": lambda g: down @ g @ down}
-    return SteeringGroup(group.name, 2, generators, found | more, matrices)
+    return SteeringGroup(name, 2, moves, found | more, matrices)
 
 
 def turn(axis: tuple[float, float, float], angle: float) -> Real:

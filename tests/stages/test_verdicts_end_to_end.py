@@ -19,13 +19,17 @@ SPREAD = (-0.0028, -0.0014, 0.0, 0.0014, 0.0028)
 
 #: What each cell's seeds average, beside the print, and what is to be said of it.
 CELLS = {
-    ("CNN", "C4"): (0.907, "agrees"),  # as published
+    # As published, but (0.004) is too wide for the strictness that 18 cells ask of each.
+    ("CNN", "C4"): (0.907, "undecided"),
     ("CNN", "D1"): (0.939, "undecided"),  # published 0.938, but with a spread of 0.006
     ("CNN", "D4"): (0.850, "above"),  # published 0.800
     ("Ours", "C4"): (0.921, "undecided"),  # published 0.915 (0.004)
     ("Ours", "D1"): (0.900, "below"),  # published 0.947
     ("Ours", "D4"): (0.868, "agrees"),
 }
+#: Of how many seeds their published values are is not known: taken as two, that decides little,
+#: though 0.01 is far from all of them.
+OTHERS = ("SCNN", "Restriction", "RPP", "PSCNN")
 
 
 def fill(workspace: Workspace, profile: str, skip: int = 0) -> None:
@@ -69,7 +73,9 @@ def test_every_cell_of_the_published_setting_gets_its_verdict(workspace: Workspa
     fill(workspace, "optimum")
     cells, markdown = table(workspace, "optimum")
     assert {cell: line["verdict"] for cell, line in cells.items() if line["verdict"]} == {
-        cell: word for cell, (_, word) in CELLS.items()
+        **{cell: word for cell, (_, word) in CELLS.items()},
+        **{(row, column): "undecided" for row in OTHERS for column in ("C4", "D1", "D4")},
+        ("SCNN", "D1"): "below",  # published 0.474 (0.003): the narrowest
     }
     for (row, column), (mean, word) in CELLS.items():
         assert float(cells[row, column]["mean"]) == pytest.approx(mean)
@@ -91,7 +97,7 @@ def test_an_incomplete_cell_gets_no_verdict_and_no_difference(workspace: Workspa
         "3", "5", "", ""
     )  # fmt: skip
     assert "[3/5 seeds] 0.867 (0.001)" in markdown
-    assert cells["CNN", "C4"]["verdict"] == "agrees"
+    assert cells["CNN", "D4"]["verdict"] == "above"
     assert "[3/5 seeds]" in next(line for line in markdown.splitlines() if "Ours − CNN" in line)
 
 

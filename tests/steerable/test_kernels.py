@@ -32,7 +32,7 @@ from pipeline.steerable.groups import turn
 from pipeline.steerable.harmonics import harmonic_action, harmonics
 from pipeline.steerable.kernels import fixed_vectors, regular_part
 from pipeline.steerable.partial import spectrum
-from pipeline.symmetry import group_by_name
+from pipeline.symmetry import cyclic, direct_product, group_by_name, octahedral
 
 ORACLE = np.load(Path(__file__).parents[1] / "data" / "escnn.npz")
 
@@ -94,6 +94,18 @@ def test_representations_are_homomorphisms_and_irreducible(name: str) -> None:
 def test_invariant_filters_are_counted(name: str, dimensions: dict[int, int]) -> None:
     for size, count in dimensions.items():
         assert len(kernel_basis(group(name), "trivial", "trivial", size)) == count
+
+
+def test_equal_groups_are_one_so_that_bases_are_made_once() -> None:
+    one = cyclic(4)
+    other = direct_product(cyclic(4), cyclic(4))
+    assert steering_group(one) is steering_group(other)
+    first = kernel_basis(steering_group(one), "regular", "regular", 3)
+    assert kernel_basis(steering_group(other), "regular", "regular", 3) is first
+    with pytest.raises(ValueError, match="does not act on the plane"):
+        steering_group(octahedral())
+    with pytest.raises(ValueError, match="no one group for the whole image"):
+        steering_group(direct_product(cyclic(4), cyclic(2)))
 
 
 def test_regular_to_regular_has_24_kernels_not_36() -> None:
