@@ -209,9 +209,10 @@ class LiftFieldCNN(SteerableFieldCNN):
     def encode(self, x: Tensor) -> Tensor:
         """[batch, frames · 2, rows, columns] → [batch, channels, rows, columns]."""
         half = len(self.encoder) // 2
-        read = self.lift(x)[..., None, None].expand(-1, -1, *x.shape[2:])
-        fields = self.encoder[:half](by_component(x))
-        return cast(Tensor, self.encoder[half:](torch.cat([fields, read], 1)))
+        order, grid = self.group.order, x.shape[2:]
+        read = self.lift(x).reshape(len(x), order, self.lifted, 1, 1).expand(-1, -1, -1, *grid)
+        fields = self.encoder[:half](by_component(x)).reshape(len(x), order, self.width, *grid)
+        return cast(Tensor, self.encoder[half:](torch.cat([fields, read], 2).flatten(1, 2)))
 
 
 class RelaxedGroupFieldCNN(nn.Module):

@@ -217,6 +217,7 @@ def test_the_registry_tells_of_a_model_what_its_signature_says(name):
     but = "group" if entry.by_group else ""
     assert entry.parameters().model_dump() == parameters_of(target, but)().model_dump()
     assert entry.by_group == getattr(target, "by_group", False)
+    assert entry.draws == hasattr(target, "drawings")
     assert entry.trivial == getattr(target, "trivial", False)
     assert entry.task == getattr(target, "task", "classification")
     assert entry.latent_maps == getattr(target, "latent_maps", False)

@@ -228,6 +228,20 @@ def test_flows_are_continued_equivariantly(make: Make, holds: tuple[bool, bool])
         assert (latent.abs().max() < 1e-12) == equivariant
 
 
+def test_what_an_mlp_lifts_alone_breaks_the_symmetry() -> None:
+    x = torch.randn(3, 8, 12, 12)
+    model = LiftFieldCNN((8, 12, 12), 2, group=group_by_name("C4"), width=4)
+    last = model.lift[-1]
+    assert isinstance(last, nn.Linear)
+    # The same for each component of a regular field: a scalar, which no turn moves.
+    last.weight.data.zero_()
+    last.bias.data = torch.randn(1).repeat(4)
+    model(x)
+    with torch.no_grad():
+        gap = (model.eval()(quarter(x)) - quarter(model(x))).abs().max()
+    assert gap < 1e-12
+
+
 def test_relaxed_group_convolutions_turn_scalars_until_their_weights_differ() -> None:
     x = torch.randn(3, 8, 12, 12)
     model = RelaxedGroupFieldCNN((8, 12, 12), 2, group=group_by_name("C4"), width=3).eval()
