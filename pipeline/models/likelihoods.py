@@ -78,7 +78,7 @@ class LearnsLikelihoods(nn.Module):
         elements, angles, mirrored = seen_elements(first.group)
         used = int((self.epochs >= 0).sum())
         now = torch.stack([it.logits for it in self._each()])
-        rows = torch.cat([self.logits[:used], now[None]]) if used == 0 else self.logits[:used]
+        rows = self.logits[:used] if used else now[None]
         values = [
             [first.at_elements(elements, logits) for logits in layers] for layers in rows.cpu()
         ]

@@ -20,9 +20,8 @@ class _Residual(nn.Module):
         return cast(Tensor, self.block(x) + self.skip(x))
 
 
-def _unit(
-    inputs: int, outputs: int, kernel: int, *, stride: int = 1, padding: int
-) -> nn.Sequential:
+def unit(inputs: int, outputs: int, kernel: int, *, stride: int = 1, padding: int) -> nn.Sequential:
+    """Convolution, normalisation, activation."""
     return nn.Sequential(
         nn.Conv3d(inputs, outputs, kernel, stride=stride, padding=padding),
         nn.BatchNorm3d(outputs),
@@ -48,20 +47,20 @@ class ResNet3D(nn.Module):
             raise ValueError(f"volumes of {input_shape[1:]}; resnet3d takes sides of 28 or 14")
         side, pooled = SIDES[sides.pop()]
         first = _Residual(
-            nn.Sequential(_unit(channels, c, 7, padding=2), _unit(c, 2 * c, 5, padding=2)),
+            nn.Sequential(unit(channels, c, 7, padding=2), unit(c, 2 * c, 5, padding=2)),
             nn.Conv3d(channels, 2 * c, 7, padding=2),
         )
         second = _Residual(
             nn.Sequential(
-                _unit(2 * c, 4 * c, 3, stride=2, padding=1),
+                unit(2 * c, 4 * c, 3, stride=2, padding=1),
                 nn.AvgPool3d(5, stride=2, padding=1),
-                _unit(4 * c, 6 * c, 3, stride=2, padding=2),
+                unit(4 * c, 6 * c, 3, stride=2, padding=2),
             ),
             nn.Sequential(nn.AvgPool3d(5, stride=2), nn.Conv3d(2 * c, 6 * c, 3)),
         )
         third = _Residual(
             nn.Sequential(
-                _unit(6 * c, 6 * c, 3, padding=1),
+                unit(6 * c, 6 * c, 3, padding=1),
                 nn.AvgPool3d(3, stride=1),
                 nn.Conv3d(6 * c, latent, 1),
             ),

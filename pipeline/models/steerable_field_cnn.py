@@ -19,6 +19,7 @@ from pipeline.steerable import (
     RelaxedSteerableConvolution,
     ResidualPathway,
     SteerableConvolution,
+    constant,
     squares,
     steering_group,
 )
@@ -31,9 +32,9 @@ HIDDEN_LAYERS = 4
 class SteerableFieldCNN(nn.Module):
     """E2CNN: five 3×3 convolutions; vectors in, hidden regular fields, a vector out.
 
-    group: of the dataset, C_n or D_n. The latent are the fields
-    behind the fourth block: [order of the group · width, rows, columns]. 622 656 parameters at the
-    defaults with 10 frames of vectors and C4.
+    group: of the dataset, C_n or D_n. The latent are the fields behind the fourth block: [order of
+    the group · width, rows, columns]. 622 656 parameters at the defaults with 10 frames of vectors
+    and C4.
     """
 
     task: ClassVar[str] = "autoregression"
@@ -61,8 +62,8 @@ class SteerableFieldCNN(nn.Module):
         self.encoder = nn.Sequential(*layers)
         self.head = self.convolution(self.fields, last)
         elements = cast(np.ndarray, steering.elements)
-        actions = torch.stack([_float(self.fields.action(g)) for g in elements])
-        self.register_buffer("actions", actions, persistent=False)
+        actions = np.array([self.fields.action(g) for g in elements])
+        self.register_buffer("actions", constant(actions), persistent=False)
         self.actions: Tensor
 
     def into(self, number: int) -> FieldType:
@@ -77,10 +78,8 @@ class SteerableFieldCNN(nn.Module):
 
     def latent_action(self, elements: Tensor, latents: Tensor) -> Tensor:
         """[b] elements g, [b, channels, rows, columns]: the grid turns, the channels mix."""
-        indices = torch.from_numpy(grid_action(self.group, tuple(latents.shape[2:])))
-        points = latents.flatten(2)
-        at = indices.to(latents.device)[elements][:, None].expand_as(points)
-        return (self.actions[elements] @ points.gather(2, at)).reshape(latents.shape)
+        turned = turned_grid(self.group, elements, latents)
+        return (self.actions[elements] @ turned.flatten(2)).reshape(latents.shape)
 
     def encode(self, x: Tensor) -> Tensor:
         """[batch, frames · 2, rows, columns] → [batch, channels, rows, columns]."""
@@ -96,8 +95,12 @@ def by_component(x: Tensor) -> Tensor:
     return x.reshape(len(x), -1, 2, *x.shape[2:]).transpose(1, 2).flatten(1, 2)
 
 
-def _float(matrix: np.ndarray) -> Tensor:
-    return torch.from_numpy(matrix.copy()).to(torch.get_default_dtype())
+def turned_grid(group: FiniteGroup, elements: Tensor, maps: Tensor) -> Tensor:
+    """[b] elements g, [b, channels, rows, columns]: each map's pixels moved by g."""
+    indices = torch.from_numpy(grid_action(group, tuple(maps.shape[2:]))).to(maps.device)
+    points = maps.flatten(2)
+    at = indices[elements][:, None].expand_as(points)
+    return points.gather(2, at).reshape(maps.shape)
 
 
 class ResidualPathwayFieldCNN(SteerableFieldCNN):
@@ -243,13 +246,9 @@ class RelaxedGroupFieldCNN(nn.Module):
     def latent_action(self, elements: Tensor, latents: Tensor) -> Tensor:
         """[b] elements g, [b, width · 4, rows, columns]: the grid turns, and so do the turns."""
         turns = torch.from_numpy(self.group.table[self.group.inverse]).to(latents.device)
-        indices = torch.from_numpy(grid_action(self.group, tuple(latents.shape[2:])))
         points = latents.reshape(len(latents), self.width, 4, -1)
         at = turns[elements][:, None, :, None].expand_as(points)
-        points = points.gather(2, at).flatten(1, 2)
-        at = indices.to(latents.device)[elements][:, None].expand_as(points)
-        moved: Tensor = points.gather(2, at).reshape(latents.shape)
-        return moved
+        return turned_grid(self.group, elements, points.gather(2, at).reshape(latents.shape))
 
     def encode(self, x: Tensor) -> Tensor:
         """[batch, frames · 2, rows, columns] → [batch, width · 4, rows, columns]."""

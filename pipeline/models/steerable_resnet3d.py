@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.models.likelihoods import LearnsLikelihoods
-from pipeline.models.resnet3d import SIDES
+from pipeline.models.resnet3d import SIDES, unit
 from pipeline.steerable import (
     AntialiasedPool,
     FieldNorm,
@@ -119,11 +119,6 @@ class _PlainBlocks(nn.Module):
     def __init__(self, into: int, widths: Sequence[int], latent: int) -> None:
         super().__init__()
         a, b, c, d, e = widths
-
-        def unit(i: int, o: int, size: int, *, stride: int = 1, padding: int) -> nn.Sequential:
-            convolution = nn.Conv3d(i, o, size, stride=stride, padding=padding)
-            return nn.Sequential(convolution, nn.BatchNorm3d(o), nn.ELU())
-
         self.mains = nn.ModuleList([
             nn.Sequential(unit(into, a, 7, padding=2), unit(a, b, 5, padding=2)),
             nn.Sequential(

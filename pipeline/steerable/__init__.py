@@ -10,6 +10,7 @@ from pipeline.steerable.layers import (
     Gate,
     RegularReLU,
     SteerableConvolution,
+    constant,
     gated_type,
 )
 from pipeline.steerable.partial import Likelihood, PartialConvolution, seen_elements
@@ -30,6 +31,7 @@ __all__ = [
     "ResidualPathway",
     "SteerableConvolution",
     "SteeringGroup",
+    "constant",
     "gated_type",
     "kernel_basis",
     "rotations_of_space",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -72,7 +73,7 @@ def constant(array: NDArray[Any]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(array)).to(torch.get_default_dtype())
 
 
-class Expanding(nn.Module):
+class Expanding(nn.Module, ABC):
     """A convolution whose filter is made of weights at each step, and kept in evaluation.
 
     weights: [out copies, in copies, columns]; a column is a function of the filter's pixels.
@@ -92,9 +93,9 @@ class Expanding(nn.Module):
         self.bias = nn.Parameter(free) if bias and free.numel() else None
         self.kept: tuple[object, Tensor, Tensor | None] | None = None
 
+    @abstractmethod
     def filter(self) -> Tensor:
         """[out channels, in channels, *size]"""
-        raise NotImplementedError
 
     def full_bias(self) -> Tensor | None:
         """[out channels]: only what the group leaves as it is may have one."""
