@@ -169,6 +169,9 @@ def _as_nobody(*arguments: object, folder: Path) -> str:
     """A command as a user who may read everything here and write nothing."""
     if os.getuid() != 0:
         pytest.skip("only root can become another user")
+    for place in map(Path, (sys.prefix, spaces.__file__)):
+        if any(parent.stat().st_mode & 0o005 != 0o005 for parent in place.parents):
+            pytest.skip(f"another user cannot enter {place.parent}, where the programs lie")
     rehearsal = folder.parent / "rehearsal"
     if not rehearsal.exists():
         shutil.copytree(folder, rehearsal)
