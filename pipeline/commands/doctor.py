@@ -20,6 +20,7 @@ from pipeline.datasets.raw import RawStore
 from pipeline.errors import InputError
 from pipeline.planning.workspace import Workspace
 from pipeline.tracking.cache import ask_server
+from pipeline.training.memory import available, kept
 
 #: (state, what, remedy): ok, warning or problem.
 Finding = tuple[str, str, str]
@@ -32,6 +33,7 @@ def examine(name: str | None, root: Path, console: Console) -> bool:
         _versions,
         lambda: _raw(name),
         lambda: _disk(root),
+        _memory,
         lambda: _mlflow(Workspace(root)),
         _ray,
         _gpu,
@@ -104,6 +106,15 @@ def _disk(root: Path) -> Iterator[Finding]:
         yield "ok", f"{free / 1e9:.0f} GB free at {place}", ""
     if not os.access(place, os.W_OK):
         yield "problem", f"{place} cannot be written", "use --workspace"
+
+
+def _memory() -> Iterator[Finding]:
+    here = f"{available() / 1e9:.1f} GB of memory"
+    if most := kept():
+        yield "ok", f"{here}; a training on the CPU keeps up to {most / 1e9:.1f} GB it freed", ""
+    else:
+        why = "GLIBC_TUNABLES decides" if "GLIBC_TUNABLES" in os.environ else "no glibc"
+        yield "ok", f"{here}; what a training keeps of it is not ours to say: {why}", ""
 
 
 def _mlflow(workspace: Workspace) -> Iterator[Finding]:

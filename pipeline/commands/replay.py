@@ -19,6 +19,7 @@ from pipeline.planning.workspace import Workspace
 from pipeline.record import Epoch, Record, TrialFiles
 from pipeline.tracking.cache import last_known
 from pipeline.training.environment import environment
+from pipeline.training.memory import keep_freed
 from pipeline.training.model import choose_device
 from pipeline.training.run import TrialRun
 from pipeline.trial import TRAINING_VERSION
@@ -154,6 +155,8 @@ def replay(
 def _replay(record: Record, workspace: Workspace) -> Iterator[str | Replay]:
     device, trial = choose_device(), record.trial
     torch.set_num_threads(1)
+    if torch.device(device).type == "cpu":
+        keep_freed()
     if trial.training_version != TRAINING_VERSION:
         yield f"training: version was {trial.training_version}, is {TRAINING_VERSION}"
     changes = environment_changes(record, device)

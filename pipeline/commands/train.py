@@ -128,7 +128,8 @@ def train_one(trial: Trial, workspace: Workspace, console: Console) -> bool:
     worker = Worker(workspace.root, {data_key(trial.data): prepared}, retries=0)
     worker.assign(trial)
     console.print(f"{trial.role}  {trial.describe()}", highlight=False, markup=False)
-    console.print(f"key {trial.key}, on {worker.device}", highlight=False)
+    keeps = f", keeps up to {worker.kept / 1e9:.1f} GB of freed memory" if worker.kept else ""
+    console.print(f"key {trial.key}, on {worker.device}{keeps}", highlight=False)
     while True:
         piece = worker.advance(SLICE_SECONDS)
         first = piece.epochs_done - len(piece.epochs) + 1
