@@ -11,6 +11,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -122,6 +123,13 @@ def reproducible(arrays: dict[str, Any]) -> dict[str, Any]:
         name: draw(array.shape).astype(array.dtype) if name == "velocity" else array
         for name, array in arrays.items()
     }
+
+
+@cache
+def dataset_of(name: str) -> Dataset:
+    """One that is trained on, on the CPU."""
+    builder, arrays = prepared(name)
+    return builder.resident(reproducible(arrays), "cpu")
 
 
 def of_data(arrays: dict[str, Any]) -> dict[str, Any]:

@@ -170,6 +170,8 @@ class TrainingSpec(Strict):
     optimizer: a name, or `{name: {parameter: value}}`. weight_decay: the optimiser's.
     lr_decay: the learning rate's factor from epoch to epoch; schedule: another course of it.
     tested: `last` tests the last epoch's weights instead of the best ones.
+    precision: `bf16` trains with convolutions and matrix products of 8 significant bits; weights,
+    losses and every score stay in single precision.
     """
 
     epochs: Annotated[int, Field(ge=1)] = 150
@@ -181,6 +183,7 @@ class TrainingSpec(Strict):
     lr_decay: Annotated[float, Field(gt=0, le=1)] | None = None
     min_delta: Annotated[NonNegative, Later()] = 0.0
     tested: Annotated[Literal["best", "last"], Later()] = "best"
+    precision: Annotated[Literal["fp32", "bf16"], Later()] = "fp32"
     optimizer: Annotated[Component, AfterValidator(_optimiser), Later()] = {"name": "adam"}
     schedule: Annotated[Component, AfterValidator(_schedule), Later()] = {"name": "constant"}
 

@@ -261,6 +261,13 @@ def check_fingerprints(recorded: Mapping[str, str]) -> None:
             raise InputError(f"code of {name}: {found[:12]} here, {wanted[:12]} asked for")
 
 
+def sources_of(recorded: Mapping[str, str]) -> dict[str, Mapping[str, str]]:
+    """The code of parts by fingerprint; InputError where it is not the recorded one."""
+    check_fingerprints(recorded)
+    found = {code_of(name).fingerprint: code_of(name).sources for name in recorded}
+    return {digest: found[digest] for digest in sorted(found)}
+
+
 @lru_cache
 def commit_of(folder: Path) -> str:
     """The git commit a folder belongs to; `+changes` where code or YAML in it is not committed."""

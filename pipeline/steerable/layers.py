@@ -115,7 +115,8 @@ class Expanding(nn.Module, ABC):
 
     def forward(self, x: Tensor) -> Tensor:
         """[batch, in channels, *grid] → [batch, out channels, *grid]."""
-        kernel, bias = self.expanded()
+        with torch.autocast(x.device.type, enabled=False):  # filters are made in full
+            kernel, bias = self.expanded()
         convolve = CONVOLUTIONS[self.into.group.dimension]
         found: Tensor = convolve(x, kernel, bias, stride=self.stride, padding=self.padding)
         return found
@@ -195,6 +196,10 @@ class FieldNorm(nn.Module):
         self.running_variance: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):  # statistics are in full
+            return self._normalised(x.float() if x.dtype == torch.bfloat16 else x)
+
+    def _normalised(self, x: Tensor) -> Tensor:
         mean, variance = self.running_mean, self.running_variance
         if self.training:
             with torch.no_grad():

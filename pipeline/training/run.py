@@ -22,7 +22,7 @@ from pipeline.metrics.metric import Scores
 from pipeline.objectives.batch import Batch, Step
 from pipeline.objectives.regular import regular_action
 from pipeline.objectives.task import task_named, with_penalties
-from pipeline.own_parts.source_code import check_fingerprints, code_of
+from pipeline.own_parts.source_code import sources_of
 from pipeline.record import ARTIFACT, Epoch, Record, TrialFiles
 from pipeline.training.checkpoint import (
     drop_checkpoints,
@@ -41,18 +41,12 @@ from pipeline.training.model import (
     settings,
 )
 from pipeline.training.optimisation import learning_rate, make_optimiser
+from pipeline.training.precision import autocast, in_full
 from pipeline.training.streams import seeded, stream
 from pipeline.training.weights import load_weights, save_weights
 from pipeline.trial import Trial
 
 log = logging.getLogger("equigrid")
-
-
-def _sources(trial: Trial) -> dict[str, Mapping[str, str]]:
-    """The code of a trial's parts from outside; InputError where it is not the trial's."""
-    check_fingerprints(trial.all_code)
-    found = {code_of(name).fingerprint: code_of(name).sources for name in trial.all_code}
-    return {digest: found[digest] for digest in sorted(found)}
 
 
 def _draws(dataset: Dataset, seed: int, epoch: int) -> dict[str, torch.Tensor]:
@@ -94,7 +88,7 @@ class TrialRun:
     ) -> None:
         self.trial, self.dataset, self.files = trial, dataset, files
         self.data_sha256 = data_sha256
-        self.sources = _sources(trial)
+        self.sources = sources_of(trial.all_code)
         self.device = device or choose_device()
         self.trivial = model_entry(trial.model["name"]).trivial
         self.model = build_model(trial, dataset, self.device)
@@ -298,14 +292,16 @@ class TrialRun:
                 step=Step(number, epochs, step, len(parts)),
             )
             self.optimiser.zero_grad(set_to_none=True)
-            loss = with_penalties(self.objective(self.model, batch, task), self.model)
+            with autocast(self.trial, self.device):
+                loss = self.objective(self.model, batch, task)
+            loss = with_penalties(loss, self.model)
             self.reads_epochs |= batch.step.reads_epochs
             loss.total.backward()  # type: ignore[no-untyped-call]
             self.optimiser.step()
             for name, value in (("loss", loss.total.detach()), *loss.terms.items()):
                 sums[name] = sums.get(name, 0.0) + value.double() * len(places)
             if loss.outputs is not None:
-                measured.update(loss.outputs.detach(), batch.y)
+                measured.update(in_full(loss.outputs.detach()), batch.y)
             count += len(places)
         scores = {name: float(value) / count for name, value in sums.items()}
         return scores | (measured.compute() if loss.outputs is not None else {})

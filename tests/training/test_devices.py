@@ -6,7 +6,6 @@ import meaning
 import pytest
 import torch
 
-from pipeline.datasets.resident import Dataset
 from pipeline.training.model import build_model
 from pipeline.trial import Trial
 
@@ -17,13 +16,8 @@ def trial(model: str) -> Trial:
                  {"name": "augmented"}, {}, {"lr": 1e-3}, 0, {})  # fmt: skip
 
 
-def dataset_of(name: str) -> Dataset:
-    builder, arrays = meaning.prepared(name)
-    return builder.resident(meaning.reproducible(arrays), "cpu")
-
-
 def test_only_a_cpu_has_the_layout_that_a_gpu_differentiates_wrongly() -> None:
-    dataset = dataset_of("double digits, exact")
+    dataset = meaning.dataset_of("double digits, exact")
     here, there = (build_model(trial("ddmnist_cnn"), dataset, device) for device in ("cpu", "meta"))
     weights = [it for it in here.parameters() if it.ndim == 4 and it.shape[1] > 1]
     assert weights
@@ -34,7 +28,7 @@ def test_only_a_cpu_has_the_layout_that_a_gpu_differentiates_wrongly() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 @pytest.mark.parametrize("model", meaning.NETWORKS)
 def test_gradients_on_a_gpu_are_those_on_a_cpu(model: str) -> None:
-    dataset = dataset_of(meaning.NETWORKS[model][0])
+    dataset = meaning.dataset_of(meaning.NETWORKS[model][0])
     found = []
     for device in ("cpu", "cuda"):
         network = build_model(trial(model), dataset, device).train()

@@ -1,0 +1,113 @@
+"""Training in bf16: what is rounded, what is not, and that it can be repeated."""
+
+from __future__ import annotations
+
+import logging
+
+import meaning
+import pytest
+import torch
+
+from pipeline.config.schema import TrainingSpec
+from pipeline.training import precision
+from pipeline.training.evaluation import evaluate
+from pipeline.training.model import build_model
+from pipeline.training.run import TrialRun
+from pipeline.training.weights import load_weights
+from pipeline.trial import Trial
+
+
+@pytest.fixture
+def start(tiny, trial_files):
+    return lambda trial, name="trial": TrialRun(trial, tiny, "d" * 64, trial_files(name), "cpu")
+
+
+@pytest.fixture
+def in_bf16(make_trial):
+    def make(**changes):
+        trial = make_trial(lr=0.01, **changes)
+        return make_trial(
+            lr=0.01, **(changes | {"training": {**trial.training, "precision": "bf16"}})
+        )
+
+    return make
+
+
+def _trained(run):
+    while not run.done:
+        run.run_epoch()
+    return run.finish()
+
+
+def test_only_steps_are_rounded(start, make_trial, in_bf16, trial_files, tiny):
+    """Convolutions in bf16 while training; weights and every score in single precision."""
+    run = start(in_bf16(role="final"), "bf16")
+    seen = []
+    for module in run.model.modules():
+        if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
+            module.register_forward_hook(
+                lambda it, _, output: seen.append((it.training, output.dtype))
+            )
+    record = _trained(run)
+    assert set(seen) == {(True, torch.bfloat16), (False, torch.float32)}
+    weights, _ = load_weights(trial_files("bf16").weights)
+    assert {it.dtype for it in weights.values() if it.is_floating_point()} == {torch.float32}
+    tested = evaluate(run.model.eval(), tiny, "test", "cpu")
+    assert record.test["test"]["loss"] == tested["loss"]
+    full = _trained(start(make_trial(lr=0.01), "fp32"))
+    assert record.key != full.key
+    losses = [[epoch["train_loss"] for epoch in it.history] for it in (record, full)]
+    assert losses[0] != losses[1]
+    assert losses[0] == pytest.approx(losses[1], rel=0.05)
+
+
+def test_a_training_in_bf16_is_repeated_and_resumed_to_the_bit(start, in_bf16):
+    through = _trained(start(in_bf16(), "through"))
+    interrupted = start(in_bf16(), "interrupted")
+    interrupted.run_epoch()
+    interrupted.run_epoch()
+    resumed = _trained(start(in_bf16(), "interrupted"))
+    assert resumed.history == through.history
+    assert resumed.weights_sha256 == through.weights_sha256
+
+
+def test_what_does_not_say_so_trains_as_before():
+    """Set or left out, single precision is the same trial."""
+    assert "precision" not in TrainingSpec(precision="fp32").settings()
+    assert TrainingSpec(precision="bf16").settings()["precision"] == "bf16"
+
+
+@pytest.mark.parametrize("model", meaning.NETWORKS)
+def test_gradients_in_bf16_point_where_those_in_full_point(model):
+    """Of every packaged network, on a batch of its data."""
+    dataset = meaning.dataset_of(meaning.NETWORKS[model][0])
+    found = []
+    for kind in ("fp32", "bf16"):
+        settings = {"name": model, **meaning.NETWORKS[model][1]}
+        trial = Trial("precision", "row", "data", "grid", settings, {"name": "augmented"}, {},
+                      {"lr": 1e-3}, 0, {"precision": kind})  # fmt: skip
+        network = build_model(trial, dataset, "cpu").train()
+        if not list(network.parameters()):
+            return
+        x = dataset.plain("train", torch.arange(16))
+        with precision.autocast(trial, "cpu"):
+            loss = network(x).square().mean()
+        loss.backward()
+        gradients = [it.grad.flatten() for it in network.parameters() if it.grad is not None]
+        found.append(torch.cat(gradients))
+    assert found[1].dtype == torch.float32
+    assert torch.cosine_similarity(*found, dim=0) > 0.99
+
+
+def test_a_processor_without_bf16_is_named_once(monkeypatch, caplog, in_bf16):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    monkeypatch.setattr(precision.platform, "machine", lambda: "x86_64")
+    precision._say_if_slow.cache_clear()
+    with caplog.at_level(logging.WARNING, "equigrid"):
+        for _ in range(2):
+            precision.autocast(in_bf16(), "cpu")
+    assert [it.getMessage() for it in caplog.records] == [
+        "precision bf16: this processor has no instructions for it, and takes longer"
+    ]
+    precision._say_if_slow.cache_clear()
