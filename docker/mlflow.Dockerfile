@@ -12,7 +12,7 @@ RUN groupadd --gid "$UID" equigrid \
 # Exact: a newer server changes the tables of the database, and there is no way back.
 ARG MLFLOW_VERSION=3.17.2
 RUN pip install --no-cache-dir --disable-pip-version-check \
-    "mlflow[auth]==${MLFLOW_VERSION}" "psycopg2-binary>=2.9,<3"
+    "mlflow[auth]==${MLFLOW_VERSION}" "psycopg2-binary>=2.9,<3" httptools uvloop
 COPY docker/scripts /opt/equigrid/scripts
 
 ENV PYTHONUNBUFFERED=1 MLFLOW_ARTIFACTS_DESTINATION=/artifacts

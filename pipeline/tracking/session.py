@@ -9,9 +9,13 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
+from threading import Lock
 
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.tracking import MlflowClient
 
 from pipeline.record import Record
@@ -41,6 +45,10 @@ class Session:
         """Connects; makes the experiment where there is none. A server places artifacts itself."""
         self.store = store
         self.client: MlflowClient = connect(store.uri)
+        self._places: dict[str, str] = {}
+        # What several records share is made by the first of them, while the others wait.
+        self._shared = Lock()
+        self._datasets: set[str] = set()
         follow_move(store)
         self.experiment = self._experiment()
         self._known = self._known_runs()
@@ -51,14 +59,13 @@ class Session:
             if found.lifecycle_stage == "deleted":
                 self.client.restore_experiment(found.experiment_id)
             return str(found.experiment_id)
-        local = self.store.uri.startswith("sqlite:")
         place = self.store.artifact_folder / self.store.experiment
         # Without its kind the UI shows the pages for language models.
         tags = {"mlflow.experimentKind": "custom_model_development"}
         return str(
             self.client.create_experiment(
                 self.store.experiment,
-                artifact_location=place.as_uri() if local else None,
+                artifact_location=place.as_uri() if self.store.is_file else None,
                 tags=tags,
             )
         )
@@ -94,16 +101,18 @@ class Session:
             self.experiment, start_time=int(started * 1000), tags=everything, run_name=name
         )
         self._known[identity] = (run.info.run_id, "RUNNING")
+        self._places[run.info.run_id] = run.info.artifact_uri
         return str(run.info.run_id)
 
-    def _create_for(self, trial: Trial, started: float) -> str:
-        """A trial's run, nested under the run of its row and dataset."""
+    def _create_for(self, trial: Trial, started: float, tags: Mapping[str, str]) -> str:
+        """A trial's run, nested under the run of its row and dataset; a new one has the tags."""
         above = (trial.row, trial.dataset, PARENT, "")
-        is_new = above not in self._known
-        parent = self._create(above, f"{trial.row} / {trial.dataset}", started, {})
-        if is_new:
-            self.client.set_terminated(parent, "FINISHED", end_time=int(started * 1000))
-        tags = {"mlflow.parentRunId": parent}
+        with self._shared:
+            is_new = above not in self._known
+            parent = self._create(above, f"{trial.row} / {trial.dataset}", started, {})
+            if is_new:
+                self.client.set_terminated(parent, "FINISHED", end_time=int(started * 1000))
+        tags = {"mlflow.parentRunId": parent, **tags}
         return self._create(identity_of(trial), run_name(trial), started, tags)
 
     def record(self, trial: Trial, source: Record | Path) -> bool:
@@ -114,7 +123,7 @@ class Session:
             return False
         record = Record.load(source) if isinstance(source, Path) else source
         had_failed = self._status(identity) == "FAILED"
-        run = self._create_for(trial, record.started)
+        run = self._create_for(trial, record.started, record_tags(trial, record))
         try:
             self._send(run, trial, record)
         except Exception as error:
@@ -123,20 +132,30 @@ class Session:
                 self.client.set_terminated(run, "FAILED")
             raise
         if had_failed:
-            self.client.delete_tag(run, "failure")
+            try:
+                self.client.delete_tag(run, "failure")
+            except MlflowException as error:
+                # A request is repeated whose answer was lost: the first one took it away.
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
         end = int((record.started + sum(record.epoch_seconds)) * 1000)
         self.client.set_terminated(run, "FINISHED", end_time=end)
         self._known[identity] = (run, "FINISHED")
+        self._places.pop(run, None)
         self._measured[identity] = trial.metrics
         return True
 
     def _send(self, run: str, trial: Trial, record: Record) -> None:
-        self.client.log_batch(
-            run,
-            metrics=metrics(record, trial.role),
-            params=[Param(name, value) for name, value in parameters(trial).items()],
-            tags=[RunTag(name, value) for name, value in record_tags(trial, record).items()],
-        )
+        """What is largest last: a server reads all of a run before each request that writes it."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "record.json"
+            path.write_text(record.to_json(), "utf-8")
+            self._keep(run, path)
+        for name in record.artifacts:
+            # Like weights they lie where they were trained: of what was imported there are none.
+            path = (self.store.run_files or Path()) / record.key / name
+            if self.store.run_files is not None and path.exists():
+                self._keep(run, path)
         recipe = trial.data
         dataset = Dataset(
             name=f"{recipe['builder']} {recipe['group']}",
@@ -145,16 +164,25 @@ class Session:
             source=data_key(recipe),
         )
         context = [InputTag("mlflow.data.context", "training")]
-        self.client.log_inputs(run, datasets=[DatasetInput(dataset=dataset, tags=context)])
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "record.json"
-            path.write_text(record.to_json(), "utf-8")
+        is_new = record.data_sha256 not in self._datasets
+        with self._shared if is_new else nullcontext():
+            self.client.log_inputs(run, datasets=[DatasetInput(dataset=dataset, tags=context)])
+        self._datasets.add(record.data_sha256)
+        self.client.log_batch(
+            run,
+            metrics=metrics(record, trial.role),
+            params=[Param(name, value) for name, value in parameters(trial).items()],
+            # A new run was made with them; of one that was there they may be another record's.
+            tags=[] if run in self._places else _as_tags(record_tags(trial, record)),
+        )
+
+    def _keep(self, run: str, path: Path) -> None:
+        """A file among a run's artifacts; of a run just made, without asking where they lie."""
+        if run in self._places:
+            place = get_artifact_repository(self._places[run], tracking_uri=self.store.uri)
+            place.log_artifact(str(path))
+        else:
             self.client.log_artifact(run, str(path))
-        for name in record.artifacts:
-            # Like weights they lie where they were trained: of what was imported there are none.
-            path = (self.store.run_files or Path()) / record.key / name
-            if self.store.run_files is not None and path.exists():
-                self.client.log_artifact(run, str(path))
 
     def file(self, trial: Trial, path: Path) -> bool:
         """Keep a file with a trial's run, over an earlier one of its name; none where no run is."""
@@ -168,7 +196,7 @@ class Session:
         identity = identity_of(trial)
         if self._status(identity) in ("FINISHED", "FAILED"):
             return False
-        run = self._create_for(trial, started)
+        run = self._create_for(trial, started, {})
         self.client.log_batch(
             run,
             params=[Param(name, value) for name, value in parameters(trial).items()],
@@ -176,6 +204,7 @@ class Session:
         )
         self.client.set_terminated(run, "FAILED")
         self._known[identity] = (run, "FAILED")
+        self._places.pop(run, None)  # a record that comes after all brings its own tags
         return True
 
     def summary(
@@ -196,7 +225,7 @@ class Session:
             self.client.log_batch(
                 parent[0],
                 metrics=[Metric(name, it, int(stamp * 1000), seeds) for name, it in means.items()],
-                tags=[RunTag(name, value) for name, value in tags.items()],
+                tags=_as_tags(tags),
             )
         return False
 
@@ -214,5 +243,9 @@ class Session:
 
     def mark_change(self) -> None:
         """Readers of a server keep what they read until this tag moves on."""
-        if not self.store.uri.startswith("sqlite:"):
+        if not self.store.is_file:
             self.client.set_experiment_tag(self.experiment, CHANGED, str(time.time_ns()))
+
+
+def _as_tags(tags: Mapping[str, str]) -> list[RunTag]:
+    return [RunTag(name, value) for name, value in tags.items()]

@@ -36,6 +36,11 @@ class Store:
     run_files: Path | None = None
 
     @property
+    def is_file(self) -> bool:
+        """Whether this process writes the database itself; a server writes its own."""
+        return self.uri.startswith("sqlite:")
+
+    @property
     def database(self) -> Path | None:
         """The file of a SQLite store; None of a server, or where options follow the path."""
         is_plain = self.uri.startswith("sqlite:///") and "?" not in self.uri

@@ -1,4 +1,4 @@
-"""One thread that sends records to MLflow; training never waits for it."""
+"""A thread that sends records to MLflow; training never waits for it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.files import write_atomically
 from pipeline.record import Record
 from pipeline.tracking.database import damage
-from pipeline.tracking.store import Store, read_refusals
+from pipeline.tracking.store import Store, identity_of, read_refusals
 from pipeline.trial import Trial
 
 if TYPE_CHECKING:
@@ -27,12 +31,23 @@ Job = Callable[["Session"], bool]
 
 #: Seconds between attempts while the store cannot be reached.
 BACKOFF = (1.0, 2.0, 5.0, 10.0)
+#: Records that a server gets at once, and how many are handed out together.
+AT_ONCE, TOGETHER = 8, 256
+
+
+@dataclass(frozen=True)
+class Entry:
+    """trial: whose record it is; such entries wait for nothing but the ones that are not."""
+
+    job: Job
+    trial: Trial | None = None
 
 
 class Writer:
-    """Takes records at once and logs them in the background, in order.
+    """Takes records at once and logs them in the background; all else in its order among them.
 
-    While the store cannot be reached a record is tried again, until `flush` has waited `patience`
+    A server gets several records at a time: most of a run's time is waiting for its answers. While
+    the store cannot be reached a record is tried again, until `flush` has waited `patience`
     seconds; it is durable in the workspace, and the next command sends it. A record that the store
     refuses is set aside with the reason, and those behind it go on.
     """
@@ -43,7 +58,8 @@ class Writer:
         self.store = store
         self.unsent = 0
         self.error: str | None = None
-        self._jobs: queue.Queue[tuple[Job, Trial | None] | None] = queue.Queue()
+        self._jobs: queue.Queue[Entry | None] = queue.Queue()
+        self._session: Session | None = None
         self._wrote = False
         self._deadline: float | None = None
         self._thread = threading.Thread(target=self._work, name="mlflow-writer", daemon=True)
@@ -51,16 +67,16 @@ class Writer:
 
     def record(self, trial: Trial, record: Record | Path) -> None:
         """Log a trial's record (given, or read from its file), unless it is tracked already."""
-        self._jobs.put((lambda session: session.record(trial, record), trial))
+        self._jobs.put(Entry(lambda session: session.record(trial, record), trial))
 
     def file(self, trial: Trial, path: Path) -> None:
         """Keep a file with a trial's run."""
-        self._jobs.put((lambda session: session.file(trial, path), None))
+        self._jobs.put(Entry(lambda session: session.file(trial, path)))
 
     def failure(self, trial: Trial, reason: str) -> None:
         """Log a trial that was given up, with its reason."""
         now = time.time()
-        self._jobs.put((lambda session: session.failure(trial, reason, now), None))
+        self._jobs.put(Entry(lambda session: session.failure(trial, reason, now)))
 
     def summary(
         self,
@@ -71,18 +87,18 @@ class Writer:
         stamp: float,
     ) -> None:
         """Put the selection and the mean test scores on the parent run of a row and dataset."""
-        self._jobs.put((lambda session: session.summary(arm, tags, means, seeds, stamp), None))
+        self._jobs.put(Entry(lambda session: session.summary(arm, tags, means, seeds, stamp)))
 
     def table(self, tags: Mapping[str, str], files: Mapping[str, Path], digest: str) -> None:
         """Log a table's and report's files by their place among the artifacts, if they changed."""
-        self._jobs.put((lambda session: session.table(tags, files, digest), None))
+        self._jobs.put(Entry(lambda session: session.table(tags, files, digest)))
 
     def flush(self) -> None:
         """Wait until what is queued is sent; gives up after `patience` seconds without an answer.
 
         From then on nothing is tried any more: the next command sends it.
         """
-        self._jobs.put((self._mark_change, None))
+        self._jobs.put(Entry(self._mark_change))
         self._deadline = time.monotonic() + self.patience
         self._jobs.join()
         self._deadline = None
@@ -105,41 +121,84 @@ class Writer:
         return False
 
     def _work(self) -> None:
-        session: Session | None = None
-        while (entry := self._jobs.get()) is not None:
-            job, trial = entry
-            attempt, refused, sent = 0, False, False
-            # Once the patience is spent, or the store is broken, what follows is not tried either.
-            while not sent and not self.unsent:
-                try:
-                    from pipeline.tracking.session import Session  # MLflow takes a second
+        ended = False
+        while not ended:
+            entries = [self._jobs.get()]
+            if not self.store.is_file:
+                with suppress(queue.Empty):
+                    while len(entries) < TOGETHER:
+                        entries.append(self._jobs.get_nowait())
+            ended = entries[-1] is None
+            for is_record, some in groupby(filter(None, entries), lambda it: it.trial is not None):
+                for entry in self._at_once(list(some)) if is_record else some:
+                    self._send(entry)
+            for _ in entries:
+                self._jobs.task_done()
 
-                    session = session or Session(self.store)
-                    self._wrote |= job(session)
-                    sent = True
-                    if trial is not None:
-                        self._settle(trial, None)
-                except Exception as error:  # noqa: BLE001 - any failure of the store is looked at
-                    from pipeline.tracking import runs
+    def _at_once(self, entries: list[Entry]) -> list[Entry]:
+        """Send records side by side, each tried once; returns those that are left to send."""
+        # Of two records of one run (its tests came later) the second one changes the first's run.
+        trials = [identity_of(entry.trial) for entry in entries if entry.trial is not None]
+        if len(entries) < 2 or len(set(trials)) < len(entries) or self.unsent:
+            return entries
+        try:
+            session = self._connected()
+        except Exception:  # noqa: BLE001 - whatever it is, trying them one by one meets it again
+            return entries
 
-                    session = None
-                    self.error = f"{type(error).__name__}: {error}"
-                    if runs.is_refusal(error):
-                        # Once more with what the store knows now, in case ours was out of date.
-                        sent = refused
-                        if refused:
-                            self._refused(trial, error)
-                        refused = True
-                        continue
-                    if broken := damage(self.store):
-                        self.error = broken
-                        break
-                    if self._deadline is not None and time.monotonic() >= self._deadline:
-                        break
-                    time.sleep(BACKOFF[min(attempt, len(BACKOFF) - 1)])
-                    attempt += 1
-            self.unsent += not sent and job != self._mark_change
-            self._jobs.task_done()
+        def send(entry: Entry) -> bool | None:
+            try:
+                return entry.job(session)
+            except Exception:  # noqa: BLE001 - what it was is found out when it is sent alone
+                return None
+
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            changed = list(pool.map(send, entries))
+        self._wrote |= any(changed)
+        left = [it for it, found in zip(entries, changed, strict=True) if found is None]
+        if left:
+            self._session = None  # it may not know of a run that the server has made
+        for entry, found in zip(entries, changed, strict=True):
+            if found is not None and entry.trial is not None:
+                self._settle(entry.trial, None)
+        return left
+
+    def _connected(self) -> Session:
+        from pipeline.tracking.session import Session  # MLflow takes a second
+
+        self._session = self._session or Session(self.store)
+        return self._session
+
+    def _send(self, entry: Entry) -> None:
+        """Send what an entry has; again and again while the store cannot be reached."""
+        attempt, refused, sent = 0, False, False
+        # Once the patience is spent, or the store is broken, what follows is not tried either.
+        while not sent and not self.unsent:
+            try:
+                self._wrote |= entry.job(self._connected())
+                sent = True
+                if entry.trial is not None:
+                    self._settle(entry.trial, None)
+            except Exception as error:  # noqa: BLE001 - any failure of the store is looked at
+                from pipeline.tracking import runs
+
+                self._session = None
+                self.error = f"{type(error).__name__}: {error}"
+                if runs.is_refusal(error):
+                    # Once more with what the store knows now, in case ours was out of date.
+                    sent = refused
+                    if refused:
+                        self._refused(entry.trial, error)
+                    refused = True
+                    continue
+                if broken := damage(self.store):
+                    self.error = broken
+                    break
+                if self._deadline is not None and time.monotonic() >= self._deadline:
+                    break
+                time.sleep(BACKOFF[min(attempt, len(BACKOFF) - 1)])
+                attempt += 1
+        self.unsent += not sent and entry.job != self._mark_change
 
     def _refused(self, trial: Trial | None, error: Exception) -> None:
         reason = " ".join(str(error).split())[:500]

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 import spaces
 from rich.console import Console
+from tracking_server import TrackingServer
 
 from pipeline.cli.display import Display
 from pipeline.config.experiment import load_experiment
@@ -280,6 +281,54 @@ def test_runs_left_by_a_killed_writer_are_used_again(
     assert len(tables["metrics"]) == points
     assert len(tables["inputs"]) == len(everything)
     assert left <= 1
+
+
+def test_a_server_gets_records_side_by_side_and_each_once(
+    make_trial: Callable[..., Trial], tmp_path: Path
+) -> None:
+    """The writer is killed three times with several on their way, and the server once."""
+    everything = [spaces.made_up(make_trial(seed=seed), epochs=30) for seed in range(60)]
+    files = [tmp_path / "records" / f"{record.key}.json" for record in everything]
+    for record, file in zip(everything, files, strict=True):
+        record.save(file)
+    with TrackingServer(tmp_path / "server") as server:
+        store = Store(server.uri, tmp_path / "unused", "tiny")
+        database = tmp_path / "server" / "mlflow.db"
+        where = (store.uri, str(store.artifact_folder), "tiny")
+        on_their_way = []
+        for number in range(3):
+            process = subprocess.Popen([sys.executable, "-c", WRITER, *where, *map(str, files)])
+            try:
+                while _count(database, "FINISHED") < 4 + 12 * number:
+                    assert process.poll() is None, "it ended before it could be killed"
+                    time.sleep(0.01)
+            finally:
+                process.kill()
+                process.wait()
+            on_their_way.append(_count(database, "RUNNING"))
+        assert max(on_their_way) >= 2
+        with closing(Writer(store)) as writer:
+            writer.patience = 120.0
+            for record in everything:
+                writer.record(record.trial, record)
+            while _count(database, "FINISHED") < 45:
+                time.sleep(0.01)
+            server.kill()
+            server.start_after(1.0)
+        assert writer.unsent == 0, writer.error
+        server.wait()
+        assert Counter(run.info.status for run in runs(store)) == {"FINISHED": 61}
+        assert set(identities(store).values()) == {1}
+        tables = content(Store(f"sqlite:///{database}", tmp_path / "unused", "tiny"))
+    assert len(tables["metrics"]) == len(everything) * (30 * 3 + 3 + 4)
+    assert len(tables["inputs"]) == len(everything)
+
+
+def _count(database: Path, status: str) -> int:
+    """How many runs of a status a server's SQLite file has."""
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=30)) as connection:
+        question = "select count(*) from runs where status = ?"
+        return int(connection.execute(question, [status]).fetchone()[0])
 
 
 def test_a_store_that_was_left_half_made_is_no_obstacle(
