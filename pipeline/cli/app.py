@@ -43,7 +43,7 @@ Root = Annotated[
 ]
 WORKSPACE = Path("workspace")
 
-ERROR, BAD_INPUT, GAPS, INTERRUPTED = 1, 2, 3, 130
+ERROR, BAD_INPUT, GAPS, INTERRUPTED, TERMINATED = 1, 2, 3, 130, 143
 
 
 def _version(value: bool) -> None:
@@ -126,6 +126,7 @@ def _plainly(error: UnicodeError) -> tuple[str, int]:
 def main() -> None:
     """Run a command; InputError is one line and exit code 2."""
     signal.signal(signal.SIGINT, _interrupt)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     codecs.register_error("plain", _plainly)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated
 
@@ -57,23 +58,36 @@ def run(
     cells = [experiment.cell(text) for text in only or []]
     arms = {(row, experiment.space.columns[column].dataset) for row, column in cells}
 
-    def dispatcher() -> Dispatcher:
-        retries = experiment.space.retries
-        if in_process:
-            from pipeline.orchestration.in_process import InProcess
+    with ThreadPoolExecutor(1) as background, Display(console) as display:
+        begun: Future[None] | None = None
+        if not in_process and not ledger.workspace.tables(experiment.full_name).exists():
+            # It has something to train: Ray starts while its data is made.
+            begun = background.submit(_start_ray, experiment.folder)
 
-            return InProcess(ledger.workspace, retries)
-        from pipeline.orchestration.ray_tune import RayTune
+        def dispatcher() -> Dispatcher:
+            retries = experiment.space.retries
+            if in_process:
+                from pipeline.orchestration.in_process import InProcess
 
-        return RayTune(ledger.workspace, retries, experiment.space.resources, experiment.folder)
+                return InProcess(ledger.workspace, retries)
+            from pipeline.orchestration.ray_tune import RayTune
 
-    with Display(console) as display:
+            if begun is not None:
+                begun.result()
+            return RayTune(ledger.workspace, retries, experiment.space.resources, experiment.folder)
+
         plan, table, _ = run_stages(
             ledger, dispatcher, display, retry_failed=retry_failed, only=arms or None
         )
     show_table(table)
     if not cells or any(not table.cells[cell].is_whole for cell in cells):
         end(plan)
+
+
+def _start_ray(module_folder: Path) -> None:
+    from pipeline.orchestration.ray_start import start_ray
+
+    start_ray(module_folder)
 
 
 @app.command()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import secrets
 import shutil
 import tempfile
 import time
@@ -16,6 +15,7 @@ from typing import Any
 from pipeline.config.schema import ResourcesSpec
 from pipeline.datasets.store import PreparedData
 from pipeline.orchestration.dispatch import SLICE_SECONDS, OnSlice, Slice
+from pipeline.orchestration.ray_start import start_ray
 from pipeline.orchestration.worker import Worker
 from pipeline.planning.workspace import Failure, Workspace
 from pipeline.trial import Trial
@@ -28,14 +28,6 @@ os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
 os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1e9")
 os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-if "RAY_ADDRESS" not in os.environ:
-    # A local Ray: token authentication with a token of this run's own, nothing written to home.
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
-    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(16))
-    # As Ray has it by default on macOS: a Ray that serves this machine alone. All its processes
-    # then listen at the loopback address, not at every address of the machine.
-    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 
 import ray
 from ray import tune
@@ -48,7 +40,6 @@ from pipeline.orchestration.courier import Courier, DistantWorker
 
 log = logging.getLogger("equigrid")
 
-LOCAL_OBJECT_STORE = 128 * 2**20
 #: Trials that wait for room at least: nodes that join later find them.
 PENDING = 16
 #: Seconds of the longest slice.
@@ -191,21 +182,9 @@ class RayTune:
     ) -> None:
         self.workspace, self.retries, self.resources = workspace, retries, resources
         self.slice_seconds = slice_seconds
-        address = os.environ.get("RAY_ADDRESS")
-        self.is_cluster = address is not None
-        options: dict[str, Any] = {}
-        if address is None:
-            options = {"include_dashboard": False, "object_store_memory": LOCAL_OBJECT_STORE}
-        paths = [str(module_folder), *filter(None, [os.environ.get("PYTHONPATH")])]
-        environment = {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
-        ray.init(
-            # Without an address Ray would join whatever cluster was started last on this machine.
-            address=address or "local",
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            runtime_env={"env_vars": environment},
-            **options,
-        )
+        self.is_cluster = "RAY_ADDRESS" in os.environ
+        if not ray.is_initialized():
+            start_ray(module_folder)
 
     def run(
         self, trials: Sequence[Trial], prepared: Mapping[str, PreparedData], on_slice: OnSlice
