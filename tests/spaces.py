@@ -162,7 +162,8 @@ def in_this_process(
 
     For tests of many commands; it also shows that a process that stays keeps nothing stale.
     """
-    output, errors, argv, handler = io.StringIO(), io.StringIO(), sys.argv, signal.getsignal(2)
+    output, errors, argv = io.StringIO(), io.StringIO(), sys.argv
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     before, path, kept = Path.cwd(), list(sys.path), dict(os.environ)
     os.environ.update(environ or {})
     os.chdir(folder)
@@ -178,7 +179,8 @@ def in_this_process(
             os.environ.pop(name)
         os.environ.update(kept)
         os.chdir(before)
-        signal.signal(2, handler)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
     assert expect is None or code == expect, (
         f"equigrid {' '.join(map(str, arguments))}: exit code {code}, "
         f"expected {expect}\n{output.getvalue()}\n{errors.getvalue()}"
