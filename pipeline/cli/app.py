@@ -112,6 +112,19 @@ def _interrupt(signal_number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
+def end_on_sigterm() -> None:
+    """A batch system's signal ends in order too, as one Ctrl-C does."""
+
+    def terminate(signal_number: int, frame: object) -> None:
+        ended_by.append(TERMINATED)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, terminate)
+
+
+#: The exit code of what interrupted the command, where it was not Ctrl-C.
+ended_by: list[int] = []
+
 #: For terminals without them; anything else becomes a question mark.
 PLAIN = {"λ": "lambda", "✓": "+", "−": "-", "–": "-", "†": "*", "×": "x", "·": ".", "▸": ">"}
 
@@ -126,7 +139,7 @@ def _plainly(error: UnicodeError) -> tuple[str, int]:
 def main() -> None:
     """Run a command; InputError is one line and exit code 2."""
     signal.signal(signal.SIGINT, _interrupt)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    end_on_sigterm()
     codecs.register_error("plain", _plainly)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -151,4 +164,4 @@ def main() -> None:
         sys.exit(ERROR)
     except KeyboardInterrupt:
         print("equigrid: interrupted; run the same command again to go on", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+        sys.exit(ended_by.pop() if ended_by else INTERRUPTED)

@@ -18,6 +18,7 @@ from pipeline.cli.app import (
     app,
     console,
     end,
+    end_on_sigterm,
     open_ledger,
     show_table,
 )
@@ -74,6 +75,7 @@ def run(
 
             if begun is not None:
                 begun.result()
+                end_on_sigterm()  # of Ray's own handler for it the process aborts
             return RayTune(ledger.workspace, retries, experiment.space.resources, experiment.folder)
 
         plan, table, _ = run_stages(

@@ -1,4 +1,4 @@
-"""Ctrl-C while Ray trains: once ends in order, twice ends now, and nothing is left running."""
+"""Ctrl-C while Ray trains: once ends in order, twice ends now; SIGTERM; nothing is left running."""
 
 from __future__ import annotations
 
@@ -74,6 +74,12 @@ def test_it_ends_leaves_nothing_running_and_goes_on_where_it_was(
         # What was under way has its checkpoint, and nobody holds it.
         kept = [path.parent.name for path in (workspace / "running").glob("*/checkpoint")]
         assert kept
+        assert in_flight(workspace) == {}
+
+        terminated = start()
+        terminated.process.send_signal(signal.SIGTERM)
+        assert terminated.ends(60), "SIGTERM, and nothing ended"
+        assert terminated.process.returncode == 143, terminated.output.read_text()
         assert in_flight(workspace) == {}
 
         twice = start()
