@@ -141,15 +141,23 @@ class Writer:
         trials = [identity_of(entry.trial) for entry in entries if entry.trial is not None]
         if len(entries) < 2 or len(set(trials)) < len(entries) or self.unsent:
             return entries
+        from pipeline.tracking.runs import is_refusal
+
         try:
             session = self._connected()
         except Exception:  # noqa: BLE001 - whatever it is, trying them one by one meets it again
             return entries
 
+        gone = threading.Event()
+
         def send(entry: Entry) -> bool | None:
+            if gone.is_set():
+                return None
             try:
                 return entry.job(session)
-            except Exception:  # noqa: BLE001 - what it was is found out when it is sent alone
+            except Exception as error:  # noqa: BLE001 - looked at again when it is sent alone
+                if not is_refusal(error):
+                    gone.set()  # the others need not find out one by one
                 return None
 
         with ThreadPoolExecutor(AT_ONCE) as pool:
