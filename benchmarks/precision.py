@@ -31,9 +31,10 @@ from stages.data_build import data_build
 def in_bf16(record: Record, workspace: Workspace) -> Record:
     """The record of the same training in bf16: the workspace's, or trained now."""
     content = record.trial.to_dict()
-    trial = Trial.from_dict({**content, "training": {**content["training"], "precision": "bf16"}})
+    training = {**content["training"], "precision": "bf16"}
+    trial = Trial.from_dict({**content, "training": training, "role": "final"})
     known = workspace.record(trial.key)
-    if known is not None:
+    if known is not None and known.test:
         return known
     base = data_build(workspace, trial.data, RawStore(), quiet)
     prepared = augment_cache(workspace, trial.data, base, quiet)

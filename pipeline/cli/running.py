@@ -61,8 +61,9 @@ def run(
 
     with ThreadPoolExecutor(1) as background, Display(console) as display:
         begun: Future[None] | None = None
-        if not in_process and not ledger.workspace.tables(experiment.full_name).exists():
-            # It has something to train: Ray starts while its data is made.
+        is_new = not ledger.workspace.tables(experiment.full_name).exists()
+        if is_new and not in_process and "RAY_ADDRESS" not in os.environ:
+            # It has something to train: a Ray of its own starts while its data is made.
             begun = background.submit(_start_ray, experiment.folder)
 
         def dispatcher() -> Dispatcher:
