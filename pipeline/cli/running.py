@@ -76,8 +76,10 @@ def run(
 
             if begun is not None:
                 begun.result()
-                end_on_sigterm()  # of Ray's own handler for it the process aborts
-            return RayTune(ledger.workspace, retries, experiment.space.resources, experiment.folder)
+            resources = experiment.space.resources
+            made = RayTune(ledger.workspace, retries, resources, experiment.folder)
+            end_on_sigterm()  # Ray has put handlers of its own in its place
+            return made
 
         plan, table, _ = run_stages(
             ledger, dispatcher, display, retry_failed=retry_failed, only=arms or None

@@ -155,8 +155,7 @@ def replay(
 def _replay(record: Record, workspace: Workspace) -> Iterator[str | Replay]:
     device, trial = choose_device(), record.trial
     torch.set_num_threads(1)
-    if torch.device(device).type == "cpu":
-        keep_freed()
+    keep_freed(device)
     if trial.training_version != TRAINING_VERSION:
         yield f"training: version was {trial.training_version}, is {TRAINING_VERSION}"
     changes = environment_changes(record, device)

@@ -34,7 +34,7 @@ class Worker:
     retries: int
     device: str = field(default_factory=choose_device)
     #: Bytes of freed memory that this process keeps at most.
-    kept: int = 0
+    kept: int = field(init=False)
     _datasets: dict[str, Dataset] = field(default_factory=dict)
     _run: TrialRun | None = None
     _trial: Trial | None = None
@@ -45,8 +45,7 @@ class Worker:
         # One thread a trial: two side by side do 1.6 times the work of one with two threads,
         # and the sums come out the same to the bit wherever they run.
         torch.set_num_threads(1)
-        if torch.device(self.device).type == "cpu":
-            self.kept = keep_freed()
+        self.kept = keep_freed(self.device)
         self.workspace = Workspace(self.root)
 
     def assign(self, trial: Trial) -> None:

@@ -57,9 +57,12 @@ def _glibc() -> Any:
     return ctypes.CDLL("libc.so.6")
 
 
-def keep_freed() -> int:
-    """From now on this process keeps what it frees, up to `kept()` bytes; returns how many."""
-    most = kept()
+def keep_freed(device: str = "cpu") -> int:
+    """From now on this process keeps what it frees, up to `kept()` bytes; returns how many.
+
+    Nothing where it trains on another device than the CPU.
+    """
+    most = kept() if device.startswith("cpu") else 0
     if most:
         libc = _glibc()
         libc.mallopt(M_MMAP_MAX, 0)  # no block has a mapping of its own

@@ -23,8 +23,6 @@ PIECE, SIDE_BY_SIDE = 2**17, 64
 FEW = 4096
 #: Rows whose mean is near enough to that of all to be taken off before squaring.
 SAMPLE = 256
-#: From so many channels on torch's own is faster in bf16, whose rounding is then the larger error.
-WIDE = 32
 
 
 def _rows(x: Tensor) -> Tensor:
