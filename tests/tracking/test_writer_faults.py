@@ -116,6 +116,8 @@ def test_a_server_gets_records_side_by_side_and_each_once(
                 process.kill()
                 process.wait()
             on_their_way.append(_count(database, "RUNNING"))
+            # A command takes seconds to start; by then the server has done what it was asked.
+            time.sleep(3)
         assert max(on_their_way) >= 2
         with closing(Writer(store)) as writer:
             writer.patience = 120.0
