@@ -71,17 +71,23 @@ class Session:
         )
 
     def _known_runs(self) -> dict[Identity, tuple[str, str]]:
-        """Id and status by identity; of two that a killed writer left, the finished one counts."""
+        """Id and status by identity; of two the finished one counts, an unfinished twin is deleted.
+
+        A killed writer's last request may be worked on after the next writer has asked what there
+        is, which then makes the run again. If somebody writes the twin even now, the server
+        refuses, and the writer finds the other run.
+        """
         runs: dict[Identity, tuple[str, str]] = {}
         self._measured: dict[Identity, Mapping[str, str]] = {}
-        for run in search(self.client, self.experiment):
+        found = [run for run in search(self.client, self.experiment) if "role" in run.data.tags]
+        for run in sorted(found, key=lambda run: run.info.status != "FINISHED"):
             tags = run.data.tags
-            if "role" not in tags:
-                continue
             identity = (tags["row"], tags["dataset"], tags["role"], tags.get("run_key", ""))
-            if identity not in runs or run.info.status == "FINISHED":
+            if identity not in runs:
                 runs[identity] = (run.info.run_id, run.info.status)
                 self._measured[identity] = own_metrics(tags)
+            elif run.info.status == "RUNNING":
+                self.client.delete_run(run.info.run_id)
         return runs
 
     def _status(self, identity: Identity) -> str:

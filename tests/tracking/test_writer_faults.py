@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -134,6 +135,29 @@ def test_a_server_gets_records_side_by_side_and_each_once(
         tables = content(Store(f"sqlite:///{database}", tmp_path / "unused", "tiny"))
     assert len(tables["metrics"]) == len(everything) * (30 * 3 + 3 + 4)
     assert len(tables["inputs"]) == len(everything)
+
+
+def test_a_run_made_twice_is_left_once(store: Store, records: list[Record], tmp_path: Path) -> None:
+    """A killed writer's last request may come to pass after the next writer has looked."""
+    from pipeline.tracking.session import Session
+
+    log(store, records[:1])
+    slow = Session(store)
+    log(store, records)
+    kept = {run.info.run_id for run in runs(store)}
+    # It does not know that this run is there.
+    slow._create_for(records[1].trial, 1.0, {})
+    assert identities(store).most_common(1)[0][1] == 2
+    Session(store)  # the next command
+    assert {run.info.run_id for run in runs(store)} == kept
+    # Should it live after all, it is refused, and finds the other run.
+    refusals = tmp_path / "refusals.json"
+    with closing(Writer(replace(store, refusals=refusals))) as writer:
+        writer._session = slow
+        writer.record(records[1].trial, records[1])
+    assert writer.unsent == 0, writer.error
+    assert {run.info.run_id for run in runs(store)} == kept
+    assert not refusals.exists()
 
 
 def _count(database: Path, status: str) -> int:
