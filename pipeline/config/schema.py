@@ -140,7 +140,7 @@ class DatasetSpec(Strict):
 
     model_config = ConfigDict(strict=True, frozen=True, extra="allow")
     builder: str
-    group: str
+    group: str = "C1"
 
 
 class ColumnSpec(Strict):
@@ -225,7 +225,7 @@ class SearchSpace(Strict):
     title: str = ""
     notes: list[str] = []
     published: str | None = None
-    layout: Literal["cells", "runs"] = "cells"
+    layout: Literal["cells", "runs", "datasets"] = "cells"
     datasets: Annotated[dict[str, DatasetSpec], Field(min_length=1), Named]
     columns: Annotated[dict[str, ColumnSpec], Field(min_length=1), Named]
     rows: Annotated[dict[str, RowSpec], Field(min_length=1), Named]

@@ -106,7 +106,10 @@ def parse(text: str, source: str) -> Located:
 
 
 def merge(base: Located, override: Located) -> Located:
-    """Maps merge, anything else replaces; lines point at what holds in the end."""
+    """Maps merge, anything else replaces, None takes a map away.
+
+    Lines point at what holds in the end.
+    """
     lines = dict(base.lines)
 
     def combine(left: Any, right: Any, path: Path) -> Any:
@@ -115,7 +118,10 @@ def merge(base: Located, override: Located) -> Located:
         if isinstance(left, dict) and isinstance(right, dict):
             both = dict(left)
             for key, value in right.items():
-                both[key] = combine(left.get(key), value, (*path, key))
+                if value is None and isinstance(left.get(key), dict):
+                    del both[key]
+                else:
+                    both[key] = combine(left.get(key), value, (*path, key))
             return both
         for place, line in override.lines.items():
             if place[: len(path)] == path:

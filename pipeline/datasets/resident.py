@@ -56,6 +56,10 @@ class Dataset(ABC):
     def targets(self, source: str, rows: Tensor) -> Tensor:
         """[b] sample numbers → targets."""
 
+    def labels(self, source: str, rows: Tensor) -> Tensor:
+        """What probes of latents are to tell of samples: their targets, unless there is better."""
+        return self.targets(source, rows)
+
     @abstractmethod
     def plain(self, source: str, rows: Tensor) -> Tensor:
         """[b] sample numbers → inputs [b, *input_shape], untransformed."""

@@ -12,15 +12,26 @@ HIDDEN = (512, 256, 128)
 
 
 class MLPAutoencoder(nn.Module):
-    """Hidden layers of 512, 256 and 128, a linear map to the latent; and back."""
+    """Hidden layers of 512, 256 and 128, a linear map to the latent; and back.
+
+    bounded: whether outputs end in a sigmoid, as pictures from 0 to 1 want it.
+    """
 
     task: ClassVar[str] = "reconstruction"
 
-    def __init__(self, input_shape: tuple[int, ...], outputs: int, *, latent: int = 30) -> None:
+    def __init__(
+        self,
+        input_shape: tuple[int, ...],
+        outputs: int,
+        *,
+        latent: int = 30,
+        bounded: bool = True,
+    ) -> None:
         super().__init__()
         sizes = (math.prod(input_shape), *HIDDEN, latent)
         self.encoder = nn.Sequential(nn.Flatten(), *_layers(sizes))
-        self.head = nn.Sequential(*_layers(sizes[::-1]), nn.Sigmoid(), nn.Unflatten(1, input_shape))
+        last = [nn.Sigmoid()] if bounded else []
+        self.head = nn.Sequential(*_layers(sizes[::-1]), *last, nn.Unflatten(1, input_shape))
 
     def encode(self, x: Tensor) -> Tensor:
         """[batch, *input_shape] → [batch, latent]."""

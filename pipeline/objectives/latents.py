@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from pipeline.datasets.resident import Dataset
 
@@ -17,6 +18,12 @@ def latent_shape(model: Any, dataset: Dataset) -> tuple[int, ...]:
     sample = dataset.plain("val", torch.zeros(1, dtype=torch.int64, device=device))
     with torch.inference_mode():
         return tuple(model.eval().encode(sample).shape[1:])
+
+
+def embedding(model: Any, x: Tensor) -> Tensor:
+    """What of a model's latent tells inputs apart, [b, …]: where it says so, not all of it."""
+    found: Tensor = model.embed(x) if hasattr(model, "embed") else model.encode(x)
+    return found
 
 
 def orbit_latents(

@@ -10,7 +10,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from pipeline.parameters import NonNegative, Parameters, Size, parameters
+from pipeline.parameters import Later, NonNegative, Parameters, Size, parameters
 from pipeline.registry.entries import (
     AUTOREGRESSION,
     CLASSIFICATION,
@@ -53,6 +53,19 @@ METRICS = {
         "pipeline.metrics.roll_out:RollOutRMSE", False, 0.05, True,
         {"frames": 20, "by_frame": True},
     ),
+    "mse": Metric(
+        "pipeline.metrics.reconstruction:MeanSquare", False, 0.1, True, may_be_tiny=True
+    ),
+    "cosine": Metric("pipeline.metrics.reconstruction:CosineDistance", False, 0.1, True),
+    "weighted_cosine": Metric(
+        "pipeline.metrics.reconstruction:CosineDistance", False, 0.1, True, {"by_degree": True}
+    ),
+    "purity": Metric("pipeline.metrics.probes:Purity", True, 0.03, reads="latents"),
+    "v_measure": Metric("pipeline.metrics.probes:VMeasure", True, 0.03, reads="latents"),
+    "linear_accuracy": Metric(
+        "pipeline.metrics.probes:LinearAccuracy", True, 0.01, reads="latents"
+    ),
+    "knn_accuracy": Metric("pipeline.metrics.probes:KNNAccuracy", True, 0.01, reads="latents"),
 }  # fmt: skip
 
 #: What objectives measure themselves: whether higher is better, None where neither is. A name may
@@ -61,7 +74,7 @@ SCORES = {
     "task_loss": False, "output_loss": False, "latent_loss": False, "equivariance_loss": False,
     "latent_error": False, "algebra_loss": False, "relation_loss": False, "root_distance": False,
     "regular_distance": None, "stuck": None, "steps": None,
-    "count": None, "inner": None, "data": None,
+    "count": None, "inner": None, "data": None, "kl": None, "rotation_error": False,
 }  # fmt: skip
 NUMBERED = re.compile(r"(count|inner|data)_[0-9]+")
 
@@ -74,7 +87,7 @@ OPTIMISERS = {
 #: Of the learning rate, beside a constant one (pipeline.training.optimisation).
 SCHEDULES: dict[str, type[BaseModel]] = {
     "constant": Parameters,
-    "linear": parameters(to=(NonNegative, 0.0)),
+    "linear": parameters(to=(NonNegative, 0.0), over=(Annotated[Size | None, Later()], None)),
     "plateau": parameters(factor=(Annotated[float, Field(gt=0, lt=1)], 0.1), patience=(Size, 10)),
 }
 
@@ -84,5 +97,6 @@ DATASETS = {
     "medmnist3d": "pipeline.datasets.medmnist3d:MedMNIST3D",
     "mnist": "pipeline.datasets.mnist:MNIST",
     "smoke": "pipeline.datasets.smoke:Smoke",
+    "spherical_mnist": "pipeline.datasets.spherical_mnist:SphericalMNIST",
     "typefaces": "pipeline.datasets.typefaces:Typefaces",
 }

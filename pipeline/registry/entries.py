@@ -103,6 +103,7 @@ class Metric(Entry):
 
     margin: a difference from the published value that still agrees, None where none does.
     relative: the margin is a fraction of the published value. reads: `outputs` or `latents`.
+    may_be_tiny: shown by its first digits instead of three decimals.
     """
 
     target: str
@@ -111,6 +112,7 @@ class Metric(Entry):
     relative: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
     reads: str = "outputs"
+    may_be_tiny: bool = False
 
 
 @dataclass(frozen=True)

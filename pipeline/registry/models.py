@@ -4,10 +4,37 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from pipeline.parameters import NonNegative, Size, parameters
+from pipeline.parameters import Later, NonNegative, Parameters, Size, parameters
 from pipeline.registry.entries import AUTOREGRESSION, CLASSIFICATION, RECONSTRUCTION, Model
+
+
+class HolographicParameters(Parameters):
+    """latent: numbers of z. degrees, channels: of what each block of the encoder gives.
+
+    Degrees fall to 1, that of a frame, and none is more than twice the next: of degrees up to l
+    come products up to 2l, by which the decoder climbs back.
+    """
+
+    latent: Size = 16
+    degrees: tuple[Annotated[int, Field(ge=1, le=11)], ...] = (10, 10, 8, 4, 2, 1)
+    channels: tuple[Size, ...] = (16, 16, 16, 16, 16, 16)
+
+    @model_validator(mode="after")
+    def _falls(self) -> HolographicParameters:
+        if len(self.degrees) != len(self.channels):
+            raise ValueError(f"{len(self.degrees)} degrees, {len(self.channels)} channels")
+        for each, after in zip(self.degrees, (*self.degrees[1:], 1), strict=True):
+            if not after <= each <= 2 * after:
+                raise ValueError(
+                    f"degrees {list(self.degrees)}: {each} before {after}; allowed: "
+                    f"{after} to {2 * after}"
+                )
+        if self.degrees[-1] != 1:
+            raise ValueError(f"degrees {list(self.degrees)}: the last is 1, that of a frame")
+        return self
+
 
 MODELS: dict[str, Model] = {
     "ddmnist_cnn": Model(
@@ -51,8 +78,22 @@ MODELS: dict[str, Model] = {
     ),
     "mlp_autoencoder": Model(
         "pipeline.models.mlp_autoencoder:MLPAutoencoder",
-        parameters(latent=(Size, 30)),
+        parameters(latent=(Size, 30), bounded=(Annotated[bool, Later()], True)),
         task=RECONSTRUCTION,
+    ),
+    "holographic_autoencoder": Model(
+        "pipeline.models.holographic:HolographicAutoencoder",
+        HolographicParameters,
+        task=RECONSTRUCTION,
+        axes=1,
+        cpu_seconds=lambda settings, shape: 1.1e-5 * shape[1] ** 1.25,
+    ),
+    "power_spectrum": Model(
+        "pipeline.models.power_spectrum:PowerSpectrum",
+        parameters(components=(Size | None, None)),
+        trivial=True,
+        task=RECONSTRUCTION,
+        axes=1,
     ),
     "gelu_cnn": Model(
         "pipeline.models.gelu_cnn:GELUCNN",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pipeline.parameters import NonNegative, parameters
+from pipeline.parameters import Count, NonNegative, Positive, parameters
 from pipeline.registry.entries import AUTOREGRESSION, CLASSIFICATION, RECONSTRUCTION, Objective
 from pipeline.symmetry import FiniteGroup
 from pipeline.symmetry.words import relations_of
@@ -59,6 +59,13 @@ def _check_relations(settings: Mapping[str, Any], group: FiniteGroup) -> None:
 
 
 OBJECTIVES |= {
+    "autoencoding": Objective(
+        "pipeline.objectives.autoencoding:Autoencoding",
+        parameters(warm_up=(Count, 0), rise=(Count, 0)),
+        searched={"beta": NonNegative, "alpha": Positive},
+        task=RECONSTRUCTION,
+        scores=("kl", "rotation_error"),
+    ),
     "learned_representation": Objective(
         "pipeline.objectives.learned_representation:LearnedRepresentation",
         parameters(

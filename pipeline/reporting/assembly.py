@@ -74,7 +74,7 @@ def assemble(plan: Plan) -> Table:
         notes=(),
         layout=space.layout,
         verdicts=_verdicts(experiment, cells) if experiment.is_published_setting else {},
-        comparisons=tuple(_comparisons(experiment, cells)) if space.layout == "cells" else (),
+        comparisons=tuple(_comparisons(experiment, cells)) if space.layout != "runs" else (),
         published_runs=published_runs(space.published) if space.published else (),
     )
     findings = tuple(representation_notes(plan))

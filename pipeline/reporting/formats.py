@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from pipeline.lookup import score_kind
+from pipeline.lookup import metric_entry, score_kind
 from pipeline.metrics.direction import is_objectives_own
 from pipeline.record import Result
 from pipeline.reporting.comparison import FEWEST_SEEDS, Comparison
@@ -38,9 +39,9 @@ def score(cell: Cell) -> str:
 
 
 def value(metric: str, number: float) -> str:
-    """Three decimals; of what objectives measure themselves, which may be tiny, four digits."""
+    """Three decimals; of what may be tiny, and what objectives measure themselves, four digits."""
     if not is_objectives_own(metric):
-        return f"{number:.3f}"
+        return f"{number:.4g}" if metric_entry(metric).may_be_tiny else f"{number:.3f}"
     if score_kind(metric) != metric:  # a count: what is left of rounding is nothing
         number = round(number, 9) + 0.0
     return f"{number:.4g}"
@@ -56,8 +57,11 @@ def published(cell: Cell) -> str:
     if cell.published is None:
         return DASH
     digits = cell.published.decimals
+    text = f"{cell.published.mean:.{digits}f}"
+    if cell.published.std is None:
+        return text
     unknown = "" if cell.published.seeds else " ?"
-    return f"{cell.published.mean:.{digits}f} ({cell.published.std:.{digits}f}){unknown}"
+    return f"{text} ({cell.published.std:.{digits}f}){unknown}"
 
 
 def difference(table: Table, row: str, column: str) -> str:
@@ -66,11 +70,36 @@ def difference(table: Table, row: str, column: str) -> str:
     if value is None:
         return DASH
     verdict = table.verdicts.get((row, column))
-    return f"{value:+.3f}" + (f" {verdict.word}" if verdict else "")
+    tiny = metric_entry(table.cells[row, column].metric).may_be_tiny
+    shown = f"{value:+.2g}" if tiny else f"{value:+.3f}"
+    return shown + (f" {verdict.word}" if verdict else "")
+
+
+def _parts(table: Table) -> list[tuple[str, Table]]:
+    """Of layout `datasets` a heading and a table for each dataset; else the table itself."""
+    if table.layout != "datasets":
+        return [("", table)]
+    columns: dict[str, list[str]] = {}
+    for (_, column), cell in table.cells.items():
+        if column not in columns.setdefault(cell.dataset, []):
+            columns[cell.dataset].append(column)
+    return [
+        (
+            dataset,
+            replace(
+                table,
+                columns=tuple(names),
+                comparisons=tuple(it for it in table.comparisons if it.column in names),
+            ),
+        )
+        for dataset, names in columns.items()
+    ]
 
 
 def _headings(table: Table) -> list[str]:
     headings = ["Method", "Parameters"]
+    if table.layout == "datasets":
+        return [*headings, *table.columns]
     for column in table.columns:
         headings.append(column)
         if _column_is_published(table, column):
@@ -92,6 +121,9 @@ def _body(table: Table) -> Iterator[list[str]]:
                 line += ["", ""] if _column_is_published(table, column) else []
             yield line
         line = [row, parameters(table, row)]
+        if table.layout == "datasets":
+            yield from _one_above_the_other(table, row)
+            continue
         for column in table.columns:
             cell = table.cells[row, column]
             line.append(score(cell))
@@ -99,6 +131,20 @@ def _body(table: Table) -> Iterator[list[str]]:
                 line += [published(cell), difference(table, row, column)]
         yield line
     yield from _published_lines(table)
+
+
+def _one_above_the_other(table: Table, row: str) -> Iterator[list[str]]:
+    """A row's scores, and below them the published ones with the difference."""
+    cells = [table.cells[row, column] for column in table.columns]
+    yield [row, parameters(table, row), *map(score, cells)]
+    if any(cell.published for cell in cells):
+        both = [
+            DASH if cell.published is None
+            else f"{published(cell)} ({difference(table, row, column)})"
+            if cell.difference is not None else published(cell)
+            for column, cell in zip(table.columns, cells, strict=True)
+        ]  # fmt: skip
+        yield ["published (difference)", "", *both]
 
 
 def _published_lines(table: Table) -> Iterator[list[str]]:
@@ -120,7 +166,7 @@ def _errors(table: Table) -> list[list[str]]:
     """Rows of the equivariance table: one column a dataset, trained rows only."""
     datasets = list(dict.fromkeys(cell.dataset for cell in table.cells.values()))
     measured = table.equivariance_errors()
-    if not measured and table.layout == "runs":
+    if not measured and table.layout != "cells":
         return []
     lines = [["Relative equivariance error", *datasets]]
     for row in table.rows:
@@ -165,11 +211,12 @@ def _markdown_lines(lines: list[list[str]]) -> Iterator[str]:
 
 def markdown(table: Table) -> str:
     lines = [f"# {table.title}", ""]
-    lines += _markdown_lines([_headings(table), *_body(table)])
-    lines.append("")
-    for more in (_comparisons(table), _errors(table)):
-        if more:
-            lines += [*_markdown_lines(more), ""]
+    for heading, part in _parts(table):
+        lines += [f"## {heading}", ""] if heading else []
+        for found in ([_headings(part), *_body(part)], _comparisons(part)):
+            lines += [*_markdown_lines(found), ""] if found else []
+    if errors := _errors(table):
+        lines += [*_markdown_lines(errors), ""]
     lines += [f"- {_one_line(note)}" for note in table.notes]
     return "\n".join(lines) + "\n"
 
@@ -258,15 +305,17 @@ _TEX = str.maketrans({
 
 def latex(table: Table) -> str:
     """A tabular for `booktabs`; the notes stand in comments above it."""
-    headings = _headings(table)
     lines = ["% \\usepackage{booktabs}", *(f"% {_one_line(note)}" for note in table.notes)]
-    lines.append("\\begin{tabular}{l" + "r" + "c" * (len(headings) - 2) + "}")
-    lines.append("\\toprule")
-    for index, cells in enumerate([headings, *_body(table)]):
-        lines.append(" & ".join(cell.translate(_TEX) for cell in cells) + " \\\\")
-        if index == 0:
-            lines.append("\\midrule")
-    lines += ["\\bottomrule", "\\end{tabular}"]
+    for heading, part in _parts(table):
+        headings = _headings(part)
+        lines += [f"% {heading}"] if heading else []
+        lines.append("\\begin{tabular}{l" + "r" + "c" * (len(headings) - 2) + "}")
+        lines.append("\\toprule")
+        for index, cells in enumerate([headings, *_body(part)]):
+            lines.append(" & ".join(cell.translate(_TEX) for cell in cells) + " \\\\")
+            if index == 0:
+                lines.append("\\midrule")
+        lines += ["\\bottomrule", "\\end{tabular}"]
     return "\n".join(lines) + "\n"
 
 

@@ -72,8 +72,8 @@ class Table:
 
     verdicts: of whole cells with a published value, in the published setting.
     comparisons: of trained rows. layout: `runs` has a line for each run above its row's mean, and
-    one for each published run. higher_is_better: None where neither is. findings: those of the
-    notes that a reader should see first.
+    one for each published run; `datasets` a table for each dataset. higher_is_better:
+    None where neither is. findings: those of the notes that a reader should see first.
     """
 
     name: str
@@ -163,15 +163,24 @@ def _published_named(name: str) -> Mapping[str, Any]:
 
 
 def published_table(name: str) -> Mapping[str, Mapping[str, Published]]:
-    """{row: {column: figure}} as published, nothing of a table of runs; raises InputError."""
+    """{row: {column: figure}} as published, nothing of a table of runs; raises InputError.
+
+    A figure without a standard deviation is a single run's; its digits are as written there.
+    """
     table = _published_named(name)
     return {
         row: {
-            column: Published(mean, std, table["decimals"], table["seeds"].get(row))
-            for column, (mean, std) in cells.items()
+            column: Published(cell[0], cell[1], table["decimals"], table["seeds"].get(row))
+            if isinstance(cell, list)
+            else Published(float(cell), None, _decimals(cell), 1)
+            for column, cell in cells.items()
         }
         for row, cells in table.get("rows", {}).items()
     }
+
+
+def _decimals(text: str) -> int:
+    return len(text.partition(".")[2])
 
 
 def published_runs(name: str) -> tuple[Mapping[str, float], ...]:

@@ -8,7 +8,8 @@ Tried in this order, each test's p-values adjusted by Holm over the cells of the
 
 The paper gives a mean and a population standard deviation, both rounded. The latter is turned into
 a sample's; the rounding is taken as an interval, and a p-value is the largest over it. Where the
-number of seeds is unknown it is taken as 2, the most cautious choice.
+number of seeds is unknown it is taken as 2, the most cautious choice. A published single run has no
+standard deviation: it is taken to vary as ours do, one more draw (a prediction interval).
 """
 
 from __future__ import annotations
@@ -34,11 +35,11 @@ Word = Literal["agrees", "above", "below", "undecided"]
 class Published:
     """mean, std: as published, to `decimals` digits after the point; std is the population's.
 
-    seeds: how many the paper averages, None where it does not say.
+    seeds: how many the paper averages, None where it does not say; of one there is no std.
     """
 
     mean: float
-    std: float
+    std: float | None
     decimals: int = 3
     seeds: int | None = None
 
@@ -67,13 +68,18 @@ class Verdict:
 
 
 def welch(
-    values: tuple[float, ...], mean: float, sample_std: float, n: int
+    values: tuple[float, ...], mean: float, sample_std: float | None, n: int
 ) -> tuple[float, float, float]:
     """Difference of means, its standard error, and the degrees of freedom (Welch, Satterthwaite).
 
-    values: at least two. mean, sample_std, n: of the other sample.
+    values: at least two. mean, sample_std, n: of the other sample; of a single number without std
+    the variance is ours, and so are the degrees of freedom.
     """
-    ours, theirs = stdev(values) ** 2 / len(values), sample_std**2 / n
+    ours = stdev(values) ** 2 / len(values)
+    if sample_std is None:
+        error = math.sqrt(ours + stdev(values) ** 2)
+        return fmean(values) - mean, error, float(len(values) - 1)
+    theirs = sample_std**2 / n
     error = math.sqrt(ours + theirs)
     if error == 0:
         return fmean(values) - mean, 0.0, float(len(values) + n - 2)
@@ -88,12 +94,14 @@ def upper_tail(difference: float, error: float, freedom: float) -> float:
     return float(stdtr(freedom, -difference / error))
 
 
-def _corners(published: Published) -> list[tuple[float, float, int]]:
+def _corners(published: Published) -> list[tuple[float, float | None, int]]:
     """Mean, sample std and n at the ends of the rounding intervals."""
     n = published.seeds or UNKNOWN_SEEDS
+    means = {published.mean - published.half, published.mean + published.half}
+    if published.std is None:
+        return [(mean, None, 1) for mean in means]
     if n < 2:
         return []
-    means = {published.mean - published.half, published.mean + published.half}
     stds = {max(0.0, published.std - published.half), published.std + published.half}
     return [(m, s * math.sqrt(n / (n - 1)), n) for m, s in itertools.product(means, stds)]
 

@@ -12,6 +12,7 @@ from pipeline.datasets.resident import Dataset
 from pipeline.lookup import metric_entry, task_entry
 from pipeline.metrics.latent_gap import LatentGap
 from pipeline.metrics.metric import Scores
+from pipeline.objectives.latents import embedding
 from pipeline.objectives.regular import LatentAction
 from pipeline.objectives.task import task_named
 
@@ -39,18 +40,18 @@ def metrics_of(dataset: Dataset, further: Iterable[str] = ()) -> list[str]:
 def probe(
     model: Any, dataset: Dataset, split: str, device: str, names: Iterable[str]
 ) -> dict[str, float]:
-    """Of metrics those that read latents, on a split; none of a model without `encode`."""
+    """Of metrics those that read latents, on a split; none of a model without latents."""
     names = [name for name in names if metric_entry(name).reads == "latents"]
-    if not names or not hasattr(model, "encode"):
+    if not names or not (hasattr(model, "encode") or hasattr(model, "embed")):
         return {}
-    scores = Scores(names)
+    scores, source = Scores(names), dataset.sources[split]
     with torch.inference_mode():
         parts = dataset.chunks("train", device)
-        known = torch.cat([model.encode(dataset.plain("train", part)) for part in parts])
-        scores.fit(known, dataset.targets("train", torch.cat(parts)))
-        for part in dataset.chunks(dataset.sources[split], device):
-            targets, x = inputs(dataset, split, part)
-            scores.update(model.encode(x), targets)
+        known = torch.cat([embedding(model, dataset.plain("train", part)) for part in parts])
+        scores.fit(known, dataset.labels("train", torch.cat(parts)))
+        for part in dataset.chunks(source, device):
+            _, x = inputs(dataset, split, part)
+            scores.update(embedding(model, x), dataset.labels(source, part))
     return scores.compute()
 
 

@@ -43,12 +43,13 @@ def learning_rate(trial: Trial, history: Sequence[Epoch]) -> float:
     """Of the epoch after `history`: computed from it alone, so that a resumed trial has the same.
 
     lr_decay: a factor each epoch. schedule `linear`: in equal steps to `to` times the rate in the
-    last epoch. `plateau`: times `factor` whenever the score was not better for `patience` epochs.
+    last epoch, or in epoch `over` and from there on. `plateau`: times `factor` whenever the score
+    was not better for `patience` epochs.
     """
     training, first, done = trial.training, trial.hyperparameters["lr"], len(history)
     schedule = training.get("schedule", {"name": "constant"})
     if schedule["name"] == "linear":
-        share = done / max(1, training["epochs"] - 1)
+        share = min(1.0, done / max(1, schedule.get("over", training["epochs"]) - 1))
         return float(first * (1 + (schedule["to"] - 1) * share))
     if schedule["name"] == "plateau":
         return float(first * schedule["factor"] ** _plateaus(trial, history))

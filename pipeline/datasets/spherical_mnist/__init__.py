@@ -1,0 +1,5 @@
+"""MNIST's digits projected onto the sphere."""
+
+from pipeline.datasets.spherical_mnist.builder import SphericalMNIST, SphericalMNISTParameters
+
+__all__ = ["SphericalMNIST", "SphericalMNISTParameters"]

@@ -1,0 +1,77 @@
+"""Spherical images on a device: their coefficients, and how to look at them."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.datasets.builder import random_stream
+from pipeline.datasets.resident import Dataset, on_device
+from pipeline.datasets.spherical_mnist.builder import SphericalMNIST
+from pipeline.datasets.store import Arrays
+from pipeline.spherical.harmonics import degree_of
+from pipeline.spherical.images import disc
+from pipeline.spherical.rotations import random_rotations, rotate
+
+#: Rows and columns of a picture.
+SIDE = 56
+
+
+class ResidentSphericalMNIST(Dataset):
+    """Inputs are targets; the labels are for probes of latents alone."""
+
+    outputs, draws = 1, 1
+
+    def __init__(self, builder: SphericalMNIST, arrays: Arrays, device: str) -> None:
+        self.group, self.task = builder.group, builder.task
+        self.metrics, self.input_shape = builder.metrics, builder.input_shape
+        self.sources, self.views = {"val": "val", "test": "test"}, {}
+        self._seed = builder.parameters.seed
+        self._rotations: dict[str, NDArray[np.float64]] = {}
+        self._coefficients = {
+            name: on_device(arrays[f"{name}/coefficients"], device)
+            for name in ("train", "val", "test")
+        }
+        self._labels = {
+            name: on_device(arrays[f"{name}/labels"], device) for name in self._coefficients
+        }
+
+    def size(self, source: str) -> int:
+        return len(self._labels[source])
+
+    def targets(self, source: str, rows: Tensor) -> Tensor:
+        return self.plain(source, rows)
+
+    def labels(self, source: str, rows: Tensor) -> Tensor:
+        return self._labels[source][rows]
+
+    def plain(self, source: str, rows: Tensor) -> Tensor:
+        return self._coefficients[source][rows][:, None]
+
+    def view(self, source: str, rows: Tensor, elements: Tensor, draws: Tensor) -> Tensor:
+        return self.plain(source, rows)
+
+    def rotated(self, source: str, rows: Tensor) -> Tensor:
+        """Inputs turned by a rotation of each sample's own, the same at every call."""
+        if source not in self._rotations:
+            stream = random_stream(self._seed, "test rotations", source)
+            self._rotations[source] = random_rotations(self.size(source), stream)
+        return rotate(self.plain(source, rows), self._rotations[source][rows.cpu().numpy()])
+
+    @cached_property
+    def _seen(self) -> tuple[Tensor, Tensor]:
+        return disc(SIDE, degree_of(self.input_shape[-1]))
+
+    def pictures(self, inputs: Tensor, like: Tensor | None = None) -> Tensor:
+        """The whole sphere on a disc, equal in area, the south pole (where digits are) amid it."""
+        values, inside = self._seen
+        found = inputs[:, 0].cpu() @ values.T
+        like = found if like is None else like[:, 0].cpu() @ values.T
+        low, high = np.percentile(like.numpy(), (1, 99.8), axis=1, keepdims=True)
+        low, high = torch.from_numpy(low).float(), torch.from_numpy(high).float()
+        grey = ((found - low) / (high - low).clamp_min(1e-6)).clamp(0, 1)
+        return torch.where(inside, grey, 1.0).view(-1, SIDE, SIDE)

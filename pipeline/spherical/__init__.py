@@ -1,0 +1,1 @@
+"""Functions on the sphere: their harmonics, rotations, and products that rotations respect."""

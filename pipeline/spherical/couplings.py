@@ -1,0 +1,73 @@
+"""Which degrees multiply to which, and by what numbers (H-(V)AE's efficient tensor product)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.cluster.hierarchy import DisjointSet
+
+from pipeline.files import write_atomically
+
+Floats = NDArray[np.float64]
+Pair = tuple[int, int]
+
+
+def pairs_to(degree: int, highest: int) -> tuple[Pair, ...]:
+    """The pairs (l₁ ≤ l₂ ≤ highest) whose products make up a degree.
+
+    Of all admissible pairs l₁ < l₂, |l₁ − l₂| ≤ degree ≤ l₁ + l₂, a spanning forest of least cost
+    Σ (2l₁ + 1)(2l₂ + 1) (Kruskal; of equal costs the lower l₁ comes first), so that each degree
+    still reaches each other; then every degree with itself that can.
+    """
+    costs = sorted(
+        ((2 * low + 1) * (2 * high + 1), low, high)
+        for low in range(highest + 1)
+        for high in range(low + 1, highest + 1)
+        if high - low <= degree <= low + high
+    )
+    joined = DisjointSet(range(highest + 1))
+    tree = [(low, high) for _, low, high in costs if joined.merge(low, high)]
+    return (*tree, *((each, each) for each in range(highest + 1) if 2 * each >= degree))
+
+
+def vanishes(pair: Pair, degree: int) -> bool:
+    """Whether a product is zero whatever is multiplied: of a degree with itself to an odd one."""
+    return pair[0] == pair[1] and degree % 2 == 1
+
+
+def _cache_folder() -> Path:
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "equigrid" / "couplings"
+
+
+@cache
+def coupling(low: int, high: int, degree: int) -> Floats:
+    """e3nn's real Wigner 3j symbol [2l₁ + 1, 2l₂ + 1, 2l + 1]; Σ of squares 1.
+
+    Calculated once on a machine (up to degree 10 that is some 20 s): kept in the user's cache.
+    """
+    shape = (2 * low + 1, 2 * high + 1, 2 * degree + 1)
+    path = _cache_folder() / f"{low}-{high}-{degree}.f64"
+    if path.exists() and path.stat().st_size == 8 * np.prod(shape):
+        return np.fromfile(path).reshape(shape)
+    import torch
+    from e3nn import o3
+
+    found: Floats = o3.wigner_3j(low, high, degree, dtype=torch.float64).numpy()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, found.tobytes(), durable=False)
+    except OSError:  # a home that cannot be written: calculated again the next time
+        pass
+    return found
+
+
+def couplings(pair: Pair, degrees: Sequence[int]) -> Floats:
+    """Of a pair to several degrees, side by side: [(2l₁ + 1)(2l₂ + 1), Σ (2l + 1)]."""
+    parts = [coupling(*pair, degree) for degree in degrees]
+    return np.concatenate([part.reshape(-1, part.shape[2]) for part in parts], 1)
