@@ -60,6 +60,9 @@ def main() -> None:
     machine()
     workspace = Workspace(options.workspace)
     finals = [it for it in read_bundle(options.bundle).records() if it.test]
+    known = {f"{it.trial.row}/{it.trial.dataset}" for it in finals}
+    if unknown := set(options.arms) - known:
+        parser.error(f"{', '.join(unknown)}: the bundle has {', '.join(sorted(known))}")
     for arm in options.arms:
         differences: dict[str, list[float]] = defaultdict(list)
         before: dict[str, list[float]] = defaultdict(list)

@@ -76,6 +76,11 @@ class HolographicAutoencoder(nn.Module):
         """[batch, channels, (L + 1)²] → z's mean [batch, latent], which no rotation changes."""
         return self.distribution(x)[0]
 
+    def canonical(self, z: Tensor) -> Tensor:
+        """[batch, latent] → latents with these z in the frame of the coordinate axes."""
+        axes = torch.eye(3, dtype=z.dtype, device=z.device).flatten()
+        return torch.cat([z, axes.expand(len(z), -1)], 1)
+
     def head(self, latent: Tensor) -> Tensor:
         """[batch, latent + 9] → coefficients [batch, channels, (L + 1)²]."""
         with torch.autocast(latent.device.type, enabled=False):

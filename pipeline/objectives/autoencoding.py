@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from pipeline.datasets.resident import Dataset
 from pipeline.lookup import metric_entry
 from pipeline.metrics.latent_gap import LatentGap
 from pipeline.metrics.metric import Scores
+from pipeline.objectives import autoencoding_pictures as pictures
 from pipeline.objectives.batch import Batch
 from pipeline.objectives.latents import embedding
 from pipeline.objectives.task import Loss, Task
@@ -32,11 +33,25 @@ class Autoencoding:
     warm_up: epochs with β = 0; rise: epochs over which it then rises in equal steps to β.
     """
 
+    title: ClassVar[str] = "What the latents hold"
+
     def __init__(
         self, hyperparameters: Mapping[str, float], *, warm_up: int = 0, rise: int = 0
     ) -> None:
         self.alpha, self.beta = hyperparameters["alpha"], hyperparameters["beta"]
         self.warm_up, self.rise = warm_up, rise
+
+    def prepare(self, model: Any, dataset: Dataset) -> None:
+        """Nothing is learned beside the model; its pictures are made of both."""
+        self.model, self.dataset = model, dataset
+
+    def artifacts(self) -> dict[str, bytes]:
+        """Latents, reconstructions, interpolations, samples of the prior."""
+        return pictures.artifacts(self.model, self.dataset, self._is_variational(self.model))
+
+    @staticmethod
+    def drawings(runs: Sequence[Any]) -> Iterator[tuple[str, Any, str]]:
+        return pictures.drawings(runs)
 
     def beta_in(self, epoch: int) -> float:
         """In an epoch, counted from 1."""

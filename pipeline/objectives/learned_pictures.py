@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 
 from pipeline.datasets.resident import Dataset
 from pipeline.objectives.learned_action import LearnedAction
+from pipeline.objectives.sheet import contact_sheet
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,8 +25,8 @@ FINE = 3
 PAPER, INK, QUIET = (255, 255, 255), (30, 30, 30), (170, 170, 170)
 #: Of the generators a, b, …: told apart by those who see few colours, too.
 COLOURS = ((0, 114, 178), (213, 94, 0), (0, 158, 115), (204, 121, 167))
-#: Of pairs shown, and how much larger than their pixels.
-PAIRS, ENLARGED = 8, 2
+#: Shown.
+PAIRS = 8
 LINES = "x1, D(E(x1)), D(M E(x1)), x2"
 
 
@@ -94,18 +95,7 @@ def pairs_at_work(
         lines = [dataset.pictures(it) for it in (x1, model.head(z1), model.head(action(g, z1)), x2)]
     if any(line is None for line in lines):
         return None
-    greys = np.stack([line.cpu().numpy() for line in lines if line is not None])
-    count, across, height, width = greys.shape[:4]
-    sheet = np.ones((count * (height + 1), across * (width + 1), *greys.shape[4:]))
-    for y in range(count):
-        for x in range(across):
-            top, left = y * (height + 1), x * (width + 1)
-            sheet[top : top + height, left : left + width] = greys[y, x]
-    pixels = (sheet.clip(0, 1) * 255).round().astype(np.uint8)
-    larger = pixels.repeat(ENLARGED, 0).repeat(ENLARGED, 1)
-    buffer = io.BytesIO()
-    Image.fromarray(larger).save(buffer, "PNG")
-    return buffer.getvalue()
+    return contact_sheet([line for line in lines if line is not None])
 
 
 def eigenvalues_by_step(

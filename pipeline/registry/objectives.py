@@ -64,6 +64,7 @@ OBJECTIVES |= {
         parameters(warm_up=(Count, 0), rise=(Count, 0)),
         searched={"beta": NonNegative, "alpha": Positive},
         task=RECONSTRUCTION,
+        draws=True,
         scores=("kl", "rotation_error"),
     ),
     "learned_representation": Objective(
