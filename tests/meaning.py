@@ -55,6 +55,11 @@ DATA: dict[str, tuple[str, str, dict[str, Any]]] = {
     ),
     "typefaces": ("typefaces", "C2", {"source": "tmnist", "train": 40, "val": 8, "test": 8}),
     "turned digits": ("mnist", "D3", {"source": "digits", "train": 60, "val": 20}),
+    "spherical digits": (
+        "spherical_mnist", "C1",
+        {"source": "digits", "train": 40, "val": 10, "test": 10, "train_turned": True,
+         "bandwidth": 8, "degree": 4},
+    ),
     "colours": ("cifar10", "C4", {"train": 30, "val": 10}),
     "flows": ("smoke", "C4", FLOWS),
     "flows, released": (
@@ -68,6 +73,10 @@ NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     "resnet3d": ("volumes", {"width": 2, "latent": 26}),
     "conv_autoencoder": ("typefaces", {"latent": 6}),
     "mlp_autoencoder": ("turned digits", {"latent": 7}),
+    "holographic_autoencoder": (
+        "spherical digits",
+        {"latent": 5, "degrees": [4, 2, 1], "channels": [3, 3, 4]},
+    ),
     "gelu_cnn": ("colours", {"width": 3, "latent": 9}),
     "no_network": ("colours", {"latent": 9}),
     "field_cnn": ("flows", {"width": 6}),
@@ -88,7 +97,7 @@ NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
 #: What baselines, which have a symmetry of their own, are trained with.
 BASELINE_WITH = ("augmented", "autoregressive")
 LEARNED_WITH = ("conv_autoencoder", "mlp_autoencoder", "gelu_cnn")
-POINT = {"lr": 3e-3, "lambda": 0.5}
+POINT = {"lr": 3e-3, "lambda": 0.5, "alpha": 50.0, "beta": 0.5}
 BATCH = 16
 #: Of the steps: small, so that the rounding of one hardly grows in the next.
 RATE = 1e-4
@@ -215,7 +224,8 @@ def of_training(dataset: Dataset, model: str, objective: str, settings: Any) -> 
         }  # fmt: skip
         optimizer.zero_grad(set_to_none=True)
         batch = Batch(dataset, **draw, composition=table)
-        loss = with_penalties(loss_of(network, batch, task), network)
+        with seeded("cpu", 0, "training", step):
+            loss = with_penalties(loss_of(network, batch, task), network)
         loss.total.backward()
         gradients = [p.grad.double().square().sum() for p in learned if p.grad is not None]
         losses.append(float(loss.total.detach().double()))

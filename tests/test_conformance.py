@@ -21,6 +21,10 @@ FLOWS: dict[str, Any] = {
     "starts": {"train": [0, 4], "val": [0, 4], "future": [0, 2], "domain": [0, 2]},
 }  # fmt: skip
 TURNED = {"builder": "mnist", "group": "D3", "source": "digits", "train": 60, "val": 20}
+SPHERICAL = {
+    "builder": "spherical_mnist", "source": "digits", "train": 40, "val": 10, "test": 10,
+    "train_turned": True, "bandwidth": 5, "degree": 2,
+}  # fmt: skip
 FIELD_CNN = {"field_cnn": {"width": 4}}
 RINGS = Path(__file__).parents[1] / "docs" / "examples" / "rings"
 
@@ -59,6 +63,12 @@ class TestConvAutoencoder(ModelCase):
 
 class TestMLPAutoencoder(ModelCase):
     model = {"mlp_autoencoder": {"latent": 6}}
+
+
+class TestHolographicAutoencoder(ModelCase):
+    model = {"holographic_autoencoder": {"latent": 4, "degrees": [2, 1], "channels": [3, 3]}}
+    input_shape = (1, 9)
+    unused = frozenset({"log_variance.weight", "log_variance.bias"})  # of an autoencoder's loss
 
 
 class TestGELUCNN(ModelCase):
@@ -140,6 +150,10 @@ class TestTurnedDigits(DatasetCase):
     exact = False
 
 
+class TestSphericalDigits(DatasetCase):
+    dataset = SPHERICAL
+
+
 class TestSmoke(DatasetCase):
     dataset = FLOWS
 
@@ -164,6 +178,12 @@ class TestLearnedRepresentation(ObjectiveCase):
 
 class TestLearnedRepresentationOfClasses(ObjectiveCase):
     objective = "learned_representation"
+
+
+class TestAutoencoding(ObjectiveCase):
+    objective = {"autoencoding": {"warm_up": 1, "rise": 2}}
+    point = {"lr": 3e-3, "alpha": 50.0, "beta": 0.5}
+    model, dataset = TestHolographicAutoencoder.model, SPHERICAL
 
 
 class TestAlgebraAlone(ObjectiveCase):
@@ -206,6 +226,38 @@ class TestRMSE6(MetricCase):
 
 class TestRMSE20(TestRMSE6):
     metric = "rmse_20"
+
+
+class TestMeanSquare(MetricCase):
+    metric = "mse"
+    good = noise(5, 1, 9), noise(5, 1, 9) + 0.1
+    bad = noise(5, 1, 9), noise(5, 1, 9).flip(0)
+
+
+class TestCosine(TestMeanSquare):
+    metric = "cosine"
+
+
+class TestWeightedCosine(TestMeanSquare):
+    metric = "weighted_cosine"
+
+
+class TestPurity(MetricCase):
+    metric = "purity"
+    good = torch.eye(3).repeat(5, 1), torch.arange(15) % 3
+    bad = torch.eye(3).repeat(5, 1), torch.arange(15) // 5
+
+
+class TestVMeasure(TestPurity):
+    metric = "v_measure"
+
+
+class TestLinearAccuracy(TestPurity):
+    metric = "linear_accuracy"
+
+
+class TestKNNAccuracy(TestPurity):
+    metric = "knn_accuracy"
 
 
 class TestClassification(TaskCase):

@@ -123,6 +123,34 @@ def analyse(
 
 
 @app.command()
+def embed(
+    run: Annotated[str, typer.Argument(help="An MLflow run id, or a run key (its beginning).")],
+    inputs: Annotated[Path, typer.Argument(help="An .npz file of new inputs.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Default: INPUTS.embedded.npz.")
+    ] = None,
+    workspace: Root = WORKSPACE,
+) -> None:
+    """Put new inputs through a trained network: their latents z, as an .npz file.
+
+    Example: equigrid embed 3f2a9c41 digits.npz
+    """
+    from pipeline.commands.embed import embed as latents_of
+    from pipeline.commands.embed import opened, write
+    from pipeline.commands.replay import find_record
+    from pipeline.planning.workspace import Workspace
+
+    place = Workspace(workspace)
+    record = find_record(place, run)
+    found = latents_of(opened(place, record), inputs)
+    target = output or inputs.with_name(f"{inputs.stem}.embedded.npz")
+    write(target, found)
+    shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in found.items())
+    console.print(f"{target}: {shapes}, by {record.trial.describe()}", highlight=False,
+                  markup=False, soft_wrap=True)  # fmt: skip
+
+
+@app.command()
 def tables(
     name: Name,
     profile: Profile = None,

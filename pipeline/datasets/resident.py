@@ -56,6 +56,19 @@ class Dataset(ABC):
     def targets(self, source: str, rows: Tensor) -> Tensor:
         """[b] sample numbers → targets."""
 
+    def new_inputs(self, arrays: Mapping[str, NDArray[Any]]) -> Tensor:
+        """Inputs [n, *input_shape] that are not among its samples, from arrays by name.
+
+        `inputs`: as the network reads them. ValueError says what else is allowed.
+        """
+        inputs = arrays.get("inputs")
+        wanted = ", ".join(map(str, ("n", *self.input_shape)))
+        if inputs is None:
+            raise ValueError(f"it has {', '.join(arrays)}; allowed: inputs [{wanted}]")
+        if inputs.shape[1:] != self.input_shape:
+            raise ValueError(f"inputs are {list(inputs.shape)}, expected [{wanted}]")
+        return torch.from_numpy(inputs.astype(np.float32))
+
     def labels(self, source: str, rows: Tensor) -> Tensor:
         """What probes of latents are to tell of samples: their targets, unless there is better."""
         return self.targets(source, rows)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -27,7 +29,7 @@ def on_plane(points: Floats) -> Floats:
 
 
 def on_sphere(
-    images: NDArray[np.uint8], grid: Grid, rotations: Floats | None = None
+    images: NDArray[Any], grid: Grid, rotations: Floats | None = None
 ) -> NDArray[np.float32]:
     """Images [n, side, side] → their values on the grid's points [n, 4b²], each from 0 to 1.
 

@@ -64,6 +64,8 @@ class DatasetCase:
 
     def test_splits_that_are_seen_moved_have_an_element_for_each_sample(self) -> None:
         data = self.opened()
+        if data.group.order == 1 and not data.views:
+            raise SkipTest("nothing moves")
         assert "val" in data.views, "validation measures equivariance at fixed elements"
         for split, views in data.views.items():
             size = data.size(data.sources[split])

@@ -46,6 +46,14 @@ def test_profiles_merge_maps_and_replace_lists(write):
     assert other.space.training == base.space.training
 
 
+def test_a_profile_takes_a_row_away_and_leaves_the_others(write):
+    text = replaced("profiles:\n", "profiles:\n  fewer: {rows: {CNN: null}}\n")
+    path = str(write(text))
+    assert "CNN" in load_experiment(path).rows
+    fewer = load_experiment(path, "fewer")
+    assert list(fewer.rows) == [row for row in load_experiment(path).rows if row != "CNN"]
+
+
 def test_a_row_trains_as_the_others_but_for_what_it_says(write):
     own = "    objective: augmented\n    training: {trend: {after: 3, window: 2}, batch_size: 7}\n"
     space = load_experiment(str(write(replaced("    objective: augmented\n", own))))

@@ -46,6 +46,17 @@ def test_the_difference_is_welchs_test(
     assert found == pytest.approx(expected, rel=1e-6, abs=1e-9)
 
 
+@given(samples, scores)
+def test_a_published_single_run_is_one_more_draw_of_ours(
+    values: tuple[float, ...], mean: float
+) -> None:
+    """A prediction interval: t = (mean − x) / (s √(1 + 1/n)), n − 1 degrees of freedom."""
+    n = len(values)
+    t = (fmean(values) - mean) / (stdev(values) * math.sqrt(1 + 1 / n))
+    found = p_difference(Question(values, Published(mean, None, EXACT, 1), None))
+    assert found == pytest.approx(2 * stats.t.sf(abs(t), n - 1), rel=1e-6, abs=1e-9)
+
+
 @given(samples, scores, spreads, st.integers(2, 10), st.floats(0.001, 0.2))
 def test_equivalence_is_two_one_sided_welch_tests(
     values: tuple[float, ...], mean: float, std: float, n: int, margin: float

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,8 +15,8 @@ from pipeline.datasets.builder import random_stream
 from pipeline.datasets.resident import Dataset, on_device
 from pipeline.datasets.spherical_mnist.builder import SphericalMNIST
 from pipeline.datasets.store import Arrays
-from pipeline.spherical.harmonics import degree_of
-from pipeline.spherical.images import disc
+from pipeline.spherical.harmonics import Grid, degree_of
+from pipeline.spherical.images import disc, on_sphere
 from pipeline.spherical.rotations import random_rotations, rotate
 
 #: Rows and columns of a picture.
@@ -30,7 +32,8 @@ class ResidentSphericalMNIST(Dataset):
         self.group, self.task = builder.group, builder.task
         self.metrics, self.input_shape = builder.metrics, builder.input_shape
         self.sources, self.views = {"val": "val", "test": "test"}, {}
-        self._seed = builder.parameters.seed
+        self._seed, self._bandwidth = builder.parameters.seed, builder.parameters.bandwidth
+        self._scale = float(arrays["scale"][0])
         self._rotations: dict[str, NDArray[np.float64]] = {}
         self._coefficients = {
             name: on_device(arrays[f"{name}/coefficients"], device)
@@ -61,6 +64,39 @@ class ResidentSphericalMNIST(Dataset):
             stream = random_stream(self._seed, "test rotations", source)
             self._rotations[source] = random_rotations(self.size(source), stream)
         return rotate(self.plain(source, rows), self._rotations[source][rows.cpu().numpy()])
+
+    def new_inputs(self, arrays: Mapping[str, NDArray[Any]]) -> Tensor:
+        """From one of
+
+        images: greys [n, side, side], projected onto the sphere as the digits are.
+        samples: values on a Driscoll–Healy grid [n, 2b, 2b] (pipeline.spherical.harmonics.Grid),
+        from 0 to 1 where they should be like the digits.
+        coefficients: [n, (L + 1)²] of the real orthonormal harmonics.
+        inputs: coefficients as the network reads them.
+        """
+        forms = [name for name in ("images", "samples", "coefficients", "inputs") if name in arrays]
+        if len(forms) != 1:
+            raise ValueError(
+                f"it has {', '.join(arrays)}; allowed: one of images, samples, coefficients, inputs"
+            )
+        name, degree = forms[0], degree_of(self.input_shape[-1])
+        if name == "inputs":
+            return super().new_inputs(arrays)
+        array, shape = arrays[name], arrays[name].shape
+        if name == "coefficients":
+            if shape[1:] != self.input_shape[-1:]:
+                raise ValueError(f"{name} are {list(shape)}, expected [n, {self.input_shape[-1]}]")
+            found = array
+        elif len(shape) != 3 or shape[1] != shape[2] or shape[1] < 2:
+            raise ValueError(f"{name} are {list(shape)}, expected [n, side, side]")
+        elif name == "samples":
+            if shape[1] % 2 or shape[1] // 2 <= degree:
+                raise ValueError(f"{name} are {list(shape)}: a grid of 2b by 2b, b above {degree}")
+            found = array.reshape(len(array), -1) @ Grid(shape[1] // 2).analysis(degree).T
+        else:
+            grid = Grid(self._bandwidth)
+            found = on_sphere(array, grid) @ grid.analysis(degree).T
+        return torch.from_numpy((found / self._scale).astype(np.float32))[:, None]
 
     @cached_property
     def _seen(self) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,75 @@
+"""New inputs through a trained network: their latents, for whatever comes next."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipeline.errors import DamagedFileError, InputError
+from pipeline.files import write_atomically
+from pipeline.objectives.latents import embedding
+from pipeline.planning.opening import OpenRun, open_run
+from pipeline.planning.workspace import Workspace
+from pipeline.record import Record
+
+#: Inputs that go through the network at once.
+TOGETHER = 500
+
+
+def read_inputs(path: Path) -> dict[str, NDArray[Any]]:
+    """The arrays of an .npz file; InputError where it is none, or holds what is no numbers."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (OSError, ValueError, zipfile.BadZipFile, AttributeError, EOFError) as error:
+        raise InputError(f"{path}: not an .npz file of arrays: {error}") from error
+    for name, array in arrays.items():
+        if array.dtype.kind not in "biuf" or array.ndim == 0 or not len(array):
+            raise InputError(f"{path}: {name} is {array.dtype} {array.shape}, not rows of numbers")
+        if not np.isfinite(array).all():
+            raise InputError(f"{path}: {name} has numbers that are not finite")
+    return arrays
+
+
+def opened(workspace: Workspace, record: Record) -> OpenRun:
+    """A run with a network that has latents; InputError for any other."""
+    try:
+        run = open_run(workspace, record)
+    except (DamagedFileError, OSError, ValueError) as error:
+        raise InputError(f"{record.trial.describe()}: cannot be opened: {error}") from error
+    if not (hasattr(run.model, "encode") or hasattr(run.model, "embed")):
+        raise InputError(f"{record.trial.describe()}: {record.trial.model['name']} has no latent")
+    return run
+
+
+def embed(run: OpenRun, path: Path) -> dict[str, NDArray[np.float32]]:
+    """z [n, …] of the inputs in a file and, where the network has one, their frame [n, 3, 3]:
+    three orthonormal axes as rows, x, y, z each. Raises InputError.
+    """
+    arrays = read_inputs(path)
+    try:
+        x = run.dataset.new_inputs(arrays)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from error
+    parts: dict[str, list[torch.Tensor]] = {}
+    with torch.inference_mode():
+        for some in torch.split(x, TOGETHER):
+            if hasattr(run.model, "distribution"):
+                z, _, frame = run.model.distribution(some)
+                parts.setdefault("frame", []).append(frame.view(-1, 3, 3))
+            else:
+                z = embedding(run.model, some)
+            parts.setdefault("z", []).append(z)
+    return {name: torch.cat(each).numpy() for name, each in parts.items()}
+
+
+def write(path: Path, found: dict[str, NDArray[np.float32]]) -> None:
+    buffer = io.BytesIO()
+    np.savez(buffer, **found)  # type: ignore[arg-type]
+    write_atomically(path, buffer.getvalue())
