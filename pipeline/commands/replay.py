@@ -30,7 +30,8 @@ from stages.data_build import data_build
 TOLERANCE = 0.01
 #: Of an environment: nothing that a sum of floats depends on.
 HARMLESS = (
-    "host", "cores", "git_commit", "ray", "mlflow", "h5py", "scikit-learn", "phiflow", "equigrid",
+    "host", "cores", "git_commit", "ray", "mlflow", "h5py", "scikit-learn", "phiflow", "e3nn",
+    "equigrid",
 )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ import torch
 import pipeline
 from pipeline.own_parts.source_code import commit_of
 
-PACKAGES = ("torch", "numpy", "h5py", "scikit-learn", "phiflow", "ray", "mlflow")
+PACKAGES = ("torch", "numpy", "h5py", "scikit-learn", "phiflow", "e3nn", "ray", "mlflow")
 
 
 def _processor() -> str:
