@@ -11,7 +11,9 @@ RUN groupadd --gid "$UID" equigrid \
 
 # Exact: a newer server changes the tables of the database, and there is no way back.
 ARG MLFLOW_VERSION=3.17.2
+COPY docker/constraints.txt /opt/equigrid/constraints.txt
 RUN pip install --no-cache-dir --disable-pip-version-check \
+    --constraint /opt/equigrid/constraints.txt \
     "mlflow[auth]==${MLFLOW_VERSION}" "psycopg2-binary>=2.9,<3" httptools uvloop
 COPY docker/scripts /opt/equigrid/scripts
 

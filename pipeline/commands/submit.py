@@ -20,6 +20,11 @@ from pipeline.own_parts.source_code import code_of
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
+UNDER_WAY = ("PENDING", "RUNNING")
+HEAD_STOPPED = (
+    "if the head was stopped, the job ended with it: once there is a head again, the same command "
+    "goes on from the last checkpoints"
+)
 #: What a job is known by among others of the cluster.
 LABEL = "equigrid"
 
@@ -59,9 +64,7 @@ def submit(
     label = {LABEL: experiment.full_name, "workspace": workspace or ""}
     try:
         for job in client.list_jobs():
-            if job.status in ("PENDING", "RUNNING") and label.items() <= (
-                (job.metadata or {}).items()
-            ):
+            if job.status in UNDER_WAY and label.items() <= ((job.metadata or {}).items()):
                 return str(job.submission_id), False
         command = ["equigrid", "run", f"{experiment.name}.yaml", *arguments]
         if workspace is not None:
@@ -89,7 +92,7 @@ def submit(
 def follow(client: JobSubmissionClient, job: str, show: Callable[[str], Any]) -> int:
     """Show a job's output to its end; its exit code, 1 where it ended without one.
 
-    Raises InputError where the connection is lost: the job goes on.
+    Raises InputError where the connection is lost, and says what is known of the job then.
     """
 
     async def stream() -> None:
@@ -101,13 +104,24 @@ def follow(client: JobSubmissionClient, job: str, show: Callable[[str], Any]) ->
         ended = client.get_job_info(job)
     except (RuntimeError, OSError) as error:
         raise InputError(
-            f"job {job} is out of sight ({_first_line(error)}); it goes on, and the same command "
-            "shows it again"
+            f"job {job} is out of sight ({_first_line(error)}); {_what_is_known(client, job)}"
         ) from error
     if ended.driver_exit_code is not None:
         return int(ended.driver_exit_code)
+    if ended.status in UNDER_WAY:  # its output ends before it does where the head is stopped
+        show(f"job {job}: {HEAD_STOPPED}\n")
+        return 1
     show(f"job {job}: {ended.status}: {ended.message or ''}\n")
     return 0 if ended.status == "SUCCEEDED" else 1
+
+
+def _what_is_known(client: JobSubmissionClient, job: str) -> str:
+    """Of a job whose output is not to be seen any more: a job lives as long as the head does."""
+    try:
+        goes_on = client.get_job_info(job).status in UNDER_WAY
+    except (RuntimeError, OSError):
+        return f"if only the connection broke, it goes on; {HEAD_STOPPED}"
+    return "it goes on, and the same command shows it again" if goes_on else "it has ended"
 
 
 def _first_line(error: Exception) -> str:

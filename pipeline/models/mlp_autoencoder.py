@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import ClassVar, cast
+from typing import Annotated, ClassVar, cast
 
 from torch import Tensor, nn
+
+from pipeline.parameters import Later
 
 HIDDEN = (512, 256, 128)
 
@@ -25,7 +27,7 @@ class MLPAutoencoder(nn.Module):
         outputs: int,
         *,
         latent: int = 30,
-        bounded: bool = True,
+        bounded: Annotated[bool, Later()] = True,
     ) -> None:
         super().__init__()
         sizes = (math.prod(input_shape), *HIDDEN, latent)

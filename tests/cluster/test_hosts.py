@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import shutil
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import hosts
+import longer
 import postgres
 import pytest
 import spaces
@@ -24,18 +24,6 @@ pytestmark = [pytest.mark.cluster, pytest.mark.long, pytest.mark.timeout(1800)]
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "docker" / "scripts"
 PATIENCE = 240.0
-MODEL = {"paced:Paced": {"width": 4, "latent": 8}}
-ROWS = {
-    "Chance": {"model": "majority"},
-    "CNN": {"model": MODEL, "objective": "augmented", "grid": {"lr": [0.003, 0.01, 0.03]}},
-    "Ours": {
-        "model": MODEL,
-        "objective": "regular_representation",
-        "grid": {"lr": [0.003, 0.01], "lambda": [0.5, 2]},
-    },
-}
-SEEDS = {"grid": [0], "final": [0, 1, 2]}
-TRAINING = {"epochs": 6, "batch_size": 12, "patience": 6}
 
 
 def wait_until(ready: Callable[[], object], what: str, log: Path) -> None:
@@ -98,11 +86,7 @@ def test_what_two_lost_hosts_trained_is_finished_by_others(
         pytest.skip(reason)
     for module in ("psycopg2", "flask_wtf"):
         pytest.importorskip(module, reason="the cluster extra is not installed")
-    shutil.copy(Path(spaces.__file__).with_name("paced.py"), tmp_path)
-    # Retries: one trial may be on both hosts that are lost.
-    space = spaces.write(
-        tmp_path / "hosts.yaml", rows=ROWS, seeds=SEEDS, training=TRAINING, retries=3
-    )
+    space = longer.write(tmp_path / "hosts.yaml")
     if name == "quickstart":
         space = Path(name)
     undisturbed = tmp_path / "workspace"

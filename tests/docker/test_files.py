@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -14,6 +15,8 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"
@@ -73,7 +76,7 @@ def test_every_service_is_watched_restarted_limited_and_without_privileges(servi
     ].keys()
     assert service["restart"] == "unless-stopped"
     assert {"cpus", "memory"} <= service["deploy"]["resources"]["limits"].keys()
-    assert service["user"].startswith("${EQUIGRID_UID:-1000}")
+    assert service["user"].startswith("${EQUIGRID_UID:?")
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert not service.get("privileged")
@@ -90,19 +93,29 @@ def test_the_object_store_fits_into_shared_memory(file):
 
 
 @pytest.mark.parametrize("files", [[], [GPU]], ids=["alone", "with GPUs"])
-def test_compose_accepts_the_files(files):
+def test_compose_accepts_the_files(files, tmp_path):
     for program in (["docker", "compose"], ["docker-compose"]):
-        if (
-            shutil.which(program[0])
-            and not subprocess.run([*program, "version"], capture_output=True).returncode
-        ):
-            break
+        if shutil.which(program[0]):
+            told = subprocess.run([*program, "version", "--short"], capture_output=True, text=True)
+            if told.returncode == 0 and int(told.stdout.lstrip("v").split(".")[0]) >= 2:
+                break
     else:
-        pytest.skip("neither `docker compose` nor docker-compose is installed")
+        pytest.skip("Compose v2 is not installed")
+    settings = tmp_path / ".env"
     named = [word for file in (ROOT / "compose.yaml", *files) for word in ("-f", str(file))]
-    read = subprocess.run([*program, *named, "config"], capture_output=True, text=True, cwd=ROOT)
+    command = [*program, "--env-file", str(settings), *named, "config"]
+    environment = {"PATH": os.environ["PATH"], "HOME": str(Path.home())}
+    settings.write_text("EQUIGRID_UID=1234\nRAY_WORKERS=3\n")
+    read = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
     assert read.returncode == 0, read.stderr
-    assert set(yaml.safe_load(read.stdout)["services"]) == set(SERVICES)
+    found = yaml.safe_load(read.stdout)
+    assert set(found["services"]) == set(SERVICES)
+    assert {it["user"] for it in found["services"].values()} == {"1234:1234"}
+    assert found["services"]["ray-worker"]["deploy"]["replicas"] == 3
+    settings.write_text("")
+    refused = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
+    assert refused.returncode
+    assert "run docker/make-secrets.sh first" in refused.stderr
 
 
 @pytest.mark.parametrize("name", ["ray", "mlflow"])
@@ -140,6 +153,33 @@ def test_images_take_the_versions_of_the_project():
     for file in (ROOT / "compose.yaml", DOCKER / "kuberay-rayjob.yaml", DOCKER / "ray-up.yaml"):
         tags = re.findall(r"image: equigrid-\w+:(\S+)", file.read_text())
         assert set(tags) == {project["version"]}, file
+
+
+def test_the_pinned_versions_are_those_the_project_allows():
+    lines = (DOCKER / "constraints.txt").read_text().splitlines()
+    pinned = {
+        canonicalize_name(name): version
+        for name, _, version in (line.partition("==") for line in lines if "==" in line)
+    }
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["cluster"]]
+    for requirement in map(Requirement, wanted):
+        name = canonicalize_name(requirement.name)
+        if name != "torch":  # its build is chosen by TORCH_INDEX_URL
+            assert requirement.specifier.contains(pinned[name]), requirement
+    assert not {"torch", "equigrid"} & pinned.keys()
+    assert pinned["mlflow"] in (DOCKER / "mlflow.Dockerfile").read_text()
+
+
+def test_code_enters_after_what_it_needs():
+    """A changed line of it leaves the large layers as they are."""
+    text = (DOCKER / "ray.Dockerfile").read_text()
+    assert text.index("--requirement") < text.index("COPY pipeline") < text.index("--no-deps")
+
+
+def test_the_image_of_head_and_workers_is_built_once():
+    assert [name for name, it in SERVICES.items() if "build" in it] == ["mlflow", "ray-head"]
+    assert SERVICES["ray-head"]["image"] == SERVICES["ray-worker"]["image"]
 
 
 def test_ray_up_has_the_form_that_ray_demands():

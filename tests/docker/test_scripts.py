@@ -237,6 +237,21 @@ def test_made_secrets_are_random_private_and_kept(tmp_path):
     assert len(again & values) == 4
 
 
+def test_compose_is_told_once_whom_the_containers_run_as(tmp_path):
+    """In .env beside compose.yaml; what somebody has changed there stays."""
+    script = shutil.copy(DOCKER / "make-secrets.sh", tmp_path)
+    (tmp_path / "docker").mkdir()
+    script = shutil.move(script, tmp_path / "docker")
+    environment = {"PATH": os.environ["PATH"]}
+    subprocess.run([script], env=environment, check=True, capture_output=True)
+    owner = os.geteuid() or 1000
+    assert (tmp_path / ".env").read_text() == f"EQUIGRID_UID={owner}\nRAY_WORKERS=2\n"
+    assert (tmp_path / "docker" / "secrets" / "ray_token").stat().st_uid == owner
+    (tmp_path / ".env").write_text(f"RAY_WORKERS=7\nEQUIGRID_UID={owner}\n")
+    subprocess.run([script], env=environment, check=True, capture_output=True)
+    assert (tmp_path / ".env").read_text() == f"RAY_WORKERS=7\nEQUIGRID_UID={owner}\n"
+
+
 def test_secrets_are_made_for_the_user_that_reads_them(tmp_path):
     wrong = "0" if os.geteuid() == 0 else str(os.geteuid() + 1)
     command = [DOCKER / "make-secrets.sh", tmp_path / "secrets"]
