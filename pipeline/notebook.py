@@ -27,7 +27,7 @@ from pipeline.planning.opening import OpenRun, open_run
 from pipeline.planning.plan import Plan
 from pipeline.planning.workspace import Workspace
 from pipeline.record import Record
-from pipeline.reporting import formats
+from pipeline.reporting import csv_files
 from pipeline.reporting.assembly import assemble
 from pipeline.trial import Trial
 
@@ -58,17 +58,19 @@ class OpenExperiment:
 
     def table(self) -> pandas.DataFrame:
         """A line a cell, by row and column: what `table.csv` has."""
-        return _frame(formats.comma_separated(assemble(self.plan))).set_index(["row", "column"])
+        return _frame(csv_files.comma_separated(assemble(self.plan))).set_index(["row", "column"])
 
     def comparisons(self) -> pandas.DataFrame:
         """A line a pair of rows and column: paired differences, as `comparisons.csv` has them."""
-        return _frame(formats.comparison_csv(assemble(self.plan)))
+        return _frame(csv_files.comparison_csv(assemble(self.plan)))
 
     def grid(self) -> pandas.DataFrame:
         """A line a grid trial, as `grid.csv` has it."""
         trials = [trial for group in self.plan.grid.values() for trial in group]
         select = self.plan.experiment.space.training.select
-        return _frame(formats.grid_csv(select, [(t, self.plan.results.get(t.key)) for t in trials]))
+        return _frame(
+            csv_files.grid_csv(select, [(t, self.plan.results.get(t.key)) for t in trials])
+        )
 
     def runs(self, cell: str) -> pandas.DataFrame:
         """The finals of `ROW/COLUMN`, by seed: run key, searched values and scores."""

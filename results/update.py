@@ -46,7 +46,8 @@ def table(name: str, run: Callable[..., int] = command) -> str:
         if run(folder, "tables", space, *(("--profile", profile) if profile else ())) not in (0, 3):
             raise RuntimeError(f"{name}: no table can be made of it")
         made = folder / "workspace" / "tables" / name / "table.md"
-        return made.read_text("utf-8").partition("\n")[2].strip()
+        text = made.read_text("utf-8").partition("\n")[2].strip()
+        return re.sub(r"^## ", "#### ", text, flags=re.M)  # of parts, below a section here
 
 
 def replaced(page: str, name: str, content: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pipeline.files import write_atomically
 from pipeline.planning.plan import Plan
 from pipeline.planning.workspace import Workspace
-from pipeline.reporting import formats
+from pipeline.reporting import csv_files, formats
 from pipeline.reporting.assembly import assemble
 from pipeline.reporting.table import Table
 
@@ -16,10 +16,10 @@ def tables(plan: Plan, workspace: Workspace) -> Table:
     grid = [(t, plan.results.get(t.key)) for trials in plan.grid.values() for t in trials]
     contents = {
         "table.md": formats.markdown(table),
-        "table.csv": formats.comma_separated(table),
+        "table.csv": csv_files.comma_separated(table),
         "table.tex": formats.latex(table),
-        "comparisons.csv": formats.comparison_csv(table),
-        "grid.csv": formats.grid_csv(plan.experiment.space.training.select, grid),
+        "comparisons.csv": csv_files.comparison_csv(table),
+        "grid.csv": csv_files.grid_csv(plan.experiment.space.training.select, grid),
     }
     for name, content in contents.items():
         path = workspace.tables(plan.experiment.full_name) / name

@@ -1,10 +1,8 @@
-"""A table as Markdown, CSV, LaTeX and on the terminal: the same cells, the same digits."""
+"""A table as Markdown, LaTeX and on the terminal: the same cells, the same digits."""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 
 from rich.markup import escape
@@ -12,10 +10,8 @@ from rich.table import Table as RichTable
 
 from pipeline.lookup import metric_entry, score_kind
 from pipeline.metrics.direction import is_objectives_own
-from pipeline.record import Result
 from pipeline.reporting.comparison import FEWEST_SEEDS, Comparison
 from pipeline.reporting.table import Cell, Table
-from pipeline.trial import Trial, in_order
 
 DASH = "–"
 #: On a cell with a run whose tracking does not match its record.
@@ -99,12 +95,20 @@ def _parts(table: Table) -> list[tuple[str, Table]]:
 def _headings(table: Table) -> list[str]:
     headings = ["Method", "Parameters"]
     if table.layout == "datasets":
-        return [*headings, *table.columns]
+        return [*headings, *_short_names(table)]
     for column in table.columns:
         headings.append(column)
         if _column_is_published(table, column):
             headings += [f"{column} published", "difference"]
     return headings
+
+
+def _short_names(table: Table) -> Iterator[str]:
+    """Columns without the name of their dataset before it, under whose heading they stand."""
+    datasets = {column: cell.dataset for (_, column), cell in table.cells.items()}
+    for column in table.columns:
+        short = column.removeprefix(f"{datasets[column]} ")
+        yield short if table.layout == "datasets" else column
 
 
 def _column_is_published(table: Table, column: str) -> bool:
@@ -181,7 +185,7 @@ def _comparisons(table: Table) -> list[list[str]]:
     """Rows of the comparison table: one pair of methods a line; empty without a pair."""
     if not table.comparisons:
         return []
-    lines = [["Paired difference, 95 % interval", *table.columns]]
+    lines = [["Paired difference, 95 % interval", *_short_names(table)]]
     for minuend, subtrahend, found in table.paired():
         lines.append([f"{minuend} − {subtrahend}", *map(interval, found)])
     return lines
@@ -221,79 +225,6 @@ def markdown(table: Table) -> str:
     return "\n".join(lines) + "\n"
 
 
-CSV_FIELDS = (
-    "row", "column", "dataset", "split", "metric", "mean", "std", "n", "wanted", "gap",
-    "standard_error", "margin_over_trivial", "published_mean", "published_std", "published_n",
-    "difference", "verdict", "p_equivalence", "p_difference", "doubts",
-    "lr", "lambda",
-)  # fmt: skip
-#: Behind them and any further searched values.
-LAST_CSV_FIELDS = "equivariance_error", "parameters", "values"
-
-
-def _searched(points: Iterable[Mapping[str, float]]) -> list[str]:
-    """What was searched: the learning rate and λ, whether or not, then all else."""
-    names = in_order({name for point in points for name in point} - {"lr", "lambda"})
-    return ["lr", "lambda", *names]
-
-
-def comma_separated(table: Table) -> str:
-    """One line a cell, numbers in full; std is the population's."""
-    buffer = io.StringIO()
-    searched = _searched(cell.point for cell in table.cells.values())
-    fields = (*CSV_FIELDS, *searched[2:], *LAST_CSV_FIELDS)
-    writer = csv.DictWriter(buffer, fields, lineterminator="\n")
-    writer.writeheader()
-    for (row, column), cell in table.cells.items():
-        errors = cell.equivariance
-        published, verdict = cell.published, table.verdicts.get((row, column))
-        entry: dict[str, object] = {
-            "row": row,
-            "column": column,
-            "dataset": cell.dataset,
-            "split": cell.split,
-            "metric": cell.metric,
-            "mean": cell.mean,
-            "std": cell.std,
-            "n": len(cell.values),
-            "wanted": cell.wanted,
-            "gap": cell.gap,
-            "standard_error": cell.standard_error,
-            "margin_over_trivial": table.margin(row, column),
-            "published_mean": published.mean if published else None,
-            "published_std": published.std if published else None,
-            "published_n": published.seeds if published else None,
-            "difference": cell.difference,
-            "verdict": verdict.word if verdict else None,
-            "p_equivalence": verdict.p_equivalence if verdict else None,
-            "p_difference": verdict.p_difference if verdict else None,
-            "doubts": "; ".join(cell.doubts),
-            **{name: cell.point.get(name) for name in searched},
-            "equivariance_error": sum(errors) / len(errors) if errors else None,
-            "parameters": cell.parameters,
-            "values": " ".join(map(repr, cell.values)),
-        }
-        writer.writerow({k: "" if v is None else v for k, v in entry.items()})
-    return buffer.getvalue()
-
-
-def grid_csv(score: str, trials: Iterable[tuple[Trial, Result | None]]) -> str:
-    """One line a grid trial: its point, validation score and relative equivariance error."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    trials = list(trials)
-    searched = _searched(trial.hyperparameters for trial, _ in trials)
-    writer.writerow(("row", "dataset", *searched, "seed", score, "equivariance_error", "key"))
-    for trial, result in trials:
-        validation = result.validation if result else {}
-        point = trial.hyperparameters
-        writer.writerow((
-            trial.row, trial.dataset, *(point.get(name, "") for name in searched), trial.seed,
-            validation.get(score, ""), validation.get("val_equivariance_error", ""), trial.key,
-        ))  # fmt: skip
-    return buffer.getvalue()
-
-
 _TEX = str.maketrans({
     "&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}",
@@ -317,17 +248,6 @@ def latex(table: Table) -> str:
                 lines.append("\\midrule")
         lines += ["\\bottomrule", "\\end{tabular}"]
     return "\n".join(lines) + "\n"
-
-
-def comparison_csv(table: Table) -> str:
-    """One line a pair of methods and column, numbers in full."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(("minuend", "subtrahend", "column", "mean", "low", "high", "n", "wanted"))
-    for c in table.comparisons:
-        low, high = ("", "") if c.half_width is None else (c.low, c.high)
-        writer.writerow((c.minuend, c.subtrahend, c.column, c.mean, low, high, c.n, c.wanted))
-    return buffer.getvalue()
 
 
 #: Columns that a terminal of 80 characters can show.
@@ -361,6 +281,8 @@ def _one_line_a_cell(table: Table) -> list[list[str]]:
     more = ["Published", "Difference"] if table.has_published else []
     lines = [["Method", "Column", "Score", *more]]
     for (row, column), cell in table.cells.items():
+        if column not in table.columns:
+            continue
         line = [row, column, score(cell)]
         if table.has_published:
             line += [published(cell), difference(table, row, column)]
@@ -371,17 +293,23 @@ def _one_line_a_cell(table: Table) -> list[list[str]]:
 def terminal(table: Table) -> list[RichTable]:
     """The score table, the paired differences and the equivariance table, for rich."""
     shown = []
-    scores = [_headings(table), *_body(table)]
-    shown_as: list[tuple[str | None, list[list[str]]]] = [(table.title, scores)]
-    if len(scores[0]) > WIDEST and table.layout == "runs":
-        shown_as = [(None, lines) for _, lines in _one_column_a_run(table)]
-        shown_as[0] = (table.title, shown_as[0][1])
-    elif len(scores[0]) > WIDEST:
-        shown_as = [(table.title, _one_line_a_cell(table))]
-    for title, lines in (*shown_as, (None, _comparisons(table)), (None, _errors(table))):
+    shown_as: list[tuple[str | None, list[list[str]]]] = []
+    for heading, part in _parts(table):
+        title = ": ".join(filter(None, (table.title, heading)))
+        scores = [_headings(part), *_body(part)]
+        if len(scores[0]) > WIDEST and table.layout == "runs":
+            several = [lines for _, lines in _one_column_a_run(part)]
+            shown_as += [(title, several[0]), *((None, lines) for lines in several[1:])]
+        elif len(scores[0]) > WIDEST:
+            shown_as.append((title, _one_line_a_cell(part)))
+        else:
+            shown_as.append((title, scores))
+        shown_as.append((None, _comparisons(part)))
+    shown_as.append((None, _errors(table)))
+    for caption, lines in shown_as:
         if not lines:
             continue
-        rendered = RichTable(title=escape(title) if title else None, title_justify="left")
+        rendered = RichTable(title=escape(caption) if caption else None, title_justify="left")
         for n, heading in enumerate(lines[0]):
             rendered.add_column(heading, justify="left" if n == 0 else "right")
         for cells in lines[1:]:

@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from pipeline.errors import InputError
-from pipeline.reporting import formats
+from pipeline.reporting import csv_files, formats
 from pipeline.reporting.table import Cell, Table, published_table
 from pipeline.reporting.verdicts import Published
 
@@ -62,7 +62,7 @@ def one(ours: Cell) -> Table:
 
 
 def as_csv(shown: Table) -> dict[tuple[str, str], dict[str, str]]:
-    lines = csv.DictReader(io.StringIO(formats.comma_separated(shown)))
+    lines = csv.DictReader(io.StringIO(csv_files.comma_separated(shown)))
     return {(line["row"], line["column"]): line for line in lines}
 
 

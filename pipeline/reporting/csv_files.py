@@ -1,0 +1,94 @@
+"""A table, its grids and its comparisons as CSV: numbers in full."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping
+
+from pipeline.record import Result
+from pipeline.reporting.table import Table
+from pipeline.trial import Trial, in_order
+
+CSV_FIELDS = (
+    "row", "column", "dataset", "split", "metric", "mean", "std", "n", "wanted", "gap",
+    "standard_error", "margin_over_trivial", "published_mean", "published_std", "published_n",
+    "difference", "verdict", "p_equivalence", "p_difference", "doubts",
+    "lr", "lambda",
+)  # fmt: skip
+#: Behind them and any further searched values.
+LAST_CSV_FIELDS = "equivariance_error", "parameters", "values"
+
+
+def _searched(points: Iterable[Mapping[str, float]]) -> list[str]:
+    """What was searched: the learning rate and λ, whether or not, then all else."""
+    names = in_order({name for point in points for name in point} - {"lr", "lambda"})
+    return ["lr", "lambda", *names]
+
+
+def comma_separated(table: Table) -> str:
+    """One line a cell, numbers in full; std is the population's."""
+    buffer = io.StringIO()
+    searched = _searched(cell.point for cell in table.cells.values())
+    fields = (*CSV_FIELDS, *searched[2:], *LAST_CSV_FIELDS)
+    writer = csv.DictWriter(buffer, fields, lineterminator="\n")
+    writer.writeheader()
+    for (row, column), cell in table.cells.items():
+        errors = cell.equivariance
+        published, verdict = cell.published, table.verdicts.get((row, column))
+        entry: dict[str, object] = {
+            "row": row,
+            "column": column,
+            "dataset": cell.dataset,
+            "split": cell.split,
+            "metric": cell.metric,
+            "mean": cell.mean,
+            "std": cell.std,
+            "n": len(cell.values),
+            "wanted": cell.wanted,
+            "gap": cell.gap,
+            "standard_error": cell.standard_error,
+            "margin_over_trivial": table.margin(row, column),
+            "published_mean": published.mean if published else None,
+            "published_std": published.std if published else None,
+            "published_n": published.seeds if published else None,
+            "difference": cell.difference,
+            "verdict": verdict.word if verdict else None,
+            "p_equivalence": verdict.p_equivalence if verdict else None,
+            "p_difference": verdict.p_difference if verdict else None,
+            "doubts": "; ".join(cell.doubts),
+            **{name: cell.point.get(name) for name in searched},
+            "equivariance_error": sum(errors) / len(errors) if errors else None,
+            "parameters": cell.parameters,
+            "values": " ".join(map(repr, cell.values)),
+        }
+        writer.writerow({k: "" if v is None else v for k, v in entry.items()})
+    return buffer.getvalue()
+
+
+def grid_csv(score: str, trials: Iterable[tuple[Trial, Result | None]]) -> str:
+    """One line a grid trial: its point, validation score and relative equivariance error."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    trials = list(trials)
+    searched = _searched(trial.hyperparameters for trial, _ in trials)
+    writer.writerow(("row", "dataset", *searched, "seed", score, "equivariance_error", "key"))
+    for trial, result in trials:
+        validation = result.validation if result else {}
+        point = trial.hyperparameters
+        writer.writerow((
+            trial.row, trial.dataset, *(point.get(name, "") for name in searched), trial.seed,
+            validation.get(score, ""), validation.get("val_equivariance_error", ""), trial.key,
+        ))  # fmt: skip
+    return buffer.getvalue()
+
+
+def comparison_csv(table: Table) -> str:
+    """One line a pair of methods and column, numbers in full."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(("minuend", "subtrahend", "column", "mean", "low", "high", "n", "wanted"))
+    for c in table.comparisons:
+        low, high = ("", "") if c.half_width is None else (c.low, c.high)
+        writer.writerow((c.minuend, c.subtrahend, c.column, c.mean, low, high, c.n, c.wanted))
+    return buffer.getvalue()
