@@ -76,10 +76,9 @@ class HolographicAutoencoder(nn.Module):
         """[batch, channels, (L + 1)²] → z's mean [batch, latent], which no rotation changes."""
         return self.distribution(x)[0]
 
-    def canonical(self, z: Tensor) -> Tensor:
-        """[batch, latent] → latents with these z in the frame of the coordinate axes."""
-        axes = torch.eye(3, dtype=z.dtype, device=z.device).flatten()
-        return torch.cat([z, axes.expand(len(z), -1)], 1)
+    def in_frame_of(self, latent: Tensor, z: Tensor) -> Tensor:
+        """[1, latent + 9] and [batch, latent] → latents with these z, all in the first's frame."""
+        return torch.cat([z, latent[:, -FRAME:].expand(len(z), -1)], 1)
 
     def head(self, latent: Tensor) -> Tensor:
         """[batch, latent + 9] → coefficients [batch, channels, (L + 1)²]."""

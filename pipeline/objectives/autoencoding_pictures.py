@@ -39,25 +39,27 @@ def artifacts(
         x = dataset.plain(source, rows[:SHOWN])
         if dataset.pictures(x) is None:
             return found
+        one = model.encode(dataset.plain("train", rows[:1]))
         lines = [x, model.head(model.encode(x))]
-        if hasattr(model, "canonical"):
-            lines.append(model.head(model.canonical(z[:SHOWN])))
+        if hasattr(model, "in_frame_of"):
+            lines.append(_decoded(model, one, z[:SHOWN]))
         found[RECONSTRUCTIONS] = _sheet(dataset, lines)
         shares = torch.linspace(0, 1, SHOWN, device=device)[:, None]
         between = [
-            _decoded(model, torch.lerp(z[2 * n], z[2 * n + 1], shares))
+            _decoded(model, one, torch.lerp(z[2 * n], z[2 * n + 1], shares))
             for n in range(min(PAIRS, len(z) // 2))
         ]
         found[INTERPOLATIONS] = _sheet(dataset, between)
         if is_variational:
             stream = torch.Generator().manual_seed(0)
             drawn = torch.randn(LINES, SHOWN, z.shape[1], generator=stream).to(z)
-            found[SAMPLES] = _sheet(dataset, [_decoded(model, line) for line in drawn])
+            found[SAMPLES] = _sheet(dataset, [_decoded(model, one, line) for line in drawn])
     return found
 
 
-def _decoded(model: Any, z: Tensor) -> Any:
-    return model.head(model.canonical(z) if hasattr(model, "canonical") else z)
+def _decoded(model: Any, one: Tensor, z: Tensor) -> Any:
+    """By the frame of one latent, where there are frames."""
+    return model.head(model.in_frame_of(one, z) if hasattr(model, "in_frame_of") else z)
 
 
 def _sheet(dataset: Dataset, lines: Sequence[Tensor]) -> bytes:
@@ -79,7 +81,7 @@ def drawings(runs: Sequence[Any]) -> Iterator[tuple[str, Any, str]]:
         for name, heading, caption in (
             (RECONSTRUCTIONS, "reconstructions",
              "From above: test inputs, their reconstructions and, where the network has a frame, "
-             "the same z in a frame that is the same for all."),
+             "the same z in one frame for all, that of the first training input."),
             (INTERPOLATIONS, "interpolations",
              "A line from the z of one test input to that of another, in one frame."),
             (SAMPLES, "samples of the prior", "z drawn from N(0, 1), in one frame."),

@@ -105,7 +105,7 @@ def _comparisons(
             a, b = cells[minuend, column], cells[subtrahend, column]
             found = compare(
                 minuend, dict(zip(a.seeds, a.values, strict=True)),
-                subtrahend, dict(zip(b.seeds, b.values, strict=True)), column, a.wanted,
+                subtrahend, dict(zip(b.seeds, b.values, strict=True)), column, a.wanted, a.metric,
             )  # fmt: skip
             if found is not None:
                 yield found

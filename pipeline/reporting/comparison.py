@@ -20,7 +20,8 @@ class Comparison:
     """minuend − subtrahend in a column, paired by seed.
 
     mean: of the differences. half_width: of its confidence interval by Student's t, None of fewer
-    than FEWEST_SEEDS. n: shared seeds. wanted: seeds that both should have.
+    than FEWEST_SEEDS. n: shared seeds. wanted: seeds that both should have. metric: of the column,
+    where known.
     """
 
     minuend: str
@@ -30,6 +31,7 @@ class Comparison:
     half_width: float | None
     n: int
     wanted: int
+    metric: str = ""
 
     @property
     def low(self) -> float | None:
@@ -42,7 +44,7 @@ class Comparison:
 
 def compare(
     minuend: str, a: Mapping[int, float], subtrahend: str, b: Mapping[int, float],
-    column: str, wanted: int,
+    column: str, wanted: int, metric: str = "",
 ) -> Comparison | None:  # fmt: skip
     """The paired difference of two methods' scores by seed; None without a shared seed."""
     shared = sorted(a.keys() & b.keys())
@@ -53,7 +55,8 @@ def compare(
     if len(shared) >= FEWEST_SEEDS:
         quantile = float(stdtrit(len(shared) - 1, (1 + CONFIDENCE) / 2))
         half = quantile * stdev(differences) / math.sqrt(len(shared))
-    return Comparison(minuend, subtrahend, column, fmean(differences), half, len(shared), wanted)
+    mean = fmean(differences)
+    return Comparison(minuend, subtrahend, column, mean, half, len(shared), wanted, metric)
 
 
 def all_pairs(rows: list[str]) -> list[tuple[str, str]]:

@@ -36,11 +36,15 @@ def score(cell: Cell) -> str:
 
 def value(metric: str, number: float) -> str:
     """Three decimals; of what may be tiny, and what objectives measure themselves, four digits."""
-    if not is_objectives_own(metric):
-        return f"{number:.4g}" if metric_entry(metric).may_be_tiny else f"{number:.3f}"
+    if not _may_be_tiny(metric):
+        return f"{number:.3f}"
     if score_kind(metric) != metric:  # a count: what is left of rounding is nothing
         number = round(number, 9) + 0.0
     return f"{number:.4g}"
+
+
+def _may_be_tiny(metric: str) -> bool:
+    return is_objectives_own(metric) or metric_entry(metric).may_be_tiny
 
 
 def _one_line(text: str) -> str:
@@ -66,9 +70,13 @@ def difference(table: Table, row: str, column: str) -> str:
     if value is None:
         return DASH
     verdict = table.verdicts.get((row, column))
-    tiny = metric_entry(table.cells[row, column].metric).may_be_tiny
-    shown = f"{value:+.2g}" if tiny else f"{value:+.3f}"
+    shown = signed(table.cells[row, column].metric, value)
     return shown + (f" {verdict.word}" if verdict else "")
+
+
+def signed(metric: str, number: float) -> str:
+    """A difference of scores, with its sign."""
+    return f"{number:+.2g}" if metric and _may_be_tiny(metric) else f"{number:+.3f}"
 
 
 def _parts(table: Table) -> list[tuple[str, Table]]:
@@ -195,9 +203,10 @@ def interval(comparison: Comparison | None) -> str:
     """`+0.012 [+0.004, +0.020], n=5`; missing seeds first; of too few why there is no interval."""
     if comparison is None:
         return DASH
-    text = f"{comparison.mean:+.3f}"
+    text = signed(comparison.metric, comparison.mean)
     if comparison.low is not None and comparison.high is not None:
-        text += f" [{comparison.low:+.3f}, {comparison.high:+.3f}]"
+        ends = (signed(comparison.metric, it) for it in (comparison.low, comparison.high))
+        text += f" [{', '.join(ends)}]"
     reason = f" (no interval below {FEWEST_SEEDS})" if comparison.half_width is None else ""
     if comparison.n < comparison.wanted:
         return f"[{comparison.n}/{comparison.wanted} seeds] {text}{reason}"
