@@ -131,8 +131,8 @@ def base_images(found: Engine, uid: int) -> None:
         _debian(found, postgres, ["postgresql-15"], [
             f"copy-in {entry} /",
             f'echo "equigrid:x:{uid}:{uid}::/tmp:/bin/sh" >>"$1"/etc/passwd',
-            'mkdir -p "$1"/var/lib/postgresql/data "$1"/var/run/postgresql',
-            'chmod 1777 "$1"/var/lib/postgresql/data "$1"/var/run/postgresql',
+            'mkdir -p "$1"/var/lib/postgresql/data "$1"/run/postgresql',
+            'chmod 1777 "$1"/var/lib/postgresql/data "$1"/run/postgresql',
         ], 'ENTRYPOINT ["/entry.sh"]', "ENV PATH=/usr/lib/postgresql/15/bin:/usr/bin:/bin",
         'VOLUME ["/var/lib/postgresql/data"]')  # fmt: skip
 

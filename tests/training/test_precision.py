@@ -7,11 +7,14 @@ import logging
 import meaning
 import pytest
 import torch
+from torch import nn
 
 from pipeline.config.schema import TrainingSpec
+from pipeline.models.field_cnn import FieldCNN
 from pipeline.training import precision
 from pipeline.training.evaluation import evaluate
 from pipeline.training.model import build_model
+from pipeline.training.normalisation import with_right_sums
 from pipeline.training.run import TrialRun
 from pipeline.training.weights import load_weights
 from pipeline.trial import Trial
@@ -97,6 +100,53 @@ def test_gradients_in_bf16_point_where_those_in_full_point(model):
         found.append(torch.cat(gradients))
     assert found[1].dtype == torch.float32
     assert torch.cosine_similarity(*found, dim=0) > 0.99
+
+
+def test_many_channels_are_normalised_in_bf16_and_the_gradient_stays(monkeypatch):
+    """Of a network as wide as table 6's, on as many points."""
+    x = torch.randn(4, 20, 40, 40, generator=torch.Generator().manual_seed(0))
+    found, seen = [], []
+    for kind in (False, True):
+        torch.manual_seed(0)
+        model = FieldCNN((20, 40, 40), 2, width=64)
+        with_right_sums(model)
+        model = model.to(memory_format=torch.channels_last).train()
+        for module in model.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.register_forward_hook(lambda it, given, output: seen.append(output.dtype))
+        with torch.autocast("cpu", torch.bfloat16, enabled=kind):
+            loss = model(x).square().mean()
+        loss.backward()
+        found.append(torch.cat([it.grad.flatten() for it in model.parameters()]))
+    assert set(seen) == {torch.float32, torch.bfloat16}
+    assert torch.cosine_similarity(*found, dim=0) > 0.99
+
+
+@pytest.mark.parametrize(
+    "pool", [nn.AvgPool2d(5, 2, 1), nn.AvgPool2d((3, 2)), nn.AvgPool2d(3, 1, divisor_override=4)]
+)
+def test_an_average_by_convolution_is_the_average(pool, in_bf16):
+    model = nn.Sequential(pool)
+    x = torch.randn(3, 4, 11, 12, requires_grad=True)
+    wanted = model(x)
+    (gradient,) = torch.autograd.grad(wanted.square().sum(), x)
+    precision.fit_for_precision(model, in_bf16())
+    found = model(x)
+    torch.testing.assert_close(found, wanted)
+    torch.testing.assert_close(torch.autograd.grad(found.square().sum(), x)[0], gradient)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert model(x.bfloat16()).dtype == torch.float32
+    assert torch.equal(model.eval()(x), wanted)  # scores are as in fp32
+    assert not list(model.parameters())
+
+
+@pytest.mark.parametrize("pool", [nn.AvgPool2d(3, 2, 1, count_include_pad=False),
+                                  nn.AvgPool2d(4, 3, ceil_mode=True)])  # fmt: skip
+def test_an_average_of_another_kind_stays_torchs(pool, in_bf16):
+    model, x = nn.Sequential(pool), torch.randn(3, 4, 12, 12)
+    wanted = model(x)
+    precision.fit_for_precision(model, in_bf16())
+    assert torch.equal(model(x), wanted)
 
 
 def test_a_processor_without_bf16_is_named_once(monkeypatch, caplog, in_bf16):
