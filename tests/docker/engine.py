@@ -35,11 +35,11 @@ if [ ! -s "$PGDATA/PG_VERSION" ]; then
     initdb -D "$PGDATA" -U "$POSTGRES_USER" --auth-local=trust --auth-host=scram-sha-256 \
         --pwfile="$POSTGRES_PASSWORD_FILE"
     echo "host all all all scram-sha-256" >>"$PGDATA/pg_hba.conf"
-    pg_ctl -D "$PGDATA" -w -o "-c listen_addresses=''" start
+    pg_ctl -D "$PGDATA" -w -o "-k $PGHOST -c listen_addresses=''" start
     createdb -U "$POSTGRES_USER" "$POSTGRES_DB"
     pg_ctl -D "$PGDATA" -w -m fast stop
 fi
-exec postgres -D "$PGDATA" -c "listen_addresses=*"
+exec postgres -D "$PGDATA" -k "$PGHOST" -c "listen_addresses=*"
 """
 
 
@@ -131,9 +131,9 @@ def base_images(found: Engine, uid: int) -> None:
         _debian(found, postgres, ["postgresql-15"], [
             f"copy-in {entry} /",
             f'echo "equigrid:x:{uid}:{uid}::/tmp:/bin/sh" >>"$1"/etc/passwd',
-            'mkdir -p "$1"/var/lib/postgresql/data "$1"/run/postgresql',
-            'chmod 1777 "$1"/var/lib/postgresql/data "$1"/run/postgresql',
-        ], 'ENTRYPOINT ["/entry.sh"]', "ENV PATH=/usr/lib/postgresql/15/bin:/usr/bin:/bin",
+            'mkdir -p "$1"/var/lib/postgresql/data',
+            'chmod 1777 "$1"/var/lib/postgresql/data',
+        ], 'ENTRYPOINT ["/entry.sh"]', "ENV PATH=/usr/lib/postgresql/15/bin:/bin PGHOST=/tmp",
         'VOLUME ["/var/lib/postgresql/data"]')  # fmt: skip
 
 

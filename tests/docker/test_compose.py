@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import engine
+import hosts
 import pytest
 import spaces
 
@@ -79,11 +81,13 @@ def status(address: str, **headers: str) -> int:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         return error.code
+    except OSError:
+        return 0
 
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    if reason := engine.why_not():
+    if reason := engine.why_not() or hosts.why_not():
         pytest.skip(reason)
     for port in (5000, 8265):
         with socket.socket() as probe:
@@ -126,13 +130,15 @@ def test_a_cluster_in_containers_finishes_the_table_whatever_is_killed(
     before = cluster.records()
     job = cluster.submit(tmp_path)
     until(lambda: cluster.records() >= before + 3, "three further trainings")
-    os.kill(int(cluster.engine.inspect(cluster.worker())["State"]["Pid"]), signal.SIGKILL)
+    worker = cluster.engine.inspect(cluster.worker())
+    os.kill(int(worker["State"]["Pid"]), signal.SIGKILL)
     cluster.compose("restart", "postgres", "mlflow")
     output, errors = job.communicate(timeout=PATIENCE * 2)
     assert job.returncode == 0, output + errors
     (first := tmp_path / "first").mkdir()
     assert cluster.tables(first) == expected
-    assert cluster.engine.inspect(cluster.worker())["RestartCount"] == 1
+    # It came back by itself, as after the head was restarted.
+    assert cluster.engine.inspect(cluster.worker())["RestartCount"] > worker["RestartCount"]
 
     # All of it away and back: nothing is lost, nothing trained twice.
     done, begun = cluster.records(), time.monotonic()
@@ -147,7 +153,6 @@ def test_a_cluster_in_containers_finishes_the_table_whatever_is_killed(
     assert cluster.tables(second) == expected
     assert cluster.records() == done
     print(f"all stopped in {took:.0f} s")
-    assert cluster.engine("image", "ls", "--quiet", "--filter", "dangling=true") == ""
 
 
 def _keeps_its_promises(cluster: Cluster) -> None:
@@ -170,16 +175,13 @@ def _keeps_its_promises(cluster: Cluster) -> None:
     wrong = {"Authorization": "Bearer " + "0" * 64}
     assert status("http://127.0.0.1:8265/api/jobs/", **wrong) in (401, 403)
 
-    # A listener of this machine, at an address that is on none of the engine's networks.
-    with socket.create_server(("0.0.0.0", 0)) as listener:
-        subprocess.run(["ip", "address", "add", "10.214.7.1/32", "dev", "lo"], check=True)
-        try:
-            ask = (
-                "import socket; socket.create_connection(('10.214.7.1', "
-                f"{listener.getsockname()[1]}), 5)"
-            )
-            cluster.compose("exec", "-T", "ray-head", "python3", "-c", ask)
-            with pytest.raises(AssertionError, match=r"unreachable|timed out"):
-                cluster.engine("exec", cluster.worker(), "python3", "-c", ask)
-        finally:
-            subprocess.run(["ip", "address", "delete", "10.214.7.1/32", "dev", "lo"], check=True)
+    # Another host: those with a published port reach it, workers and the database do not.
+    with hosts.network({"outside": False}) as found:
+        outside = found["outside"]
+        serve = ["-m", "http.server", "8000", "--bind", outside.address, "--directory"]
+        outside.start([sys.executable, *serve, str(outside.base)], {"PATH": os.environ["PATH"]})
+        until(lambda: status(f"http://{outside.address}:8000") == 200, "the host outside")
+        ask = f"import socket; socket.create_connection(('{outside.address}', 8000), 5)"
+        cluster.compose("exec", "-T", "ray-head", "python3", "-c", ask)
+        with pytest.raises(AssertionError, match=r"unreachable|timed out"):
+            cluster.engine("exec", cluster.worker(), "python3", "-c", ask)
