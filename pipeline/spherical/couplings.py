@@ -49,7 +49,8 @@ def _cache_folder() -> Path:
 def coupling(low: int, high: int, degree: int) -> Floats:
     """e3nn's real Wigner 3j symbol [2l₁ + 1, 2l₂ + 1, 2l + 1]; Σ of squares 1.
 
-    Calculated once on a machine (up to degree 10 that is some 20 s): kept in the user's cache.
+    Calculated once on a machine (those of table H: 0.7 s, and 0.03 s to read): kept in the user's
+    cache.
     """
     shape = (2 * low + 1, 2 * high + 1, 2 * degree + 1)
     path = _cache_folder() / f"{low}-{high}-{degree}.f64"

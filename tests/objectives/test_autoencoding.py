@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -205,6 +207,28 @@ def test_a_file_that_cannot_be_embedded_is_refused_in_one_line(finished, arrays,
     refused = spaces.in_this_process("embed", key, "bad.npz", folder=folder, expect=2)
     assert reason in refused.stderr
     assert refused.stderr.count("\n") == 1
+
+
+def test_data_do_not_depend_on_how_many_threads_there_are(tmp_path):
+    code = (
+        "import sys; from pipeline.datasets.raw import RawStore; "
+        "from pipeline.config.resolution import resolve_dataset; "
+        "from pipeline.config.schema import DatasetSpec; "
+        "from pipeline.datasets.store import content_hash; "
+        "builder = resolve_dataset('d', DatasetSpec.model_validate(dict("
+        "builder='spherical_mnist', source='digits', train=900, val=100, bandwidth=20, degree=8, "
+        "train_turned=True))).builder; "
+        "base = builder.build(RawStore(), lambda *_: None); "
+        "print(content_hash(builder.augment(base, lambda *_: None), {}))"
+    )
+    hashes = {
+        subprocess.run(
+            [sys.executable, "-c", code], env=spaces.environment(OMP_NUM_THREADS=threads, **{
+                "OPENBLAS_NUM_THREADS": threads}), check=True, capture_output=True, text=True,
+        ).stdout
+        for threads in ("1", "2", "3")
+    }  # fmt: skip
+    assert len(hashes) == 1
 
 
 @pytest.mark.cluster

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
+from threadpoolctl import threadpool_limits
 
 from pipeline.datasets.builder import Builder, random_stream
 from pipeline.datasets.digits import SOURCES
@@ -125,7 +126,7 @@ class SphericalMNIST(Builder):
         from pipeline.spherical.images import on_sphere
 
         grid = Grid(self.parameters.bandwidth)
-        matrix = grid.analysis(self.parameters.degree).astype(np.float32).T
+        matrix = grid.analysis(self.parameters.degree).T
         splits = {name: base[f"{name}/images"] for name in ("train", "val", "test")}
         total, done, found = sum(map(len, splits.values())), 0, {}
         for name, images in splits.items():
@@ -133,13 +134,15 @@ class SphericalMNIST(Builder):
             for start in range(0, len(images), TOGETHER):
                 some = slice(start, start + TOGETHER)
                 turned = None if rotations is None else rotations[some]
-                parts.append(on_sphere(images[some], grid, turned) @ matrix)
+                # One thread, in double: the same to the bit however many cores there are.
+                with threadpool_limits(1):
+                    parts.append(on_sphere(images[some], grid, turned) @ matrix)
                 done += len(parts[-1])
                 progress(done, total)
             found[name] = np.concatenate(parts)
         degrees = np.repeat(np.arange(self.parameters.degree + 1),
                             2 * np.arange(self.parameters.degree + 1) + 1)  # fmt: skip
-        powers = (found["train"].astype(np.float64) ** 2 / (2 * degrees + 1)).sum(1)
+        powers = (found["train"] ** 2 / (2 * degrees + 1)).sum(1)
         scale = np.sqrt(powers).mean()
         coefficients = {
             f"{name}/coefficients": (values / scale).astype(np.float32)
