@@ -12,9 +12,9 @@ from typing import Any
 from rich.table import Table as RichTable
 
 from pipeline.commands.replay import find_record
-from pipeline.errors import DamagedFileError, InputError
+from pipeline.errors import InputError
 from pipeline.planning.ledger import Ledger
-from pipeline.planning.opening import OpenRun, open_run
+from pipeline.planning.opening import open_run_or_refuse
 from pipeline.planning.plan import Plan
 from pipeline.record import Record
 from pipeline.reporting.formats import DASH
@@ -60,19 +60,12 @@ def _has(trial: Trial) -> bool:
 
 def analysed(ledger: Ledger, record: Record, split: str) -> Mapping[str, Any]:
     """The analysis of a run, kept in the workspace and, where it is tracked, in MLflow."""
-    run = _opened(ledger, record)
+    run = open_run_or_refuse(ledger.workspace, record)
     untrained = build_model(record.trial, run.dataset, run.device).eval()
     found = {"run": record.key, **analyse(run.model, untrained, run.dataset, split, run.device)}
     ledger.workspace.keep_analysis(record.key, found)
     _track(ledger, record, found)
     return found
-
-
-def _opened(ledger: Ledger, record: Record) -> OpenRun:
-    try:
-        return open_run(ledger.workspace, record)
-    except (DamagedFileError, OSError, ValueError) as error:
-        raise InputError(f"{record.trial.describe()}: cannot be opened: {error}") from error
 
 
 def _track(ledger: Ledger, record: Record, found: Mapping[str, Any]) -> None:

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.errors import DamagedFileError, InputError
+from pipeline.errors import InputError
 from pipeline.files import write_atomically
 from pipeline.objectives.latents import embedding
-from pipeline.planning.opening import OpenRun, open_run
+from pipeline.planning.opening import OpenRun, open_run_or_refuse
 from pipeline.planning.workspace import Workspace
 from pipeline.record import Record
 
@@ -39,10 +39,7 @@ def read_inputs(path: Path) -> dict[str, NDArray[Any]]:
 
 def opened(workspace: Workspace, record: Record) -> OpenRun:
     """A run with a network that has latents; InputError for any other."""
-    try:
-        run = open_run(workspace, record)
-    except (DamagedFileError, OSError, ValueError) as error:
-        raise InputError(f"{record.trial.describe()}: cannot be opened: {error}") from error
+    run = open_run_or_refuse(workspace, record)
     if not (hasattr(run.model, "encode") or hasattr(run.model, "embed")):
         raise InputError(f"{record.trial.describe()}: {record.trial.model['name']} has no latent")
     return run
@@ -60,7 +57,7 @@ def embed(run: OpenRun, path: Path) -> dict[str, NDArray[np.float32]]:
     parts: dict[str, list[torch.Tensor]] = {}
     with torch.inference_mode():
         for some in torch.split(x, TOGETHER):
-            if hasattr(run.model, "distribution"):
+            if hasattr(run.model, "in_frame_of"):
                 z, _, frame = run.model.distribution(some)
                 parts.setdefault("frame", []).append(frame.view(-1, 3, 3))
             else:

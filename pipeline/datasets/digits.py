@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.datasets.builder import Builder
 from pipeline.datasets.raw import RawFile, RawStore
 from pipeline.errors import InputError
 from pipeline.files import sha256
@@ -114,3 +115,16 @@ SOURCES = {
     "mnist": DigitSource(28, _load_mnist, files=MNIST_FILES),
     "digits": DigitSource(8, _load_sklearn_digits, packaged=_sklearn_digits_fingerprint),
 }
+
+
+class DigitBuilder(Builder):
+    """One whose raw data are those of a source of digits."""
+
+    source: DigitSource
+
+    @property
+    def raw_files(self) -> tuple[RawFile, ...]:
+        return self.source.files
+
+    def raw_fingerprints(self, raw: RawStore) -> dict[str, str]:
+        return super().raw_fingerprints(raw) | self.source.packaged()

@@ -90,13 +90,16 @@ class Autoencoding:
         gap, count, square, divergence = LatentGap(), 0, 0.0, 0.0
         for rows in dataset.chunks(source, next(model.parameters()).device):
             x, targets = dataset.plain(source, rows), dataset.targets(source, rows)
-            outputs = model.head(model.encode(x))
+            if self._is_variational(model):
+                mean, log_variance, fixed = model.distribution(x)
+                latent = torch.cat([mean, fixed], 1)
+                divergence += float(kl_divergence(mean, log_variance)) * len(rows)
+            else:
+                latent = model.encode(x)
+            outputs = model.head(latent)
             scores.update(outputs, targets)
             square += float((outputs - targets).square().flatten(1).mean(1).sum())
             count += len(rows)
-            if self._is_variational(model):
-                mean, log_variance, _ = model.distribution(x)
-                divergence += float(kl_divergence(mean, log_variance)) * len(rows)
             if rotated is not None:
                 gap.add(embedding(model, rotated(source, rows)), embedding(model, x))
         loss = self.alpha * square / count + self.beta * divergence / count

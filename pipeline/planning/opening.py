@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.datasets.recipe import builder_of, cache_identity, data_identity
 from pipeline.datasets.store import Arrays, read_arrays
+from pipeline.errors import DamagedFileError, InputError
 from pipeline.own_parts.blame import users_code
 from pipeline.planning.workspace import Workspace
 from pipeline.record import Record
@@ -98,6 +99,14 @@ class OpenRun:
         from pipeline.training.evaluation import evaluate
 
         return evaluate(self.model, self.dataset, split, self.device)
+
+
+def open_run_or_refuse(workspace: Workspace, record: Record) -> OpenRun:
+    """As `open_run`, for a command: InputError where it cannot be opened."""
+    try:
+        return open_run(workspace, record)
+    except (DamagedFileError, OSError, ValueError) as error:
+        raise InputError(f"{record.trial.describe()}: cannot be opened: {error}") from error
 
 
 def open_run(workspace: Workspace, record: Record, device: str = "cpu") -> OpenRun:

@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.datasets.builder import Builder, fixed_views, random_stream
-from pipeline.datasets.digits import SOURCES, Digits
-from pipeline.datasets.raw import RawFile, RawStore
+from pipeline.datasets.builder import fixed_views, random_stream
+from pipeline.datasets.digits import SOURCES, DigitBuilder, Digits
+from pipeline.datasets.raw import RawStore
 from pipeline.datasets.store import Arrays, Progress
 from pipeline.errors import InputError
 from pipeline.parameters import Parameters
@@ -57,7 +57,7 @@ class DDMNISTParameters(Parameters):
     seed: Annotated[int, Field(ge=0)] = 0
 
 
-class DDMNIST(Builder):
+class DDMNIST(DigitBuilder):
     """The data of table 4: `experiments` of double digits under H × H.
 
     Arrays: `SPLIT/digits` uint8 [n, 2, side, side], `SPLIT/labels` int64 [n]; then either
@@ -103,13 +103,6 @@ class DDMNIST(Builder):
         sizes = self.parameters.per_label
         pairs = self.labels * (sizes.train + sizes.val + sizes.test)
         return pairs * 2 * copies * self.source.side**2
-
-    @property
-    def raw_files(self) -> tuple[RawFile, ...]:
-        return self.source.files
-
-    def raw_fingerprints(self, raw: RawStore) -> dict[str, str]:
-        return super().raw_fingerprints(raw) | self.source.packaged()
 
     def build(self, raw: RawStore, progress: Progress) -> Arrays:
         """Pairs by label (tens · digits + units), drawn uniformly with replacement per split."""

@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from pipeline.datasets.builder import Builder, Pairs, fixed_views, random_stream
-from pipeline.datasets.digits import SOURCES
-from pipeline.datasets.raw import RawFile, RawStore
+from pipeline.datasets.builder import Pairs, fixed_views, random_stream
+from pipeline.datasets.digits import SOURCES, DigitBuilder
+from pipeline.datasets.raw import RawStore
 from pipeline.datasets.store import Arrays, Progress
 from pipeline.errors import InputError
 from pipeline.parameters import Parameters, Size
@@ -34,7 +34,7 @@ class MNISTParameters(Parameters):
     seed: Annotated[int, Field(ge=0)] = 0
 
 
-class MNIST(Builder):
+class MNIST(DigitBuilder):
     """The data of table 2: with probability ½ x2 is x1 turned, with ½ it is x1 mirrored.
 
     Arrays: `SPLIT/images` uint8 [n, side, side]. The test split is the official one. One bilinear
@@ -75,13 +75,6 @@ class MNIST(Builder):
     @property
     def input_shape(self) -> tuple[int, ...]:
         return (1, self.source.side, self.source.side)
-
-    @property
-    def raw_files(self) -> tuple[RawFile, ...]:
-        return self.source.files
-
-    def raw_fingerprints(self, raw: RawStore) -> dict[str, str]:
-        return super().raw_fingerprints(raw) | self.source.packaged()
 
     def build(self, raw: RawStore, progress: Progress) -> Arrays:
         digits = self.source.load(raw)

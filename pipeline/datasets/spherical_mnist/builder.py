@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 from threadpoolctl import threadpool_limits
 
-from pipeline.datasets.builder import Builder, random_stream
-from pipeline.datasets.digits import SOURCES
-from pipeline.datasets.raw import RawFile, RawStore
+from pipeline.datasets.builder import random_stream
+from pipeline.datasets.digits import SOURCES, DigitBuilder
+from pipeline.datasets.raw import RawStore
 from pipeline.datasets.store import Arrays, Progress
 from pipeline.errors import InputError
 from pipeline.parameters import Parameters, Size
@@ -41,7 +41,7 @@ class SphericalMNISTParameters(Parameters):
     seed: Annotated[int, Field(ge=0)] = 0
 
 
-class SphericalMNIST(Builder):
+class SphericalMNIST(DigitBuilder):
     """The data of table H: `train_turned` false is NR/R, true R/R (training / test).
 
     Arrays: `SPLIT/images` uint8 [n, side, side], `SPLIT/labels` [n] and, of what is turned,
@@ -79,13 +79,6 @@ class SphericalMNIST(Builder):
     @property
     def input_shape(self) -> tuple[int, ...]:
         return (1, (self.parameters.degree + 1) ** 2)
-
-    @property
-    def raw_files(self) -> tuple[RawFile, ...]:
-        return self.source.files
-
-    def raw_fingerprints(self, raw: RawStore) -> dict[str, str]:
-        return super().raw_fingerprints(raw) | self.source.packaged()
 
     def build(self, raw: RawStore, progress: Progress) -> Arrays:
         digits = self.source.load(raw)
