@@ -38,6 +38,13 @@ def _ip(*arguments: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
+def _firewall(how: str) -> None:
+    """Where a container engine is, or was, its firewall drops what passes a bridge of others."""
+    if shutil.which("iptables"):
+        rule = ["FORWARD", "-i", "eqg-bridge", "-o", "eqg-bridge", "-j", "ACCEPT"]
+        subprocess.run(["iptables", how, *rule], check=False, capture_output=True)
+
+
 @dataclass
 class Host:
     """One namespace. private: `base` is an empty disk of its own."""
@@ -104,6 +111,7 @@ def network(names: Mapping[str, bool]) -> Iterator[dict[str, Host]]:
         _ip("link", "add", "eqg-bridge", "type", "bridge")
         _ip("addr", "add", f"{SUBNET}.1/24", "dev", "eqg-bridge")
         _ip("link", "set", "eqg-bridge", "up")
+        _firewall("--insert")
         for host in hosts.values():
             cable = f"eqg{host.address.rpartition('.')[2]}"
             _ip("netns", "add", host.namespace)
@@ -118,5 +126,6 @@ def network(names: Mapping[str, bool]) -> Iterator[dict[str, Host]]:
             if Path("/run/netns", host.namespace).exists():
                 host.kill()
                 _ip("netns", "delete", host.namespace)
+        _firewall("--delete")
         subprocess.run(["ip", "link", "delete", "eqg-bridge"], check=False, capture_output=True)
         shutil.rmtree(base, ignore_errors=True)

@@ -49,6 +49,9 @@ ray_token() {
 # ray_options: sets `options` to what a head and a worker share: flags and numbers, safe to split.
 ray_options() {
     export RAY_USAGE_STATS_ENABLED=0
+    # Seconds in which Ray waits for its work to end when it is told to stop. Trials do not end, and
+    # need not: they have their checkpoints.
+    export RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S="${RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S:-5}"
     options=--disable-usage-stats
     for flag in num-cpus num-gpus memory object-store-memory; do
         name=RAY_$(printf %s "$flag" | tr a-z- A-Z_)

@@ -23,4 +23,14 @@ address=$(python3 "$here/await_head.py" "$RAY_HEAD_ADDRESS" "$patience") ||
     die "no head at $RAY_HEAD_ADDRESS within $patience s"
 
 # shellcheck disable=SC2086
-exec ray start --address "$RAY_HEAD_ADDRESS" --node-ip-address "$address" $options "$@"
+set -- start --address "$RAY_HEAD_ADDRESS" --node-ip-address "$address" $options "$@"
+[ "${RAY_BLOCK:-true}" != false ] || exec ray "$@"
+
+# SIGTERM: Ray drains this node, and its trials take their checkpoints away and end meanwhile.
+ray "$@" &
+ray=$! leaving=no code=0
+trap 'trap "" TERM; leaving=yes; kill -TERM "$ray"; python3 "$here/end_trials.py" "$ray"' TERM
+wait "$ray" || code=$?
+# The first wait ended with the signal, this one with Ray.
+[ $leaving = no ] || { code=0 && wait "$ray" || code=$?; }
+exit "$code"

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import ray
 
 from pipeline.datasets.store import Arrays, PreparedData
@@ -24,8 +26,10 @@ from pipeline.planning.workspace import Failure, Workspace
 from pipeline.record import TrialFiles
 from pipeline.trial import Trial, data_key
 
-#: Seconds between two checkpoints that are carried; training more often than this is lost at most.
+#: Seconds between two checkpoints that are carried; what was trained since is lost with a node.
 CARRY_SECONDS = 30.0
+#: Where a courier has more to carry than it can, a worker waits for it a tenth of its time.
+CARRY_SHARE = 0.1
 
 #: Of a trial's files, in the order they are written: a record is complete only with its weights.
 CHECKPOINT, RESULTS = ("checkpoint",), ("state", "weights", "record")
@@ -33,6 +37,9 @@ CHECKPOINT, RESULTS = ("checkpoint",), ("state", "weights", "record")
 
 #: What the name of a further file of a run begins with, on the way.
 ARTIFACT = "artifact/"
+
+#: Files by name: as arrays, which are read where Ray put them. Bytes would be copied once more.
+Contents = Mapping[str, "npt.NDArray[np.uint8]"]
 
 
 class Courier:
@@ -51,20 +58,18 @@ class Courier:
             self._arrays[key] = ray.put(dict(found))
         return [self._arrays[key]]
 
-    def files(self, trial: Trial) -> dict[str, bytes]:
+    def files(self, trial: Trial) -> Contents:
         """What the workspace has of a trial: to go on with, or only to be tested."""
         files = self.workspace.trial_files(trial)
         names = (*CHECKPOINT, *RESULTS)
-        return {
-            name: _path(files, name).read_bytes() for name in names if _path(files, name).exists()
-        }
+        return _read(files, [name for name in names if _path(files, name).exists()])
 
-    def keep(self, trial: Trial, contents: Mapping[str, bytes]) -> None:
+    def keep(self, trial: Trial, contents: Contents) -> None:
         """Make a trial's files durable here."""
         files = self.workspace.trial_files(trial)
         for name, content in contents.items():
             # What a record speaks of is there before it.
-            write_atomically(_path(files, name), content, durable=name not in CHECKPOINT)
+            write_atomically(_path(files, name), content.data, durable=name not in CHECKPOINT)
         if "record" in contents:
             files.checkpoint.unlink(missing_ok=True)
 
@@ -81,7 +86,7 @@ class DistantWorker(Worker):
         self._folder = tempfile.TemporaryDirectory(prefix="equigrid-")
         super().__init__(Path(self._folder.name), prepared, retries, device)
         self._courier = courier
-        self._fetched, self._carried = False, 0.0
+        self._fetched, self._due = False, 0.0
 
     def assign(self, trial: Trial) -> None:
         super().assign(trial)
@@ -93,8 +98,8 @@ class DistantWorker(Worker):
         files = self.workspace.trial_files(trial)
         if not self._fetched:
             for name, content in ray.get(self._courier.files.remote(trial)).items():
-                write_atomically(_path(files, name), content, durable=False)
-            self._fetched, self._carried = True, time.monotonic()
+                write_atomically(_path(files, name), content.data, durable=False)
+            self._fetched, self._due = True, time.monotonic() + CARRY_SECONDS
         piece = super().advance(seconds)
         if piece.state == "finished":
             self._carry(trial, files, RESULTS)
@@ -105,22 +110,38 @@ class DistantWorker(Worker):
             if failure is not None:
                 ray.get(self._courier.quarantine.remote(failure))
                 self.workspace.release(trial.key)
-        elif time.monotonic() - self._carried >= CARRY_SECONDS:
+        elif (begun := time.monotonic()) >= self._due:
             self._carry(trial, files, CHECKPOINT)
-            self._carried = time.monotonic()
+            ended = time.monotonic()
+            self._due = ended + max(CARRY_SECONDS, (ended - begun) / CARRY_SHARE)
         return piece
+
+    def rescue(self) -> None:
+        """Carry the last checkpoint: this node goes away, and its folder with it."""
+        if (trial := self._trial) is None or not self._fetched:
+            return
+        files = self.workspace.trial_files(trial)
+        # While a checkpoint is being written there is only the one before.
+        for path in (files.checkpoint, files.previous_checkpoint):
+            if path.exists():
+                contents = {"checkpoint": np.fromfile(path, np.uint8)}
+                ray.get(self._courier.keep.remote(trial, contents))
+                return
 
     def _carry(self, trial: Trial, files: TrialFiles, names: tuple[str, ...]) -> None:
         there = [name for name in names if _path(files, name).exists()]
         if names == RESULTS and files.artifacts.is_dir():
             there = [*(f"{ARTIFACT}{it.name}" for it in files.artifacts.iterdir()), *there]
-        contents = {name: _path(files, name).read_bytes() for name in there}
-        ray.get(self._courier.keep.remote(trial, contents))
+        ray.get(self._courier.keep.remote(trial, _read(files, there)))
 
     def _arrays(self, trial: Trial) -> Arrays:
         (reference,) = ray.get(self._courier.arrays.remote(trial))
         arrays: Arrays = ray.get(reference)
         return arrays
+
+
+def _read(files: TrialFiles, names: Sequence[str]) -> dict[str, npt.NDArray[np.uint8]]:
+    return {name: np.fromfile(_path(files, name), np.uint8) for name in names}
 
 
 def _path(files: TrialFiles, name: str) -> Path:

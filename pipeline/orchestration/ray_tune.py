@@ -5,11 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import signal
 import tempfile
+import threading
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from pipeline.config.schema import ResourcesSpec
@@ -42,6 +46,10 @@ log = logging.getLogger("equigrid")
 
 #: Trials that wait for room at least: nodes that join later find them.
 PENDING = 16
+#: Seconds in which a worker that is told to end gets its checkpoint to the workspace.
+RESCUE_SECONDS = 10.0
+#: In Ray's reason where a process was told to end, or its node: that is no failure of the trial's.
+ORDERLY = "SIGTERM"
 #: Seconds of the longest slice.
 LONGEST_SLICE = 60.0
 
@@ -76,6 +84,21 @@ class Pace:
         self._ended = None
 
 
+def rescue_on_sigterm(worker: DistantWorker) -> None:
+    """The checkpoint goes to the workspace; then this process ends as by Ray's own handler."""
+    by_ray = signal.getsignal(signal.SIGTERM)
+
+    def rescue(number: int, frame: FrameType | None) -> None:
+        # In a thread: this one may be in the midst of a call to Ray.
+        thread = threading.Thread(target=worker.rescue, daemon=True)
+        thread.start()
+        thread.join(RESCUE_SECONDS)
+        if callable(by_ray):
+            by_ray(number, frame)
+
+    signal.signal(signal.SIGTERM, rescue)
+
+
 class TrialActor(tune.Trainable):  # type: ignore[misc]
     """A Worker behind Tune's interface: a step is a slice of a second or more."""
 
@@ -86,6 +109,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
             self.worker = Worker(context["root"], *settings)
         else:
             self.worker = DistantWorker(context["courier"], *settings)
+            rescue_on_sigterm(self.worker)
         self.trials: Mapping[str, Trial] = context["trials"]
         self.pace = Pace(context["slice_seconds"])
         self.reset_config(config)
@@ -129,7 +153,7 @@ class _Queue(Searcher):  # type: ignore[misc]
 
 
 class _Reporter(Callback):  # type: ignore[misc]
-    """Tells of slices, and quarantines what Tune gives up (a process that kept dying)."""
+    """Tells of slices, and quarantines a trial whose process died more often than `retries`."""
 
     def __init__(
         self,
@@ -141,6 +165,10 @@ class _Reporter(Callback):  # type: ignore[misc]
         self.trials = trials
         self.workspace, self.retries, self.on_slice = workspace, retries, on_slice
         self.ended: set[str] = set()
+        #: How often a trial's process died, in the calls of Tune that are over.
+        self.deaths: Counter[str] = Counter()
+        #: What Tune gave up too soon, by key: to be run again.
+        self.left: list[str] = []
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Tune pickles its callbacks to disk; this one holds live objects and is never restored.
@@ -155,15 +183,33 @@ class _Reporter(Callback):  # type: ignore[misc]
             self.ended.add(ours.key)
         self.on_slice(ours, piece)
 
+    def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
+        last, _details = _last_error(trial)
+        trial.run_metadata.num_failures -= ORDERLY in last
+        reason = f"its process ended: {last}"
+        self.on_slice(self.trials[trial.config["key"]], Slice("training", reason=reason))
+
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
         ours = self.trials[trial.config["key"]]
-        details = Path(trial.error_file).read_text("utf-8", "replace") if trial.error_file else ""
-        last = (details.strip().splitlines() or ["no reason given"])[-1]
-        reason = f"its process died {self.retries + 1} times: {last[:300]}"
-        failure = Failure(ours, reason, details, self.retries + 1)
+        last, details = _last_error(trial)
+        self.deaths[ours.key] += trial.run_metadata.num_failures - (ORDERLY in last)
+        deaths = self.deaths[ours.key]
+        if deaths <= self.retries:
+            # Tune also gives up a trial that waits to start again, and hears once more of its end.
+            self.left.append(ours.key)
+            self.on_slice(ours, Slice("training", reason=f"its process ended: {last}"))
+            return
+        reason = f"its process died {deaths} times: {last}"
+        failure = Failure(ours, reason, details, deaths)
         self.workspace.quarantine(failure)
         self.ended.add(ours.key)
         self.on_slice(ours, Slice("failed", reason=failure.reason))
+
+
+def _last_error(trial: Any) -> tuple[str, str]:
+    """The last line, shortened, of what Tune knows of a trial's errors, and all of it."""
+    details = Path(trial.error_file).read_text("utf-8", "replace") if trial.error_file else ""
+    return (details.strip().splitlines() or ["no reason given"])[-1][:300], details
 
 
 class RayTune:
@@ -213,17 +259,27 @@ class RayTune:
             "device": "cuda" if "gpu" in need else "cpu",
         }
         actor = tune.with_resources(tune.with_parameters(TrialActor, context=context), need)
-        tuner = Tuner(
+        reporter.left = list(by_key)
+        try:
+            while keys := reporter.left:
+                reporter.left = []
+                self._fit(actor, keys, reporter, scratch)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+        self._account_for([t for t in trials if t.key not in reporter.ended], on_slice)
+
+    def _fit(self, actor: Any, keys: Sequence[str], reporter: _Reporter, scratch: Path) -> None:
+        Tuner(
             actor,
             tune_config=TuneConfig(
-                search_alg=_Queue(list(by_key)),
-                num_samples=len(by_key),
+                search_alg=_Queue(keys),
+                num_samples=len(keys),
                 reuse_actors=True,
                 trial_dirname_creator=lambda trial: str(trial.trial_id),
                 trial_name_creator=lambda trial: str(trial.trial_id),
             ),
             run_config=RunConfig(
-                name="grid",
+                name=Path(tempfile.mkdtemp(dir=scratch)).name,
                 storage_path=str(scratch),
                 callbacks=[reporter],
                 # What a trial needs to go on is in the workspace; Tune keeps nothing of it.
@@ -231,12 +287,7 @@ class RayTune:
                 failure_config=FailureConfig(max_failures=self.retries),
                 verbose=0,
             ),
-        )
-        try:
-            tuner.fit()
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
-        self._account_for([t for t in trials if t.key not in reporter.ended], on_slice)
+        ).fit()
 
     def _say_what_fits_nowhere(self, need: Mapping[str, float]) -> None:
         """A cluster may grow: it is waited for, and not in silence."""

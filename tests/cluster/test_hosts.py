@@ -1,4 +1,4 @@
-"""A cluster of several hosts without a shared disk, of which one is cut off and one dies."""
+"""A cluster of several hosts without a shared disk: one is cut off, one dies, one is taken away."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import hosts
@@ -51,6 +52,19 @@ def trained_on(workspace: Path) -> Counter[str]:
     return found
 
 
+def epochs(folder: Path) -> dict[str, int]:
+    """By run key: of what workers with this temporary folder have in training, two or more."""
+    found = {}
+    for path in folder.glob("equigrid-*/running/*/journal.jsonl"):
+        with suppress(FileNotFoundError):  # it is finished
+            found[path.parent.name] = len(path.read_text().splitlines())
+    return {key: count for key, count in found.items() if count >= 2}
+
+
+def checkpoints(workspace: Path) -> set[str]:
+    return {path.parent.name for path in (workspace / "running").glob("*/checkpoint")}
+
+
 def tracked_runs(uri: str, name: str) -> Counter[tuple[str, ...]]:
     """How often MLflow has each finished trial, by row, dataset, role and run key."""
     from mlflow.tracking import MlflowClient
@@ -77,7 +91,7 @@ def database(host: hosts.Host, environment: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("name", ["hosts", "quickstart"])
-def test_what_two_lost_hosts_trained_is_finished_by_others(
+def test_what_lost_hosts_trained_is_finished_by_others(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if reason := hosts.why_not():
@@ -93,7 +107,7 @@ def test_what_two_lost_hosts_trained_is_finished_by_others(
     spaces.equigrid("run", space, "--in-process", folder=tmp_path)
     expected = spaces.tables(undisturbed, name)
 
-    names = {"store": False, "head": False, "one": True, "two": True, "three": True}
+    names = {"store": False, "head": False, "one": True, "two": True, "three": True, "four": True}
     with hosts.network(names) as found:
         store, head = found["store"], found["head"]
         workspace = head.base / "workspace"
@@ -173,7 +187,21 @@ def test_what_two_lost_hosts_trained_is_finished_by_others(
         before = trained_on(workspace)
         found["one"].cut()
         found["two"].kill()
-        found["three"].start(worker, common | joined)
+        (on_three := tmp_path / "three").mkdir()
+        slower = {"TMPDIR": str(on_three), "PACE": "0.2"}
+        three = found["three"].start(worker, common | joined | slower)
+        wait_until(
+            lambda: trained_on(workspace)["three"], "a training on three", tmp_path / "job.log"
+        )
+        # In the midst of the next, long before its checkpoint is due.
+        wait_until(lambda: epochs(on_three), "a trial in the midst on three", found["three"].log)
+        (key, done), begun = epochs(on_three).popitem(), time.monotonic()
+        assert key not in checkpoints(workspace)
+        three.terminate()
+        three.wait(30)
+        left = time.monotonic() - begun
+        assert key in checkpoints(workspace), "three left without its checkpoint"
+        found["four"].start(worker, common | joined)
         assert job.wait(PATIENCE * 4) == 0, (tmp_path / "job.log").read_text()
         after = trained_on(workspace)
 
@@ -181,8 +209,11 @@ def test_what_two_lost_hosts_trained_is_finished_by_others(
         wait_until(lambda: not found["one"].pids(), "the end of what was cut off", head.log)
         assert spaces.tables(workspace, name) == expected
         assert after["three"] > 0
+        assert after["four"] > 0
+        assert "its process ended" in (tmp_path / "job.log").read_text()
         assert before.total() < after.total() == trained_on(undisturbed).total()
         print(f"trainings before the faults {dict(before)}, at the end {dict(after)}")
+        print(f"three left in {left:.1f} s, in its trial after {done} epochs")
 
         # From the laptop, against the server alone: whole, and every trial tracked once.
         (elsewhere := tmp_path / "elsewhere").mkdir()

@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -185,6 +186,44 @@ def test_a_worker_waits_for_its_head_but_not_for_ever(start):
         done = start("ray-worker.sh", NEEDS["ray-worker.sh"] | environment)
         assert f"ray start --address {address}" in done.stdout
         assert "--node-ip-address 127.0.0.1" in done.stdout
+
+
+RAY = """#!/bin/bash
+# A Ray that drains as long as there is a trial, with a process of its own beside it.
+trap 'echo "ray drains" >> LOG' TERM
+cat > LOG.trial <<'END'
+trap 'echo "$1 ended" >> LOG; exit 0' TERM
+while :; do sleep 0.05; done
+END
+(exec -a ray::ResourceTrainable.train bash LOG.trial trial) & trial=$!
+(exec -a ray::DashboardAgent bash LOG.trial agent) & agent=$!
+echo started >> LOG
+until ! kill -0 $trial 2> /dev/null; do wait $trial; done
+kill -KILL $agent
+exit 7
+"""
+
+
+def test_a_worker_that_is_told_to_end_drains_its_node_and_then_ends_its_trials(tmp_path):
+    log, programs = tmp_path / "log", tmp_path / "programs"
+    programs.mkdir()
+    (programs / "ray").write_text(RAY.replace("LOG", str(log)))
+    (programs / "ray").chmod(0o755)
+    with socket.create_server(("127.0.0.1", 0)) as head:
+        environment = NEEDS["ray-worker.sh"] | {
+            "PATH": f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "RAY_HEAD_ADDRESS": f"127.0.0.1:{head.getsockname()[1]}",
+        }
+        worker = subprocess.Popen([SCRIPTS / "ray-worker.sh"], env=environment)
+        deadline = time.monotonic() + 60
+        while not log.exists() or "started" not in log.read_text():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        worker.terminate()
+        # With the exit code of Ray itself, after it is gone.
+        assert worker.wait(60) == 7
+    lines = log.read_text().splitlines()
+    assert lines == ["started", "ray drains", "trial ended"]
 
 
 @pytest.mark.parametrize("address", ["head", "head:", ":6379", "ray://head"])

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -142,25 +143,53 @@ def test_a_trial_that_kills_its_process_is_quarantined_and_leaves_the_others_alo
 
 
 @pytest.mark.cluster
+@pytest.mark.parametrize(
+    ("where", "number", "times", "retries"),
+    [
+        ("ray_tune", signal.SIGKILL, 1, 1),
+        ("apart", signal.SIGTERM, 2, 1),
+        ("apart", signal.SIGTERM, 2, 0),
+    ],
+)
 def test_a_worker_killed_mid_trial_is_retried_from_its_checkpoint(
-    ray_tune: MakeDispatcher, lot: Lot, expected: Workspace, tmp_path: Path
+    where: str,
+    number: int,
+    times: int,
+    retries: int,
+    lot: Lot,
+    expected: Workspace,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
 ) -> None:
+    """Apart, where nothing else has the checkpoint, a worker that is told to end sends it first.
+
+    That may happen to a trial more often than it may fail.
+    """
+    make: MakeDispatcher = request.getfixturevalue(where)
     workspace = lot.fresh(tmp_path / "workspace")
     trial, killed = lot.trials["slow"][0], []
 
-    def kill_once(which: Trial, piece: Slice) -> None:
-        if which == trial and piece.epochs_done and piece.state == "training" and not killed:
-            killed.append(lot.steps("slow")[-1])
-            os.kill(killed[0], signal.SIGKILL)
+    def kill(which: Trial, piece: Slice) -> None:
+        if which == trial and len(piece.epochs) and len(killed) < times:
+            pid = lot.steps("slow")[-1]
+            if pid not in killed and piece.state == "training":
+                killed.append(pid)
+                # In the midst of the next slice.
+                threading.Timer(0.2, os.kill, (pid, number)).start()
 
-    lot.pace(0.4)
-    told = Told(kill_once)
-    ray_tune(workspace).run([trial, *lot.trials["good"]], lot.prepared, told)
-    assert killed
+    lot.pace(0.5)
+    told = Told(kill)
+    tuned = make(workspace)
+    tuned.retries = retries  # type: ignore[attr-defined]
+    tuned.run([trial, *lot.trials["good"]], lot.prepared, told)
+    assert len(killed) == times
+    said = [it.reason for it in told.slices[trial.key] if it.reason]
+    assert len(said) == times
+    assert all(it.startswith("its process ended: ") for it in said)
     steps = lot.steps("slow")
-    # Another process went on: not from the beginning, at most one epoch was lost.
-    assert steps[-1] != killed[0]
-    assert EPOCHS <= len(steps) <= EPOCHS + 1
+    # Another process went on: not from the beginning, at most one epoch was lost each time.
+    assert steps[-1] not in killed
+    assert EPOCHS <= len(steps) <= EPOCHS + times
     assert told.end(trial).state == "finished"
     assert timeless(workspace, trial) == timeless(expected, trial)
     assert workspace.failure(trial.key) is None

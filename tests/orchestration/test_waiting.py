@@ -21,10 +21,12 @@ def test_a_trial_that_fits_on_no_node_waits_for_one_and_says_so(tmp_path: Path) 
         seeds={"grid": [0], "final": [0]},
     )
     before = dict(os.environ)
+    # Where another test has started a Ray in this process, there is a token.
+    token = {it: before[it] for it in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN") if it in before}
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     try:
         process = spaces.start(
-            "run", "wide.yaml", folder=tmp_path, environ={"RAY_ADDRESS": cluster.address}
+            "run", "wide.yaml", folder=tmp_path, environ={"RAY_ADDRESS": cluster.address} | token
         )
         try:
             assert process.stdout is not None
