@@ -5,12 +5,16 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import socket
 from pathlib import Path
 from typing import Any
 
 # Read by Ray when it is imported.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-if "RAY_ADDRESS" not in os.environ:
+if "RAY_ADDRESS" in os.environ:
+    # Ray asks a cluster that refuses its token again and again: 20 times, without this.
+    os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "2")
+else:
     # A local Ray: token authentication with a token of this run's own, nothing written to home.
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(16))
@@ -20,13 +24,16 @@ if "RAY_ADDRESS" not in os.environ:
 
 import ray
 
+from pipeline.errors import InputError
+
 LOCAL_OBJECT_STORE = 128 * 2**20
 
 
 def start_ray(module_folder: Path) -> None:
     """Start a Ray on this machine, or join the cluster that `RAY_ADDRESS` names.
 
-    module_folder: where workers find the code beside a search space.
+    module_folder: where workers find the code beside a search space. Raises InputError where no Ray
+    answers there, or one that demands another token.
     """
     address = os.environ.get("RAY_ADDRESS")
     paths = [str(module_folder), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -38,12 +45,31 @@ def start_ray(module_folder: Path) -> None:
         os.environ |= environment
     else:
         options = {"runtime_env": {"env_vars": environment}}
+        _reach(address)
     # In a thread Ray warns that SIGTERM is not its own to handle: it is ours.
     logging.getLogger("ray").setLevel(logging.ERROR)
-    ray.init(
-        # Without an address Ray would join whatever cluster was started last on this machine.
-        address=address or "local",
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        **options,
-    )
+    try:
+        ray.init(
+            # Without an address Ray would join whatever cluster was started last on this machine.
+            address=address or "local",
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            **options,
+        )
+    except ConnectionError as error:
+        raise InputError(
+            f"RAY_ADDRESS: {error}; is the cluster's token in RAY_AUTH_TOKEN, or in the file "
+            "RAY_AUTH_TOKEN_PATH, with RAY_AUTH_MODE=token?"
+        ) from None
+
+
+def _reach(address: str) -> None:
+    """Ray itself asks where nobody answers for a quarter of an hour."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        return  # `auto` and the like are Ray's to look up
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"RAY_ADDRESS: no Ray answers at {address} ({reason})") from None

@@ -43,6 +43,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from pipeline.orchestration.courier import Courier, DistantWorker
 
 log = logging.getLogger("equigrid")
+# What did not complete is told here, and is not always over.
+logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
 
 #: Trials that wait for room at least: nodes that join later find them.
 PENDING = 16

@@ -1,14 +1,23 @@
-"""A cluster that cannot serve a trial yet: it is waited for, and not in silence."""
+"""A cluster that cannot serve a trial yet is waited for, not in silence; a wrong one is refused."""
 
 from __future__ import annotations
 
 import os
+import socket
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 import spaces
 
 pytestmark = pytest.mark.cluster
+
+HEAD = Path(__file__).parents[2] / "docker" / "scripts" / "ray-head.sh"
+PROGRAMS = Path(sys.executable).parent
+#: Of a Ray node, so that it may run beside another.
+PORTS = ("dashboard-agent-listen", "dashboard-agent-grpc", "runtime-env-agent", "metrics-export")
 
 
 def test_a_trial_that_fits_on_no_node_waits_for_one_and_says_so(tmp_path: Path) -> None:
@@ -46,3 +55,43 @@ def test_a_trial_that_fits_on_no_node_waits_for_one_and_says_so(tmp_path: Path) 
         cluster.shutdown()
         os.environ.clear()
         os.environ.update(before)
+
+
+def test_a_cluster_that_is_not_there_or_not_ours_is_one_line(tmp_path: Path) -> None:
+    port = spaces.free_port()
+    address, free = f"127.0.0.1:{port}", {f"--{it}-port": spaces.free_port() for it in PORTS}
+    done = spaces.equigrid(
+        "run", "quickstart", folder=tmp_path, expect=2, environ={"RAY_ADDRESS": address}
+    )
+    assert done.stderr.splitlines()[-1].endswith(
+        f"no Ray answers at {address} (Connection refused)"
+    )
+
+    settings = {"RAY_AUTH_TOKEN": "a" * 32, "RAY_PORT": str(port), "RAY_NUM_CPUS": "1"}
+    settings |= {"RAY_DASHBOARD_PORT": str(spaces.free_port()), "RAY_NODE_IP": "127.0.0.1"}
+    settings |= {"RAY_OBJECT_STORE_MEMORY": "100000000", "PATH": f"{PROGRAMS}:{os.environ['PATH']}"}
+    head = subprocess.Popen(
+        [HEAD, *(str(word) for option in free.items() for word in option)],
+        env=spaces.environment(**settings), text=True, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + spaces.PATIENCE
+        while not _answers(port):
+            assert time.monotonic() < deadline
+            assert head.poll() is None
+            time.sleep(0.5)
+        for token in ({}, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "b" * 32}):
+            done = spaces.equigrid(
+                "run", "quickstart", folder=tmp_path, expect=2,
+                environ={"RAY_ADDRESS": address, **token},
+            )  # fmt: skip
+            assert "is the cluster's token in RAY_AUTH_TOKEN" in done.stderr.splitlines()[-1]
+            assert "Traceback" not in done.stderr
+    finally:
+        spaces.end_session(head)
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
