@@ -6,6 +6,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 from pipeline.record import Record
@@ -48,3 +49,29 @@ def content(store: Store) -> dict[str, list[tuple[Any, ...]]]:
         return {
             name: sorted(database.execute(f"select * from {name}"), key=repr) for name in tables
         }
+
+
+def finished_runs(
+    workspace: Path, experiment: str, uri: str = ""
+) -> Counter[tuple[str, str, str, str]]:
+    """How many finished MLflow runs there are of each (row, dataset, role, key).
+
+    In the workspace's own store, or in that of `uri`.
+    """
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(uri or f"sqlite:///{workspace / 'mlflow.db'}")
+    found = client.get_experiment_by_name(experiment)
+    if found is None:
+        return Counter()
+    counts: Counter[tuple[str, str, str, str]] = Counter()
+    token = None
+    while True:
+        page = client.search_runs([found.experiment_id], max_results=1000, page_token=token)
+        for run in page:
+            tags = run.data.tags
+            if run.info.status == "FINISHED" and "role" in tags:
+                counts[tags["row"], tags["dataset"], tags["role"], tags.get("run_key", "")] += 1
+        token = page.token
+        if not token:
+            return counts

@@ -50,7 +50,7 @@ logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
 PENDING = 16
 #: Seconds in which a worker that is told to end gets its checkpoint to the workspace.
 RESCUE_SECONDS = 10.0
-#: In Ray's reason where a process was told to end, or its node: that is no failure of the trial's.
+#: In Ray's reason where a process was told to end, or its node.
 ORDERLY = "SIGTERM"
 #: Seconds of the longest slice.
 LONGEST_SLICE = 60.0
@@ -169,6 +169,8 @@ class _Reporter(Callback):  # type: ignore[misc]
         self.ended: set[str] = set()
         #: How often a trial's process died, in the calls of Tune that are over.
         self.deaths: Counter[str] = Counter()
+        #: Those that have trained since their process last ended.
+        self.trained: set[str] = set()
         #: What Tune gave up too soon, by key: to be run again.
         self.left: list[str] = []
 
@@ -183,35 +185,48 @@ class _Reporter(Callback):  # type: ignore[misc]
         piece = Slice(**result["slice"])
         if piece.state in ("finished", "failed"):
             self.ended.add(ours.key)
+        if piece.epochs:
+            self.trained.add(ours.key)
         self.on_slice(ours, piece)
 
     def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
+        ours = self.trials[trial.config["key"]]
         last, _details = _last_error(trial)
-        trial.run_metadata.num_failures -= ORDERLY in last
-        reason = f"its process ended: {last}"
-        self.on_slice(self.trials[trial.config["key"]], Slice("training", reason=reason))
+        trial.run_metadata.num_failures -= self._was_orderly(ours.key, last)
+        self.on_slice(ours, Slice("training", reason=f"its process ended: {last[:300]}"))
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
         ours = self.trials[trial.config["key"]]
         last, details = _last_error(trial)
-        self.deaths[ours.key] += trial.run_metadata.num_failures - (ORDERLY in last)
+        orderly = self._was_orderly(ours.key, last)
+        self.deaths[ours.key] += trial.run_metadata.num_failures - orderly
         deaths = self.deaths[ours.key]
         if deaths <= self.retries:
             # Tune also gives up a trial that waits to start again, and hears once more of its end.
             self.left.append(ours.key)
-            self.on_slice(ours, Slice("training", reason=f"its process ended: {last}"))
+            self.on_slice(ours, Slice("training", reason=f"its process ended: {last[:300]}"))
             return
-        reason = f"its process died {deaths} times: {last}"
+        reason = f"its process died {deaths} times: {last[:300]}"
         failure = Failure(ours, reason, details, deaths)
         self.workspace.quarantine(failure)
         self.ended.add(ours.key)
         self.on_slice(ours, Slice("failed", reason=failure.reason))
 
+    def _was_orderly(self, key: str, last: str) -> bool:
+        """Whether the end of a process is no failure of its trial's: its node was taken away.
+
+        Only where the trial had trained: what is told to end before it can, again and again (for
+        its memory, say), is given up at some time.
+        """
+        had_trained = key in self.trained
+        self.trained.discard(key)
+        return had_trained and ORDERLY in last
+
 
 def _last_error(trial: Any) -> tuple[str, str]:
-    """The last line, shortened, of what Tune knows of a trial's errors, and all of it."""
+    """The last line of what Tune knows of a trial's errors, and all of it."""
     details = Path(trial.error_file).read_text("utf-8", "replace") if trial.error_file else ""
-    return (details.strip().splitlines() or ["no reason given"])[-1][:300], details
+    return (details.strip().splitlines() or ["no reason given"])[-1].strip(), details
 
 
 class RayTune:

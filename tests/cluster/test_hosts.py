@@ -19,6 +19,7 @@ import longer
 import postgres
 import pytest
 import spaces
+from tracked_runs import finished_runs
 
 pytestmark = [pytest.mark.cluster, pytest.mark.long, pytest.mark.timeout(1800)]
 
@@ -63,19 +64,6 @@ def epochs(folder: Path) -> dict[str, int]:
 
 def checkpoints(workspace: Path) -> set[str]:
     return {path.parent.name for path in (workspace / "running").glob("*/checkpoint")}
-
-
-def tracked_runs(uri: str, name: str) -> Counter[tuple[str, ...]]:
-    """How often MLflow has each finished trial, by row, dataset, role and run key."""
-    from mlflow.tracking import MlflowClient
-
-    client = MlflowClient(uri)
-    experiment = client.get_experiment_by_name(name)
-    assert experiment is not None
-    runs = client.search_runs([experiment.experiment_id], max_results=1000)
-    tags = [run.data.tags for run in runs if run.info.status == "FINISHED"]
-    names = ("row", "dataset", "role", "run_key")
-    return Counter(tuple(it[name] for name in names) for it in tags if "run_key" in it)
 
 
 def database(host: hosts.Host, environment: dict[str, str]) -> None:
@@ -221,6 +209,6 @@ def test_what_lost_hosts_trained_is_finished_by_others(
         assert "complete" in status.stdout
         for variable, value in laptop.items():
             monkeypatch.setenv(variable, value)
-        runs = tracked_runs(tracking["MLFLOW_TRACKING_URI"], name)
+        runs = finished_runs(workspace, name, tracking["MLFLOW_TRACKING_URI"])
         assert set(runs.values()) == {1}
-        assert runs == tracked_runs(f"sqlite:///{undisturbed / 'mlflow.db'}", name)
+        assert runs == finished_runs(undisturbed, name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -11,6 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,12 +20,15 @@ import engine
 import hosts
 import pytest
 import spaces
+from tracked_runs import finished_runs
 
 pytestmark = [pytest.mark.cluster, pytest.mark.long, pytest.mark.timeout(5400)]
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 900.0
 WORKERS = 2
+#: Of random kills, and the services that they hit.
+KILLS, SERVICES = 10, ("ray-head", "ray-worker", "postgres", "mlflow")
 
 
 class Cluster:
@@ -54,6 +59,25 @@ class Cluster:
     def records(self) -> int:
         listed = "ls /workspace/records 2>/dev/null | grep -c json || true"
         return int(self.compose("exec", "-T", "ray-head", "sh", "-c", listed) or 0)
+
+    def kill(self, container: str, process: str = "") -> bool:
+        """SIGKILL to a container's first process, or to one whose name begins so; False: none."""
+        pid = int(self.engine.inspect(container)["State"]["Pid"])
+        if process:
+            listed = self.engine("top", container, "-eo", "pid,args").splitlines()[1:]
+            found = [line.split() for line in listed]
+            pid = next((int(it[0]) for it in found if it[1].startswith(process)), 0)
+        if pid:
+            os.kill(pid, signal.SIGKILL)
+        return bool(pid)
+
+    def trains(self) -> bool:
+        """Whether a worker is in the midst of a trial; False too while one cannot be asked."""
+        try:
+            shown = [self.engine("top", self.worker(n + 1), "-eo", "args") for n in range(WORKERS)]
+        except AssertionError:
+            return False
+        return any("ray::ResourceTrainable" in it for it in shown)
 
     def submit(self, folder: Path, token: str | None = None) -> subprocess.Popen[str]:
         environ = {"RAY_AUTH_TOKEN": token or self.secret("ray_token"), "no_proxy": "*"}
@@ -103,12 +127,17 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
             made.compose("down", "--volumes", "--timeout", "1")
 
 
-def test_a_cluster_in_containers_finishes_the_table_whatever_is_killed(
-    cluster: Cluster, tmp_path: Path
-) -> None:
-    (alone := tmp_path / "alone").mkdir()
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The quickstart's tables from an undisturbed run without containers."""
+    alone = tmp_path_factory.mktemp("alone")
     spaces.equigrid("run", "quickstart", "--in-process", folder=alone)
-    expected = spaces.tables(alone / "workspace", "quickstart")
+    return spaces.tables(alone / "workspace", "quickstart")
+
+
+def test_a_cluster_in_containers_finishes_the_table_whatever_is_killed(
+    cluster: Cluster, expected: dict[str, bytes], tmp_path: Path
+) -> None:
     begun = time.monotonic()
     cluster.compose("up", "--build", "--detach", "--wait")
     print(f"built and healthy after {time.monotonic() - begun:.0f} s")
@@ -131,7 +160,7 @@ def test_a_cluster_in_containers_finishes_the_table_whatever_is_killed(
     job = cluster.submit(tmp_path)
     until(lambda: cluster.records() >= before + 3, "three further trainings")
     worker = cluster.engine.inspect(cluster.worker())
-    os.kill(int(worker["State"]["Pid"]), signal.SIGKILL)
+    assert cluster.kill(cluster.worker())
     cluster.compose("restart", "postgres", "mlflow")
     output, errors = job.communicate(timeout=PATIENCE * 2)
     assert job.returncode == 0, output + errors
@@ -153,6 +182,44 @@ def test_a_cluster_in_containers_finishes_the_table_whatever_is_killed(
     assert cluster.tables(second) == expected
     assert cluster.records() == done
     print(f"all stopped in {took:.0f} s")
+
+
+def test_random_kills_in_containers_lose_and_double_nothing(
+    cluster: Cluster, expected: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.compose("up", "--build", "--detach", "--wait")
+    chance, killed = random.Random(1), Counter[str]()
+    job = cluster.submit(tmp_path)
+    while True:
+        while job.poll() is None and killed.total() < KILLS:
+            until(lambda it=job: it.poll() is not None or cluster.trains(), "a trial in training")
+            time.sleep(chance.uniform(0, 6))
+            victim = chance.choice([*SERVICES, "trial"])
+            number = chance.randint(1, WORKERS)
+            if victim == "trial":
+                hit = cluster.kill(cluster.worker(number), "ray::ResourceTrainable")
+            else:
+                number = number if victim == "ray-worker" else 1
+                hit = cluster.kill(f"equigrid-{victim}-{number}")
+            killed[victim] += hit
+            print(f"{victim} {number if hit else 'not'} killed, {cluster.records()} records")
+        output, errors = job.communicate(timeout=PATIENCE * 2)
+        if job.returncode == 0:
+            break
+        # The head was killed, and the job with it.
+        until(lambda: status("http://127.0.0.1:8265/api/gcs_healthz") == 200, "the head")
+        until(lambda: status("http://127.0.0.1:5000/health") == 200, "MLflow")
+        job = cluster.submit(tmp_path)
+    assert killed.total() == KILLS, output + errors
+    assert cluster.tables(tmp_path) == expected
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "equigrid")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", cluster.secret("mlflow_tracking_password"))
+    monkeypatch.setenv("no_proxy", "*")
+    runs = finished_runs(tmp_path, "quickstart", "http://127.0.0.1:5000")
+    assert set(runs.values()) == {1}
+    assert len(runs) == cluster.records()
+    of = ", ".join(f"{name} {count}" for name, count in sorted(killed.items()))
+    print(f"kills survived {killed.total()} ({of}), {len(runs)} runs, each once, tables equal")
 
 
 def _keeps_its_promises(cluster: Cluster) -> None:

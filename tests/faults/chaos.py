@@ -23,7 +23,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import spaces
-from driving import Driver, Drivers, finished_runs, in_flight, trained
+from driving import Driver, Drivers, in_flight, trained
+from tracked_runs import finished_runs
 from tracking_server import TrackingServer
 
 from pipeline.config.experiment import load_experiment

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -182,29 +181,3 @@ def store_locked(workspace: Path) -> Iterator[None]:
         database.execute("begin exclusive")
         yield
         database.execute("rollback")
-
-
-def finished_runs(
-    workspace: Path, experiment: str, uri: str = ""
-) -> Counter[tuple[str, str, str, str]]:
-    """How many finished MLflow runs there are of each (row, dataset, role, key).
-
-    In the workspace's own store, or in that of `uri`.
-    """
-    from mlflow.tracking import MlflowClient
-
-    client = MlflowClient(uri or f"sqlite:///{workspace / 'mlflow.db'}")
-    found = client.get_experiment_by_name(experiment)
-    if found is None:
-        return Counter()
-    counts: Counter[tuple[str, str, str, str]] = Counter()
-    token = None
-    while True:
-        page = client.search_runs([found.experiment_id], max_results=1000, page_token=token)
-        for run in page:
-            tags = run.data.tags
-            if run.info.status == "FINISHED" and "role" in tags:
-                counts[tags["row"], tags["dataset"], tags["role"], tags.get("run_key", "")] += 1
-        token = page.token
-        if not token:
-            return counts

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 import spaces
-from driving import Driver, Drivers, begun, finished_runs, in_flight, store_locked, trained
+from driving import Driver, Drivers, begun, in_flight, store_locked, trained
+from tracked_runs import finished_runs
 
 from pipeline.config.experiment import load_experiment
 from pipeline.planning.ledger import Ledger

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 import spaces
-from driving import Drivers, finished_runs, in_flight, trained
+from driving import Drivers, in_flight, trained
+from tracked_runs import finished_runs
 from tracking_server import TrackingServer
 
 pytestmark = [

@@ -163,7 +163,7 @@ def test_a_worker_killed_mid_trial_is_retried_from_its_checkpoint(
 ) -> None:
     """Apart, where nothing else has the checkpoint, a worker that is told to end sends it first.
 
-    That may happen to a trial more often than it may fail.
+    That may happen to a trial more often than it may fail, as long as it trains meanwhile.
     """
     make: MakeDispatcher = request.getfixturevalue(where)
     workspace = lot.fresh(tmp_path / "workspace")
