@@ -71,8 +71,8 @@ def test_it_ends_leaves_nothing_running_and_goes_on_where_it_was(
         assert once.process.returncode == 130, said
         assert said.rstrip().endswith("equigrid: interrupted; run the same command again to go on")
         assert "Traceback" not in said
-        # What was under way has its checkpoint, and nobody holds it.
-        kept = [path.parent.name for path in (workspace / "running").glob("*/checkpoint")]
+        # What was under way has its checkpoint, or the one before it, and nobody holds it.
+        kept = [path.parent.name for path in (workspace / "running").glob("*/checkpoint*")]
         assert kept
         assert in_flight(workspace) == {}
 
