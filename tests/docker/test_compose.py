@@ -215,6 +215,7 @@ def test_random_kills_in_containers_lose_and_double_nothing(
         job = cluster.submit(tmp_path)
     assert killed.total() == KILLS, output + errors
     # Once more: what MLflow missed while it was down is sent.
+    until(lambda: status("http://127.0.0.1:5000/health") == 200, "MLflow")
     job = cluster.submit(tmp_path)
     output, errors = job.communicate(timeout=PATIENCE)
     assert job.returncode == 0, output + errors
