@@ -57,6 +57,8 @@ def start_ray(module_folder: Path) -> None:
             **options,
         )
     except ConnectionError as error:
+        if address is None:
+            raise
         raise InputError(
             f"RAY_ADDRESS: {error}; is the cluster's token in RAY_AUTH_TOKEN, or in the file "
             "RAY_AUTH_TOKEN_PATH, with RAY_AUTH_MODE=token?"
