@@ -35,7 +35,7 @@ def make(folder: Path, password: str) -> list[str]:
             os.chown(path, user.pw_uid, user.pw_gid)
     data = folder / "data"
     initdb = [*as_user, str(BINARIES / "initdb"), "-D", str(data), "-U", "mlflow", "-N"]
-    options = ["--auth=scram-sha-256", f"--pwfile={file}"]
+    options = ["--auth=scram-sha-256", f"--pwfile={file}", "--encoding=UTF8"]
     made = subprocess.run([*initdb, *options], capture_output=True, text=True, cwd=folder)
     assert made.returncode == 0, made.stderr
     socket = f"-cunix_socket_directories={folder}"

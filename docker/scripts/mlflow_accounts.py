@@ -11,7 +11,9 @@ import os
 import sys
 
 from mlflow.exceptions import MlflowException
-from mlflow.server.auth import bootstrap_admin_user, store
+from mlflow.server.auth import auth_config, bootstrap_admin_user, store
+from mlflow.store.db.utils import create_sqlalchemy_engine_with_retry
+from sqlalchemy import text
 
 
 def main() -> None:
@@ -20,6 +22,11 @@ def main() -> None:
     if admin == jobs:
         sys.exit("MLFLOW_TRACKING_USERNAME is the administrator: jobs need an account of their own")
     try:
+        with create_sqlalchemy_engine_with_retry(auth_config.database_uri).connect() as database:
+            encoding = database.execute(text("SHOW server_encoding")).scalar_one()
+        # initdb takes another one where the locale is C; every run whose name has a λ would fail.
+        if encoding != "UTF8":
+            sys.exit(f"POSTGRES_DB: its encoding is {encoding}; allowed: UTF8 (createdb -E UTF8)")
         bootstrap_admin_user()
         for name, variable in (
             (admin, "MLFLOW_AUTH_ADMIN_PASSWORD"),

@@ -33,7 +33,7 @@ mkdir -p "$PGDATA"
 chmod 700 "$PGDATA"
 if [ ! -s "$PGDATA/PG_VERSION" ]; then
     initdb -D "$PGDATA" -U "$POSTGRES_USER" --auth-local=trust --auth-host=scram-sha-256 \
-        --pwfile="$POSTGRES_PASSWORD_FILE"
+        --pwfile="$POSTGRES_PASSWORD_FILE" $POSTGRES_INITDB_ARGS
     echo "host all all all scram-sha-256" >>"$PGDATA/pg_hba.conf"
     pg_ctl -D "$PGDATA" -w -o "-k $PGHOST -c listen_addresses=''" start
     createdb -U "$POSTGRES_USER" "$POSTGRES_DB"

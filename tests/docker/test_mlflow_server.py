@@ -224,3 +224,23 @@ def test_the_server_tracks_for_those_it_knows_and_tells_nobody_its_secrets(
     server.process.send_signal(signal.SIGTERM)
     server.process.wait(30)
     assert server.group() == []
+
+
+def test_a_database_that_cannot_hold_every_name_is_one_clear_line(server: Server) -> None:
+    """As initdb makes it where the locale is C: every run with a λ in its name would fail there."""
+    import psycopg2
+
+    connection = psycopg2.connect(
+        host="127.0.0.1", port=server.environment["POSTGRES_PORT"], dbname="postgres",
+        user="mlflow", password=SECRETS["POSTGRES_PASSWORD"],
+    )  # fmt: skip
+    connection.autocommit = True
+    with contextlib.closing(connection), connection.cursor() as cursor:
+        cursor.execute("CREATE DATABASE narrow ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0")
+    done = subprocess.run(
+        [SCRIPTS / "mlflow-server.sh"], env=server.environment | {"POSTGRES_DB": "narrow"},
+        cwd=server.temporary, capture_output=True, text=True, timeout=PATIENCE,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    assert "POSTGRES_DB: its encoding is SQL_ASCII; allowed: UTF8" in done.stderr
+    assert "Traceback" not in done.stderr
