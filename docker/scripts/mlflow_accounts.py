@@ -1,5 +1,7 @@
 """Gives MLflow's two accounts the passwords of the secrets, before the server starts.
 
+A database that could not hold every run is refused first.
+
 MLflow by itself takes the administrator's password on the very first start only. Here the secret is
 the truth on every start, so that a password is changed by changing its file. The jobs' account is
 no administrator: it may write what it made, and read the rest.
@@ -26,7 +28,8 @@ def main() -> None:
             encoding = database.execute(text("SHOW server_encoding")).scalar_one()
         # initdb takes another one where the locale is C; every run whose name has a λ would fail.
         if encoding != "UTF8":
-            sys.exit(f"POSTGRES_DB: its encoding is {encoding}; allowed: UTF8 (createdb -E UTF8)")
+            hint = "createdb --encoding=UTF8 --template=template0"
+            sys.exit(f"POSTGRES_DB: its encoding is {encoding}; allowed: UTF8 ({hint})")
         bootstrap_admin_user()
         for name, variable in (
             (admin, "MLFLOW_AUTH_ADMIN_PASSWORD"),
