@@ -39,7 +39,7 @@ class Loop(Product):
             for a, b in paths:
                 if not vanishes((a, b), degree):
                     symbol = getattr(self, f"{a}_{b}_{degree}")
-                    parts.append(torch.einsum("cbi,cbj,ijk->cbk", signal[a], signal[b], symbol))
+                    parts.append(torch.einsum("cib,cjb,ijk->ckb", signal[a], signal[b], symbol))
             found.append(torch.cat(parts))
         return found
 

@@ -62,8 +62,8 @@ class HolographicAutoencoder(nn.Module):
         """
         with torch.autocast(x.device.type, enabled=False):
             signal: Signal = self.encoder(split(x.float() if x.dtype == torch.bfloat16 else x))
-            invariant = signal[0][..., 0].T
-            vectors = torch.einsum("oc,cbm->obm", self.vectors.weight, signal[1])
+            invariant = signal[0][:, 0].T
+            vectors = torch.einsum("oc,cmb->omb", self.vectors.weight, signal[1])
             frame = frame_of(vectors).flatten(1)
             return self.mean(invariant), self.log_variance(invariant), frame
 
@@ -84,8 +84,8 @@ class HolographicAutoencoder(nn.Module):
         """[batch, latent + 9] → coefficients [batch, channels, (L + 1)²]."""
         with torch.autocast(latent.device.type, enabled=False):
             z, frame = torch.split(latent, [self.latent, FRAME], 1)
-            invariant = self.invariants(z).T.contiguous()[..., None]
-            axes = torch.einsum("cv,bvm->cbm", self.axes.weight, frame.view(-1, 3, 3)).contiguous()
+            invariant = self.invariants(z).T.contiguous()[:, None]
+            axes = torch.einsum("cv,bvm->cmb", self.axes.weight, frame.view(-1, 3, 3)).contiguous()
             return joined(self.decoder([invariant, axes]))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
 """Layers that a rotation of their input rotates (H-(V)AE, section 3): degree by degree.
 
-A signal is a list of tensors, one a degree, each [channels, batch, 2l + 1]: with the channels first
-a linear map between them is one matrix product.
+A signal is a list of tensors, one a degree, each [channels, 2l + 1, batch]: with the channels first
+a linear map between them is one matrix product, and with the batch last every other sum and product
+runs along memory.
 """
 
 from __future__ import annotations
@@ -80,15 +81,19 @@ class Product(nn.Module):
             self.register_buffer(f"coupling_{n}", matrix, persistent=False)
 
     def forward(self, signal: Signal) -> Signal:
-        """[channels, batch, 2l + 1] each → [used paths · channels, batch, 2l + 1] each."""
-        channels, batch = signal[0].shape[:2]
+        """[channels, 2l + 1, batch] each → [used paths · channels, 2l + 1, batch] each."""
         found: dict[tuple[Pair, int], Tensor] = {}
         for n, (pair, degrees) in enumerate(self.targets.items()):
             first, second = (signal[each] for each in pair)
-            outer = (first[..., :, None] * second[..., None, :]).view(channels * batch, -1)
-            products = (outer @ getattr(self, f"coupling_{n}")).view(channels, batch, -1)
+            if pair[0] == pair[1]:
+                # Both factors have the same gradient, since the couplings are symmetric: one of
+                # them, doubled, saves a third of the way back. The value stays the same to the bit.
+                second = first.detach()
+                first = 2 * first - second
+            outer = (first[:, :, None] * second[:, None]).flatten(1, 2)
+            coupling = getattr(self, f"coupling_{n}").T.expand(len(outer), -1, -1)
             sizes = [2 * each + 1 for each in degrees]
-            for each, part in zip(degrees, products.split(sizes, -1), strict=True):
+            for each, part in zip(degrees, (coupling @ outer).split(sizes, 1), strict=True):
                 found[pair, each] = part
         return [
             torch.cat([found[self.paths[each][n], each] for n in used])
@@ -118,9 +123,9 @@ class Block(nn.Module):
 
     def forward(self, signal: Signal) -> Signal:
         products = self.product(self.normalise(signal))
-        power = sum(it.square().mean(2).sum(0) for it in products)  # [batch]
+        power = sum(it.square().mean(1).sum(0) for it in products)  # [batch]
         assert isinstance(power, Tensor)
-        scale = (power + 1e-8).rsqrt()[:, None]
+        scale = (power + 1e-8).rsqrt()
         found = []
         for n, (weight, used) in enumerate(zip(self.weights, self.product.used, strict=True)):
             matrix = weight[:, used].flatten(1)
@@ -137,20 +142,21 @@ def split(coefficients: Tensor) -> Signal:
     """[batch, channels, (L + 1)²] → a signal."""
     degree = degree_of(coefficients.shape[-1])
     sizes = [2 * each + 1 for each in range(degree + 1)]
-    return [it.contiguous() for it in torch.split(coefficients.movedim(1, 0), sizes, -1)]
+    return [it.contiguous() for it in torch.split(coefficients.permute(1, 2, 0), sizes, 1)]
 
 
 def joined(signal: Sequence[Tensor]) -> Tensor:
     """A signal → [batch, channels, (L + 1)²]."""
-    return torch.cat(list(signal), -1).movedim(0, 1)
+    return torch.cat(list(signal), 1).permute(2, 0, 1)
 
 
 def frame_of(vectors: Tensor) -> Tensor:
-    """[2, batch, 3] → an orthonormal, right-handed frame [batch, 3, 3], its axes as rows.
+    """[2, 3, batch] → an orthonormal, right-handed frame [batch, 3, 3], its axes as rows.
 
     Gram–Schmidt on the two, the third by the cross product: it turns as they do.
     """
-    first = nn.functional.normalize(vectors[0], dim=-1, eps=1e-12)
-    rest = vectors[1] - (vectors[1] * first).sum(-1, keepdim=True) * first
+    one, other = vectors.mT
+    first = nn.functional.normalize(one, dim=-1, eps=1e-12)
+    rest = other - (other * first).sum(-1, keepdim=True) * first
     second = nn.functional.normalize(rest, dim=-1, eps=1e-12)
     return torch.stack([first, second, torch.linalg.cross(first, second)], 1)

@@ -88,7 +88,7 @@ def test_rotations_commute_from_end_to_end(precision) -> None:
 
 
 def test_a_frame_is_orthonormal_and_right_handed() -> None:
-    axes = frame_of(torch.randn(2, 7, 3, dtype=torch.float64))
+    axes = frame_of(torch.randn(2, 3, 7, dtype=torch.float64))
     torch.testing.assert_close(axes @ axes.mT, torch.eye(3).double().expand(7, 3, 3))
     torch.testing.assert_close(torch.linalg.det(axes), torch.ones(7).double())
 
@@ -98,7 +98,7 @@ def test_a_product_is_what_its_definition_says(precision) -> None:
     for degree, found in enumerate(module(x)):
         parts = [
             torch.einsum(
-                "cbi,cbj,ijk->cbk", x[a], x[b], torch.from_numpy(coupling(a, b, degree)).to(x[a])
+                "cib,cjb,ijk->ckb", x[a], x[b], torch.from_numpy(coupling(a, b, degree)).to(x[a])
             )
             for a, b in module.paths[degree]
             if not vanishes((a, b), degree)
