@@ -1,7 +1,8 @@
 """A training step with torch's own batch normalisation and with ours, and how far each is off.
 
 Floor: the same network in the same channels-last layout with torch's own normalisation, and in
-contiguous layout, where torch's own is right. All take turns, step by step.
+contiguous layout, where torch's own is right. Apart: ours, with the activation in a pass of its
+own. All take turns, step by step.
 
     python benchmarks/normalisation.py [--rounds 9] [--json FILE]
 """
@@ -18,7 +19,7 @@ from pipeline.models.ddmnist_cnn import DDMNISTCNN
 from pipeline.models.field_cnn import FieldCNN
 from pipeline.models.resnet3d import ResNet3D
 from pipeline.models.small_cnn import SmallCNN
-from pipeline.training.normalisation import with_right_sums
+from pipeline.training.normalisation import Sequential, with_right_sums
 
 LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
 #: Goal: percent that a step may take longer.
@@ -36,12 +37,15 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], int]] = {
 
 
 def steps(name: str, layout: str) -> Callable[[], None]:
-    """A round of training steps. layout: own, right (both channels-last) or contiguous."""
+    """A round of training steps. layout: own, right, apart (all channels-last) or contiguous."""
     make, shape, count = NETWORKS[name]
     torch.manual_seed(0)
     model, x = make(), torch.randn(shape)
-    if layout == "right":
+    if layout in ("right", "apart"):
         with_right_sums(model)
+    for module in model.modules():
+        if layout == "apart" and isinstance(module, Sequential):
+            module.__class__ = nn.Sequential
     if layout != "contiguous":
         model = model.to(memory_format=LAYOUTS[len(shape)])  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(model.parameters())
@@ -80,6 +84,7 @@ def main() -> None:
             options.rounds,
             own=steps(name, "own"),
             right=steps(name, "right"),
+            apart=steps(name, "apart"),
             contiguous=steps(name, "contiguous"),
         )
         n = options.rounds
@@ -87,6 +92,8 @@ def main() -> None:
             report.show(f"a step of {name}, {layout}", 1e3 * wall(seconds) / count, "ms", n)
         over = overhead(found["right"], found["own"])
         report.show(f"  ours over torch's own, {name}", over, "%", n, GOAL)
+        gain = overhead(found["right"], found["apart"])
+        report.show(f"  over the activation apart, {name}", gain, "%", n)
     report.close()
 
 

@@ -30,7 +30,7 @@ model = DDMNISTCNN((1, 56, 56), 100)
 with_right_sums(model)
 model = model.to(memory_format=torch.channels_last)
 optimizer = torch.optim.Adam(model.parameters())
-x = torch.randn(48, 1, 56, 56)
+x = torch.randn(96, 1, 56, 56)
 losses, faults = [], []
 for _ in range(5):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

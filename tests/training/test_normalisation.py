@@ -139,3 +139,47 @@ def test_nothing_else_of_a_model_changes() -> None:
         slope.square().sum().backward()
         norms.append(float(given.grad.double().norm()))
     assert norms[0] == pytest.approx(norms[1], rel=1e-4)
+
+
+def _one_by_one(model: nn.Sequential, x: torch.Tensor) -> torch.Tensor:
+    for module in model:
+        x = module(x)
+    return x
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("activation", [nn.ELU(), nn.ELU(0.5), nn.ReLU()])
+def test_an_activation_in_the_same_go_changes_no_bit(activation, kind) -> None:
+    """Output, running statistics and gradients, as if it came after; also of rows left over."""
+    torch.manual_seed(2)
+    model = nn.Sequential(nn.BatchNorm2d(5), activation, nn.BatchNorm2d(5), nn.BatchNorm2d(5))
+    nn.init.normal_(model[0].weight)
+    with_right_sums(model)
+    last = torch.channels_last
+    x = (torch.randn(70, 5, 9, 9) * 2 + 1).to(kind).contiguous(memory_format=last)
+    gradient = torch.randn(70, 5, 9, 9).contiguous(memory_format=last)
+    found = []
+    for each, forward in ((model, nn.Module.__call__), (copy.deepcopy(model), _one_by_one)):
+        given = x.clone().requires_grad_()
+        y = forward(each, given)
+        y.backward(gradient)
+        gradients = [parameter.grad for parameter in each.parameters()]
+        found.append([y.detach(), given.grad, *gradients, *each.buffers()])
+    for together, apart in zip(*found, strict=True):
+        assert torch.equal(together, apart)
+    assert torch.equal(model.eval()(x), _one_by_one(model, x))
+    assert torch.equal(model[:1](x), model[0](x))  # a part of it is activated no more
+
+
+def test_gradients_of_gradients_go_through_the_activation() -> None:
+    torch.manual_seed(3)
+    exact = nn.Sequential(nn.BatchNorm2d(2), nn.ELU()).double()
+    ours = copy.deepcopy(exact).float()
+    with_right_sums(ours)
+    x = torch.randn(50, 2, 12, 12).contiguous(memory_format=torch.channels_last)
+    second = []
+    for model, given in ((exact, x.double().requires_grad_()), (ours, x.requires_grad_())):
+        (slope,) = torch.autograd.grad(model(given).pow(3).sum(), given, create_graph=True)
+        slope.square().sum().backward()
+        second.append(given.grad.double())
+    assert _error(second[1], second[0]) < 1e-4
