@@ -153,7 +153,7 @@ def like(value: Any, chance: random.Random) -> Any:
     """Of the same type, so that it comes further than the schema."""
     if isinstance(value, bool | int | float):
         return chance.choice(NUMBERS)
-    if isinstance(value, str):
+    if value is None or isinstance(value, str):
         return chance.choice([*PARTS, *NAMES])
     if isinstance(value, list):
         return chance.choice([
