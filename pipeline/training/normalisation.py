@@ -133,7 +133,7 @@ class _Normalise(torch.autograd.Function):
         x, weight, bias, mean, inverse, scale, shift = ctx.saved_tensors
         gradient, activation = gradients[0], ctx.activation
         if torch.is_grad_enabled():  # a gradient of the gradient: torch's own, which has one
-            y = nn.functional.batch_norm(x, None, None, weight, bias, True, 0.0, ctx.eps)
+            y = nn.functional.batch_norm(x.float(), None, None, weight, bias, True, 0.0, ctx.eps)
             y = y if activation is None else activation(y)
             given = (x, weight, bias)
             return (*torch.autograd.grad(y, given, gradient, create_graph=True), *[None] * 4)
