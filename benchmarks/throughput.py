@@ -35,6 +35,7 @@ from pipeline.models.resnet3d import ResNet3D
 from pipeline.record import TrialFiles
 from pipeline.training.memory import keep_freed
 from pipeline.training.normalisation import with_right_sums
+from pipeline.training.precision import fit_for_bf16
 from pipeline.training.run import TrialRun
 from pipeline.trial import Trial
 
@@ -70,6 +71,8 @@ def some_steps(name: str, kind: str) -> Callable[[], float]:
     torch.manual_seed(0)
     model, x = make(), torch.randn(shape)
     with_right_sums(model)
+    if kind == "bf16":
+        fit_for_bf16(model)
     layout: Any = {4: torch.channels_last, 5: torch.channels_last_3d}[x.ndim]
     model = model.to(memory_format=layout)
     optimizer = torch.optim.Adam(model.parameters())

@@ -5,9 +5,10 @@ of 256×12×55×55 numbers (mean 1, std 2) its output is off by 1e-3, its runnin
 and a weight's gradient by 5e-4; in contiguous layout by 5e-7. Here sums are taken of pieces that
 fit into a processor's cache, and the pieces' sums are added in double precision.
 
-What a convolution in bf16 gives is normalised in single precision, in which it stays, where it has
-few channels or few rows: torch's own normalisation and pooling are slower in bf16 there. Of many
-torch normalises in bf16, whose rounding (4e-3) is larger than what its sums are off by.
+What a convolution in bf16 gives is normalised in single precision, in which it stays but for what
+goes into a convolution again, where it has few channels or few rows: torch's own normalisation and
+pooling are slower in bf16 there. Of many torch normalises in bf16, whose rounding (4e-3) is larger
+than what its sums are off by.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def _rows(x: Tensor) -> Tensor:
 
 
 def _pieces(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Rows of several tensors together, side by side, and room for single-precision ones.
+    """Rows of several tensors together, side by side, and room for two single-precision ones.
 
     Pieces [n, SIDE_BY_SIDE · channels]: what has few channels runs along memory, too. The rows that
     are left over are the last piece, [n, channels].
@@ -46,11 +47,16 @@ def _pieces(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
     whole = count - count % SIDE_BY_SIDE
     wide = [each[:whole].view(-1, SIDE_BY_SIDE * channels) for each in rows]
     length = max(1, PIECE // (SIDE_BY_SIDE * channels))
-    room = torch.empty(length * SIDE_BY_SIDE * channels, dtype=torch.float32)
+    rooms = torch.empty(2, length * SIDE_BY_SIDE * channels, dtype=torch.float32)
     for found, step in ((wide, length), ([each[whole:] for each in rows], SIDE_BY_SIDE)):
         for start in range(0, len(found[0]), step):
             pieces = [each[start : start + step] for each in found]
-            yield (*pieces, room[: pieces[0].numel()].view_as(pieces[0]))
+            yield (*pieces, *(room[: pieces[0].numel()].view_as(pieces[0]) for room in rooms))
+
+
+def _single(piece: Tensor, room: Tensor) -> Tensor:
+    """A piece in single precision: itself, or a copy in `room`."""
+    return piece if piece.dtype == torch.float32 else room.copy_(piece)
 
 
 def _along(*values: Tensor) -> dict[int, list[Tensor]]:
@@ -73,17 +79,21 @@ def moments(x: Tensor) -> tuple[Tensor, Tensor]:
     centre = _rows(x)[:SAMPLE].float().mean(0)
     centres = _along(centre)
     first = second = torch.zeros((), dtype=torch.float64)
-    for piece, room in _pieces(x):
-        first = first + _sum(torch.sub(piece, *centres[piece.shape[1]], out=room), channels)
+    for piece, room, _ in _pieces(x):
+        values = _single(piece, room)
+        first = first + _sum(torch.sub(values, *centres[piece.shape[1]], out=room), channels)
         second = second + _sum(room.square_(), channels)
     count = x.numel() // channels
     beyond = first / count
     return centre.double() + beyond, second / count - beyond.square()
 
 
-def _activate(y: Tensor, activation: nn.Module | None) -> None:
-    """In place."""
-    if isinstance(activation, nn.ELU):
+def _activate(y: Tensor, activation: nn.Module | None, room: Tensor | None) -> None:
+    """In place. room: as large as y, where an ELU may be off by what y itself is rounded by."""
+    if room is not None and isinstance(activation, nn.ELU) and activation.alpha == 1:
+        torch.clamp_max(y, 0, out=room).exp_().sub_(1)  # torch's own takes three times as long
+        torch.maximum(y, room, out=y)
+    elif isinstance(activation, nn.ELU):
         nn.functional.elu_(y, activation.alpha)
     elif activation is not None:
         y.relu_()
@@ -115,17 +125,23 @@ class _Normalise(torch.autograd.Function):
         variance: Tensor,
         eps: float,
         activation: nn.Module | None,
+        kind: torch.dtype,
     ) -> Tensor:
         inverse = (variance + eps).rsqrt()
         scale = weight.double() * inverse
         shift = bias.double() - mean * scale
         ctx.save_for_backward(x, weight, bias, mean, inverse, scale, shift)
         ctx.eps, ctx.activation = eps, activation
-        found = torch.empty_like(x, dtype=torch.float32)
+        found = torch.empty_like(x, dtype=kind)
         line = _along(scale, shift)
-        for piece, result, _ in _pieces(x, found):
+        is_rounded = x.dtype != torch.float32
+        for piece, result, room, more in _pieces(x, found):
             by, beyond = line[piece.shape[1]]
-            _activate(torch.addcmul(beyond, piece, by, out=result), activation)
+            target = result if kind == torch.float32 else room
+            torch.addcmul(beyond, _single(piece, room), by, out=target)
+            _activate(target, activation, more if is_rounded else None)
+            if target is room:
+                result.copy_(room)
         return found
 
     @staticmethod
@@ -136,37 +152,44 @@ class _Normalise(torch.autograd.Function):
             y = nn.functional.batch_norm(x.float(), None, None, weight, bias, True, 0.0, ctx.eps)
             y = y if activation is None else activation(y)
             given = (x, weight, bias)
-            return (*torch.autograd.grad(y, given, gradient, create_graph=True), *[None] * 4)
+            return (*torch.autograd.grad(y, given, gradient, create_graph=True), *[None] * 5)
         if not _is_channels_last(gradient):
             gradient = gradient.contiguous(memory_format=_LAYOUTS[x.ndim])
         channels = x.shape[1]
-        slopes = gradient if activation is None else torch.empty_like(gradient)
+        slopes = gradient if activation is None else torch.empty_like(x)
         bias_gradient = product = torch.zeros((), dtype=torch.float64)
         centre = mean.float()
         line = _along(scale, shift, centre)
-        for piece, values, slope, room in _pieces(gradient, x, slopes):
+        in_single = x.dtype == torch.float32
+        for piece, values, kept, room, more in _pieces(gradient, x, slopes):
             by, beyond, middle = line[values.shape[1]]
+            slope = _single(piece, more)
             if activation is not None:
-                _slope(piece, torch.addcmul(beyond, values, by, out=room), activation, slope)
+                y = torch.addcmul(beyond, _single(values, room), by, out=room)
+                target = kept if in_single else more
+                _slope(slope, y, activation, target)
+                slope = target
+                if not in_single:
+                    kept.copy_(slope)
             bias_gradient = bias_gradient + _sum(slope, channels)
-            around = torch.sub(values, middle, out=room)
+            around = torch.sub(_single(values, room), middle, out=room)
             product = product + _sum(around.mul_(slope), channels)
         # Around the exact mean instead of the rounded one.
         product = (product - bias_gradient * (mean - centre.double())) * inverse
         count = x.numel() // channels
         tilt = -scale * inverse * product / count
         offset = -scale * bias_gradient / count - tilt * mean
-        in_place = slopes is not gradient and x.dtype == slopes.dtype
-        found = slopes if in_place else torch.empty_like(x)
+        found = torch.empty_like(x) if slopes is gradient else slopes
         plane = _along(offset, scale, tilt)
-        for slope, values, result, room in _pieces(slopes, x, found):
-            beyond, by, times = plane[slope.shape[1]]
-            target = room if x.dtype != torch.float32 else result
-            torch.addcmul(beyond, slope, by, out=target).addcmul_(values, times)
-            if target is room:
-                result.copy_(room)
+        for kept, values, result, room, more in _pieces(slopes, x, found):
+            beyond, by, times = plane[values.shape[1]]
+            target = result if in_single else more
+            torch.addcmul(beyond, _single(kept, more), by, out=target)
+            target.addcmul_(_single(values, room), times)
+            if target is more:
+                result.copy_(more)
         kind = weight.dtype
-        return found, product.to(kind), bias_gradient.to(kind), *[None] * 4
+        return found, product.to(kind), bias_gradient.to(kind), *[None] * 5
 
 
 _LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
@@ -178,7 +201,12 @@ def _is_channels_last(x: Tensor) -> bool:
 
 
 class _RightSums(nn.modules.batchnorm._BatchNorm):
-    """What stands in for torch's own forward pass; anything that it is not for goes there."""
+    """What stands in for torch's own forward pass; anything that it is not for goes there.
+
+    is_rounded: what is calculated of a bf16 input is rounded to bf16 again.
+    """
+
+    is_rounded = False
 
     def forward(self, input: Tensor, activation: nn.Module | None = None) -> Tensor:
         """activation: nn.ELU or nn.ReLU, of what is normalised."""
@@ -209,7 +237,8 @@ class _RightSums(nn.modules.batchnorm._BatchNorm):
             self.running_mean.lerp_(mean.to(self.running_mean.dtype), share)
             unbiased = variance * (count / (count - 1))
             self.running_var.lerp_(unbiased.to(self.running_var.dtype), share)
-        statistics = (mean, variance, self.eps, activation)
+        kind = input.dtype if self.is_rounded else torch.float32
+        statistics = (mean, variance, self.eps, activation, kind)
         return _Normalise.apply(input, self.weight, self.bias, *statistics)  # type: ignore[no-any-return, no-untyped-call]
 
 

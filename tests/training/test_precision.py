@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from pipeline.config.schema import TrainingSpec
+from pipeline.models.ddmnist_cnn import DDMNISTCNN
 from pipeline.models.field_cnn import FieldCNN
 from pipeline.training import precision
 from pipeline.training.evaluation import evaluate
@@ -43,16 +44,22 @@ def _trained(run):
 
 
 def test_only_steps_are_rounded(start, make_trial, in_bf16, trial_files, tiny):
-    """Convolutions in bf16 while training; weights and every score in single precision."""
+    """Convolutions in bf16 while training; weights and every score in single precision.
+
+    And strided convolutions of few channels, whose gradient would be slow.
+    """
     run = start(in_bf16(role="final"), "bf16")
-    seen = []
+    seen = {False: set(), True: set()}
     for module in run.model.modules():
         if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
+            is_strided = getattr(module, "stride", (1, 1)) != (1, 1)
+            few = is_strided and module.in_channels < precision.FEW_CHANNELS
             module.register_forward_hook(
-                lambda it, _, output: seen.append((it.training, output.dtype))
+                lambda it, _, output, few=few: seen[few].add((it.training, output.dtype))
             )
     record = _trained(run)
-    assert set(seen) == {(True, torch.bfloat16), (False, torch.float32)}
+    assert seen[False] == {(True, torch.bfloat16), (False, torch.float32)}
+    assert seen[True] == {(True, torch.float32), (False, torch.float32)}
     weights, _ = load_weights(trial_files("bf16").weights)
     assert {it.dtype for it in weights.values() if it.is_floating_point()} == {torch.float32}
     tested = evaluate(run.model.eval(), tiny, "test", "cpu")
@@ -125,12 +132,12 @@ def test_many_channels_are_normalised_in_bf16_and_the_gradient_stays(monkeypatch
 @pytest.mark.parametrize(
     "pool", [nn.AvgPool2d(5, 2, 1), nn.AvgPool2d((3, 2)), nn.AvgPool2d(3, 1, divisor_override=4)]
 )
-def test_an_average_by_convolution_is_the_average(pool, in_bf16):
+def test_an_average_by_convolution_is_the_average(pool):
     model = nn.Sequential(pool)
     x = torch.randn(3, 4, 11, 12, requires_grad=True)
     wanted = model(x)
     (gradient,) = torch.autograd.grad(wanted.square().sum(), x)
-    precision.fit_for_precision(model, in_bf16())
+    precision.fit_for_bf16(model)
     found = model(x)
     torch.testing.assert_close(found, wanted)
     torch.testing.assert_close(torch.autograd.grad(found.square().sum(), x)[0], gradient)
@@ -142,10 +149,10 @@ def test_an_average_by_convolution_is_the_average(pool, in_bf16):
 
 @pytest.mark.parametrize("pool", [nn.AvgPool2d(3, 2, 1, count_include_pad=False),
                                   nn.AvgPool2d(4, 3, ceil_mode=True)])  # fmt: skip
-def test_an_average_of_another_kind_stays_torchs(pool, in_bf16):
+def test_an_average_of_another_kind_stays_torchs(pool):
     model, x = nn.Sequential(pool), torch.randn(3, 4, 12, 12)
     wanted = model(x)
-    precision.fit_for_precision(model, in_bf16())
+    precision.fit_for_bf16(model)
     assert torch.equal(model(x), wanted)
 
 
@@ -161,3 +168,20 @@ def test_a_processor_without_bf16_is_named_once(monkeypatch, caplog, in_bf16):
         "precision bf16: this processor has no instructions for it, and takes longer"
     ]
     precision._say_if_slow.cache_clear()
+
+
+def test_what_goes_into_a_convolution_is_rounded_already():
+    """Of table 4's network, whatever the nesting: all but what is pooled."""
+    model = DDMNISTCNN((1, 56, 56), 100)
+    with_right_sums(model)
+    precision.fit_for_bf16(model)
+    seen = {}
+    for name, module in model.encoder.named_children():
+        if isinstance(module, nn.Sequential):
+            module.register_forward_hook(lambda _, given, out, name=name: seen.update({name: out}))
+    model = model.to(memory_format=torch.channels_last).train()
+    with torch.autocast("cpu", torch.bfloat16):
+        model(torch.randn(20, 1, 56, 56))
+    kinds = {name: out.dtype for name, out in seen.items()}
+    full, rounded = torch.float32, torch.bfloat16
+    assert kinds == {"1": rounded, "2": full, "4": full, "6": full, "7": full}  # "6": few rows
