@@ -19,7 +19,6 @@ from pipeline.planning.ahead import changes, trials_ahead
 from pipeline.planning.ledger import Ledger
 from pipeline.planning.plan import Arm, Gap, Plan
 from pipeline.record import Record
-from pipeline.reporting.page.content import current_report
 from pipeline.reporting.publishing import publish
 from pipeline.reporting.table import Table
 from pipeline.tracking.cache import keep
@@ -146,6 +145,9 @@ def run(
             tracked = ledger.tracked()
             plan = replace(ledger.plan(), tracked=tracked)
             table = tables(plan, workspace)
+            # Here: matplotlib takes half a second, for which trials would have waited.
+            from pipeline.reporting.page.content import current_report
+
             current_report(plan, table, workspace)
             publish(plan, table, workspace, writer)
         ledger.index.save()

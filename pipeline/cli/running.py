@@ -47,24 +47,26 @@ def run(
 
     Example: equigrid run ddmnist --only "Ours/C4"
     """
-    from pipeline.cli.display import Display
-    from pipeline.commands.forecast import check_room
-    from pipeline.orchestration.dispatch import Dispatcher
-    from stages.run import run as run_stages
-
     ledger = open_ledger(name, profile, workspace)
     experiment = ledger.experiment
-    if "RAY_ADDRESS" not in os.environ:
-        check_room(experiment)
     cells = [experiment.cell(text) for text in only or []]
     arms = {(row, experiment.space.columns[column].dataset) for row, column in cells}
+    is_alone = "RAY_ADDRESS" not in os.environ
+    if is_alone:
+        from pipeline.commands.forecast import check_room
 
-    with ThreadPoolExecutor(1) as background, Display(console) as display:
+        check_room(experiment)
+
+    with ThreadPoolExecutor(1) as background:
         begun: Future[None] | None = None
         is_new = not ledger.workspace.tables(experiment.full_name).exists()
-        if is_new and not in_process and "RAY_ADDRESS" not in os.environ:
-            # It has something to train: a Ray of its own starts while its data is made.
+        if is_alone and is_new and not in_process:
+            # It has something to train: a Ray of its own starts while the rest is imported and its
+            # data is made.
             begun = background.submit(_start_ray, experiment.folder)
+        from pipeline.cli.display import Display
+        from pipeline.orchestration.dispatch import Dispatcher
+        from stages.run import run as run_stages
 
         def dispatcher() -> Dispatcher:
             retries = experiment.space.retries
@@ -81,9 +83,10 @@ def run(
             end_on_sigterm()  # Ray has put handlers of its own in its place
             return made
 
-        plan, table, _ = run_stages(
-            ledger, dispatcher, display, retry_failed=retry_failed, only=arms or None
-        )
+        with Display(console) as display:
+            plan, table, _ = run_stages(
+                ledger, dispatcher, display, retry_failed=retry_failed, only=arms or None
+            )
     show_table(table)
     if not cells or any(not table.cells[cell].is_whole for cell in cells):
         end(plan)

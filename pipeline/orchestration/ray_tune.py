@@ -14,13 +14,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.config.schema import ResourcesSpec
 from pipeline.datasets.store import PreparedData
 from pipeline.orchestration.dispatch import SLICE_SECONDS, OnSlice, Slice
 from pipeline.orchestration.ray_start import start_ray
-from pipeline.orchestration.worker import Worker
 from pipeline.planning.workspace import Failure, Workspace
 from pipeline.trial import Trial
 
@@ -35,12 +34,14 @@ os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 
 import ray
 from ray import tune
+from ray.air._internal import usage
 from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, TuneConfig, Tuner
 from ray.tune.execution import class_cache
 from ray.tune.search import Searcher
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from pipeline.orchestration.courier import Courier, DistantWorker
+if TYPE_CHECKING:
+    from pipeline.orchestration.courier import DistantWorker
 
 log = logging.getLogger("equigrid")
 # What did not complete is told here, and is not always over.
@@ -55,11 +56,15 @@ ORDERLY = "SIGTERM"
 #: Seconds of the longest slice.
 LONGEST_SLICE = 60.0
 
-# Tune hands the driver's storage keys on to its workers, in a setting that Ray logs word for word.
-# Ours use no storage.
+# Tune has its actors run with environment variables of their own: with the driver's storage keys,
+# which Ray logs word for word, where ours use no storage; and for none of them could it take a
+# process that already waits. What all processes get is in `start_ray`.
 class_cache.ENV_VARS_TO_PROPAGATE = {
     name for name in class_cache.ENV_VARS_TO_PROPAGATE if not name.startswith("AWS_")
 }
+class_cache.DEFAULT_ENV_VARS = {}
+# Tune counts kinds of callbacks for usage statistics, which are off: it imports MLflow for that.
+usage.tag_callbacks = lambda callbacks: False
 
 
 class Pace:
@@ -105,13 +110,18 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
     """A Worker behind Tune's interface: a step is a slice of a second or more."""
 
     def setup(self, config: dict[str, Any], context: dict[str, Any] | None = None) -> None:
+        # Here alone: without torch the driver, which only dispatches, starts a second earlier.
+        from pipeline.orchestration.courier import DistantWorker
+        from pipeline.orchestration.worker import Worker
+
         assert context is not None
         settings = context["prepared"], context["retries"], context["device"]
         if context["courier"] is None or context["marker"].exists():
-            self.worker = Worker(context["root"], *settings)
+            self.worker: Worker | DistantWorker = Worker(context["root"], *settings)
         else:
-            self.worker = DistantWorker(context["courier"], *settings)
-            rescue_on_sigterm(self.worker)
+            distant = DistantWorker(context["courier"], *settings)
+            rescue_on_sigterm(distant)
+            self.worker = distant
         self.trials: Mapping[str, Trial] = context["trials"]
         self.pace = Pace(context["slice_seconds"])
         self.reset_config(config)
@@ -332,6 +342,8 @@ class RayTune:
 
     def _courier(self, prepared: Mapping[str, PreparedData]) -> Any:
         """An actor on the driver's own node, which has the workspace."""
+        from pipeline.orchestration.courier import Courier
+
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         options = {"num_cpus": 0, "scheduling_strategy": here, "max_concurrency": 1}
         return ray.remote(Courier).options(**options).remote(self.workspace.root, dict(prepared))
