@@ -25,7 +25,7 @@ ROWS = {
         "grid": {"lr": [0.003, 0.01]},
     }
 }
-TRAINING = {"epochs": 900, "batch_size": 8, "patience": 900}
+TRAINING = {"epochs": 500, "batch_size": 8, "patience": 500}
 
 
 @pytest.fixture

@@ -273,15 +273,26 @@ def test_a_trial_that_another_process_holds_is_waited_for(
 
 
 @pytest.mark.cluster
-def test_the_private_name_of_tune_s_that_is_overwritten_is_what_it_was() -> None:
-    """Storage keys would be handed on to workers, in a setting that Ray logs word for word."""
+def test_the_private_names_of_tune_s_that_are_overwritten_are_what_they_were() -> None:
+    """Storage keys would be handed on to workers, in a setting that Ray logs word for word.
+
+    And every actor would wait for a process of its own, and the driver for MLflow and torch.
+    """
     code = (
         "import inspect\n"
         "from ray.tune.execution import class_cache\n"
         "names = class_cache.ENV_VARS_TO_PROPAGATE\n"
         "assert {'AWS_SECRET_ACCESS_KEY', 'AWS_ACCESS_KEY_ID'} <= set(names)\n"
         "assert 'in ENV_VARS_TO_PROPAGATE' in inspect.getsource(class_cache)\n"
+        "assert class_cache.DEFAULT_ENV_VARS == {'PL_DISABLE_FORK': '1'}\n"
+        "assert 'DEFAULT_ENV_VARS.copy()' in inspect.getsource(class_cache)\n"
+        "from ray.air._internal import usage\n"
+        "from ray.tune import tune\n"
+        "assert 'air_usage.tag_callbacks(callbacks)' in inspect.getsource(tune.run)\n"
+        "import sys\n"
         "import pipeline.orchestration.ray_tune\n"
+        "assert not {'torch', 'mlflow'} & set(sys.modules)\n"
+        "assert class_cache.DEFAULT_ENV_VARS == {} and not usage.tag_callbacks([object()])\n"
         "assert not [n for n in class_cache.ENV_VARS_TO_PROPAGATE if n.startswith('AWS_')]\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env=spaces.environment())
