@@ -10,7 +10,7 @@ the other tables' networks at their published batch, on random inputs.
 returned: freed memory goes back to the system at once, as glibc has it. kept: as a worker trains.
 bf16: kept, and `precision: bf16`. Losses of returned and kept are compared to the bit.
 --network 1, 2, …: that one alone. --theirs: milliseconds that an epoch of 10 000 such pairs takes
-another loop which has all cores, on this machine; compared with one round of ours.
+another loop of --network's row which has all cores, on this machine, over one round of ours.
 """
 
 from __future__ import annotations

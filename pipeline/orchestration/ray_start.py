@@ -37,8 +37,11 @@ def start_ray(module_folder: Path) -> None:
     """
     address = os.environ.get("RAY_ADDRESS")
     paths = [str(module_folder), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
-    environment["PL_DISABLE_FORK"] = "1"  # as Tune has it: Lightning must not fork in a Ray worker
+    environment = {
+        "PYTHONPATH": os.pathsep.join(paths),
+        "OMP_NUM_THREADS": "1",
+        "PL_DISABLE_FORK": "1",  # as Tune has it: Lightning must not fork in a Ray worker
+    }
     options: dict[str, Any] = {}
     if address is None:
         options = {"include_dashboard": False, "object_store_memory": LOCAL_OBJECT_STORE}

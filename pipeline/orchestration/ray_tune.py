@@ -56,9 +56,9 @@ ORDERLY = "SIGTERM"
 #: Seconds of the longest slice.
 LONGEST_SLICE = 60.0
 
-# Tune has its actors run with environment variables of their own: with the driver's storage keys,
-# which Ray logs word for word, where ours use no storage; and for none of them could it take a
-# process that already waits. What all processes get is in `start_ray`.
+# Tune gives its actors environment variables of their own. Ray logs them word for word, the
+# driver's storage keys too (ours use no storage); and an actor that has any cannot take a process
+# that Ray has started already. What every process gets is in `start_ray`.
 class_cache.ENV_VARS_TO_PROPAGATE = {
     name for name in class_cache.ENV_VARS_TO_PROPAGATE if not name.startswith("AWS_")
 }
@@ -117,11 +117,10 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
         assert context is not None
         settings = context["prepared"], context["retries"], context["device"]
         if context["courier"] is None or context["marker"].exists():
-            self.worker: Worker | DistantWorker = Worker(context["root"], *settings)
+            self.worker = Worker(context["root"], *settings)
         else:
-            distant = DistantWorker(context["courier"], *settings)
-            rescue_on_sigterm(distant)
-            self.worker = distant
+            self.worker = DistantWorker(context["courier"], *settings)
+            rescue_on_sigterm(self.worker)
         self.trials: Mapping[str, Trial] = context["trials"]
         self.pace = Pace(context["slice_seconds"])
         self.reset_config(config)

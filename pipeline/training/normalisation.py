@@ -134,12 +134,12 @@ class _Normalise(torch.autograd.Function):
         ctx.eps, ctx.activation = eps, activation
         found = torch.empty_like(x, dtype=kind)
         line = _along(scale, shift)
-        is_rounded = x.dtype != torch.float32
+        in_single = x.dtype == torch.float32
         for piece, result, room, more in _pieces(x, found):
             by, beyond = line[piece.shape[1]]
             target = result if kind == torch.float32 else room
             torch.addcmul(beyond, _single(piece, room), by, out=target)
-            _activate(target, activation, more if is_rounded else None)
+            _activate(target, activation, None if in_single else more)
             if target is room:
                 result.copy_(room)
         return found
@@ -152,7 +152,10 @@ class _Normalise(torch.autograd.Function):
             y = nn.functional.batch_norm(x.float(), None, None, weight, bias, True, 0.0, ctx.eps)
             y = y if activation is None else activation(y)
             given = (x, weight, bias)
-            return (*torch.autograd.grad(y, given, gradient, create_graph=True), *[None] * 5)
+            return (
+                *torch.autograd.grad(y, given, gradient.float(), create_graph=True),
+                *[None] * 5,
+            )
         if not _is_channels_last(gradient):
             gradient = gradient.contiguous(memory_format=_LAYOUTS[x.ndim])
         channels = x.shape[1]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.training.normalisation import ACTIVATIONS, BatchNorm2d, BatchNorm3d
+from pipeline.training.normalisation import ACTIVATIONS, BatchNorm2d, BatchNorm3d, Sequential
 from pipeline.trial import Trial
 
 log = logging.getLogger("equigrid")
@@ -79,7 +79,7 @@ def fit_for_bf16(model: nn.Module) -> None:
             module.__class__ = _StridedConv2d
     # From the innermost outwards: the outermost knows what comes behind.
     for module in reversed(list(model.modules())):
-        if isinstance(module, nn.Sequential):
+        if isinstance(module, Sequential):
             _round_between_convolutions(list(_parts(module)))
 
 
@@ -95,10 +95,10 @@ def _round_between_convolutions(parts: list[nn.Module]) -> None:
             norm.is_rounded = type(next(behind, None)) in (nn.Conv2d, nn.Conv3d)
 
 
-def _parts(sequence: nn.Sequential) -> Iterator[nn.Module]:
+def _parts(sequence: Sequential) -> Iterator[nn.Module]:
     """What an nn.Sequential does one after the other, whatever it is nested in."""
     for module in sequence:
-        if isinstance(module, nn.Sequential):
+        if isinstance(module, Sequential):
             yield from _parts(module)
         else:
             yield module
