@@ -10,7 +10,7 @@
 # Settings: POSTGRES_HOST, POSTGRES_PORT, POSTGRES_DB (in UTF8), POSTGRES_USER,
 #   MLFLOW_ARTIFACTS_DESTINATION,
 #   MLFLOW_HOST, MLFLOW_PORT, MLFLOW_WORKERS, MLFLOW_SERVER_ALLOWED_HOSTS, MLFLOW_DEFAULT_PERMISSION,
-#   MLFLOW_AUTH_CACHE_SECONDS
+#   MLFLOW_AUTH_CACHE_SECONDS, MLFLOW_UVICORN_OPTS
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=common.sh
@@ -62,15 +62,19 @@ export MLFLOW_AUTH_CONFIG_PATH="$folder/basic_auth.ini"
 export MLFLOW_DISABLE_TELEMETRY=true
 # Scheduled jobs judge language models; nothing here does.
 export MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false
+# A request takes up to three connections at once, and a writer sends eight: with the five that are
+# kept otherwise PostgreSQL starts a process for every other request.
+export MLFLOW_SQLALCHEMYSTORE_POOL_SIZE=20
 
 python3 "$here/mlflow_accounts.py" || die "the accounts could not be set, see above"
 # The server itself needs neither password.
 unset MLFLOW_AUTH_ADMIN_PASSWORD MLFLOW_TRACKING_USERNAME MLFLOW_TRACKING_PASSWORD
 
+# A line for each request in the log would take a tenth of the server's time.
 hosts=${MLFLOW_SERVER_ALLOWED_HOSTS:-localhost:$port,127.0.0.1:$port}
 exec mlflow server \
     --app-name basic-auth \
     --backend-store-uri "$store" \
     --serve-artifacts --artifacts-destination "$MLFLOW_ARTIFACTS_DESTINATION" \
     --host "${MLFLOW_HOST:-127.0.0.1}" --port "$port" --workers "${MLFLOW_WORKERS:-2}" \
-    --allowed-hosts "$hosts"
+    --allowed-hosts "$hosts" --uvicorn-opts "${MLFLOW_UVICORN_OPTS---no-access-log}"

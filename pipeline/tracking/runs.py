@@ -27,9 +27,10 @@ PARENT = "parent"
 METRIC = "metric."
 #: What MLflow takes for a part of a parameter's name.
 NAMED = re.compile(r"[A-Za-z0-9_. :/-]+")
-#: Trainings shorter than this log at most MAX_POINTS of their epochs (the best and last always);
-#: the full curve is in the record, an artifact of the run.
-SHORT_SECONDS, MAX_POINTS = 60.0, 40
+#: A grid trial logs at most so many of its epochs, and the best and the last of all: there are
+#: many, and half of what a server does for one is metrics. The record, an artifact of the run, has
+#: every epoch.
+GRID_POINTS = 40
 
 
 def connect(uri: str) -> MlflowClient:
@@ -94,12 +95,10 @@ def parameters(trial: Trial) -> dict[str, str]:
 
 
 def metrics(record: Record, role: str) -> list[Metric]:
-    """The history by epoch, the best epoch's scores, and for a final those of the test splits."""
+    """The history by epoch (a grid trial's thinned), the best epoch's scores, a final's tests."""
     entries: list[Metric] = []
     seconds, last = 0.0, len(record.history)
-    stride = 1
-    if sum(record.epoch_seconds) < SHORT_SECONDS:
-        stride = -(-last // MAX_POINTS) or 1
+    stride = -(-last // GRID_POINTS) if role == "grid" else 1
     for epoch, row in enumerate(record.history, 1):
         seconds += record.epoch_seconds[epoch - 1]
         if epoch % stride == 0 or epoch in (record.best_epoch, last):

@@ -13,6 +13,7 @@ import spaces
 from tracked_runs import TESTED, content, identities, log, runs
 
 from pipeline.record import Record
+from pipeline.tracking.runs import metrics
 from pipeline.tracking.store import Store
 from pipeline.tracking.writer import Writer
 from pipeline.trial import Trial
@@ -150,3 +151,23 @@ def test_the_table_from_mlflow_alone_is_the_table_from_records(
     )  # fmt: skip
     assert not (tmp_path / "workspace" / "records").exists()
     assert spaces.tables(tmp_path / "workspace") == spaces.tables(done / "workspace")
+
+
+def test_of_a_long_grid_trial_mlflow_gets_a_part_of_the_epochs_with_the_best_and_the_last(
+    records: list[Record],
+) -> None:
+    epochs, best = 151, 62
+    history = tuple({"val_loss": abs(epoch - best) + 1.0} for epoch in range(1, epochs + 1))
+    record = replace(
+        records[0], history=history, best_epoch=best, validation=history[best - 1],
+        epoch_seconds=(30.0,) * epochs,
+    )  # fmt: skip
+
+    def curve(role: str) -> list[tuple[int, float]]:
+        return [(it.step, it.value) for it in metrics(record, role) if it.key == "val_loss"]
+
+    assert curve("final") == [(n, row["val_loss"]) for n, row in enumerate(history, 1)]
+    thinned = curve("grid")
+    assert set(thinned) < set(curve("final"))
+    assert len(thinned) <= 42
+    assert {best, epochs} < {step for step, _ in thinned}
