@@ -114,7 +114,7 @@ def slices(report: Report, folder: Path, epochs: int = 300) -> None:
 
     content = yaml.safe_load(find("quickstart").read_text())
     content["datasets"]["C4"] |= {"digits": 2, "per_label": {"train": 8, "val": 4, "test": 4}}
-    content["training"] |= {"epochs": epochs, "patience": epochs}
+    content["training"] |= {"epochs": epochs, "patience": epochs, "batch_size": 32}
     (folder / "slices.yaml").write_text(yaml.safe_dump(content))
     experiment = load_experiment(str(folder / "slices.yaml"))
     workspace, recipe = Workspace(folder), experiment.datasets["C4"].recipe(RawStore())
