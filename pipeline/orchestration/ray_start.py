@@ -6,6 +6,7 @@ import logging
 import os
 import secrets
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,19 @@ import ray
 
 from pipeline.errors import InputError
 
+log = logging.getLogger("equigrid")
+
 LOCAL_OBJECT_STORE = 128 * 2**20
+#: Ray gives its processes 30 s to start, too little for a machine that is full of other work.
+ATTEMPTS = 3
 
 
 def start_ray(module_folder: Path) -> None:
     """Start a Ray on this machine, or join the cluster that `RAY_ADDRESS` names.
 
     module_folder: where workers find the code beside a search space. Raises InputError where no Ray
-    answers there, or one that demands another token.
+    answers there, or one that demands another token; TimeoutError where a Ray of this machine does
+    not start.
     """
     address = os.environ.get("RAY_ADDRESS")
     paths = [str(module_folder), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -52,14 +58,10 @@ def start_ray(module_folder: Path) -> None:
         _reach(address)
     # In a thread Ray warns that SIGTERM is not its own to handle: it is ours.
     logging.getLogger("ray").setLevel(logging.ERROR)
+    # Without an address Ray would join whatever cluster was started last on this machine.
+    options |= {"address": address or "local", "log_to_driver": False}
     try:
-        ray.init(
-            # Without an address Ray would join whatever cluster was started last on this machine.
-            address=address or "local",
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            **options,
-        )
+        _init(options)
     except ConnectionError as error:
         if address is None:
             raise
@@ -67,6 +69,23 @@ def start_ray(module_folder: Path) -> None:
             f"RAY_ADDRESS: {error}; is the cluster's token in RAY_AUTH_TOKEN, or in the file "
             "RAY_AUTH_TOKEN_PATH, with RAY_AUTH_MODE=token?"
         ) from None
+
+
+def _init(options: Mapping[str, Any]) -> None:
+    """What an attempt that failed has started ends with this process."""
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            ray.init(logging_level=logging.ERROR, **options)
+            return
+        except Exception as error:
+            if "timed out during startup" not in str(error):
+                raise
+            if attempt == ATTEMPTS:
+                raise TimeoutError(
+                    f"Ray did not start on this machine in {ATTEMPTS} attempts of 30 s: is it full "
+                    "of other work? The same command goes on; --in-process needs no Ray"
+                ) from error
+            log.warning("Ray did not start within 30 s, as on a busy machine: once more")
 
 
 def _reach(address: str) -> None:

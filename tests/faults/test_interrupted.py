@@ -15,6 +15,7 @@ from driving import Driver, Drivers, begun, in_flight
 
 pytestmark = [
     pytest.mark.cluster,
+    pytest.mark.timeout(1800),  # alone 3 minutes; beside four others on two slow cores 10
     pytest.mark.skipif(not Path("/proc/locks").exists(), reason="needs Linux's /proc"),
 ]
 
