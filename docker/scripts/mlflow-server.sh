@@ -70,8 +70,8 @@ python3 "$here/mlflow_accounts.py" || die "the accounts could not be set, see ab
 # The server itself needs neither password.
 unset MLFLOW_AUTH_ADMIN_PASSWORD MLFLOW_TRACKING_USERNAME MLFLOW_TRACKING_PASSWORD
 
-# A line for each request in the log would take a tenth of the server's time.
 hosts=${MLFLOW_SERVER_ALLOWED_HOSTS:-localhost:$port,127.0.0.1:$port}
+# A line for each request in the log would take a tenth of the server's time.
 exec mlflow server \
     --app-name basic-auth \
     --backend-store-uri "$store" \

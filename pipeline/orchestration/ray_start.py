@@ -30,8 +30,9 @@ from pipeline.errors import InputError
 log = logging.getLogger("equigrid")
 
 LOCAL_OBJECT_STORE = 128 * 2**20
-#: Ray gives its processes 30 s to start, too little for a machine that is full of other work.
-ATTEMPTS = 3
+#: Ray gives its processes 30 s to start, too little for a machine that is full of other work, and
+#: says so in an exception that has no class of its own.
+ATTEMPTS, LATE = 3, "timed out during startup"
 
 
 def start_ray(module_folder: Path) -> None:
@@ -72,20 +73,21 @@ def start_ray(module_folder: Path) -> None:
 
 
 def _init(options: Mapping[str, Any]) -> None:
-    """What an attempt that failed has started ends with this process."""
-    for attempt in range(1, ATTEMPTS + 1):
+    """Start or join; what a late attempt has started ends with this process."""
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            log.warning("Ray did not start within 30 s, as on a busy machine: once more")
         try:
             ray.init(logging_level=logging.ERROR, **options)
             return
         except Exception as error:
-            if "timed out during startup" not in str(error):
+            if LATE not in str(error):
                 raise
-            if attempt == ATTEMPTS:
-                raise TimeoutError(
-                    f"Ray did not start on this machine in {ATTEMPTS} attempts of 30 s: is it full "
-                    "of other work? The same command goes on; --in-process needs no Ray"
-                ) from error
-            log.warning("Ray did not start within 30 s, as on a busy machine: once more")
+            late = error
+    raise TimeoutError(
+        f"Ray did not start on this machine in {ATTEMPTS} attempts of 30 s: is it full of other "
+        "work? The same command goes on; --in-process needs no Ray"
+    ) from late
 
 
 def _reach(address: str) -> None:
