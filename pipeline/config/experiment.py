@@ -207,7 +207,8 @@ def _resolve(
         datasets = {name: resolve_dataset(name, spec) for name, spec in space.datasets.items()}
         training = located.value.get("training", {})
         rows = {
-            name: resolve_row(name, spec, datasets, training) for name, spec in space.rows.items()
+            name: resolve_row(name, space.rows, datasets, training)
+            for name in _controls_behind_methods(space)
         }
         _check(space, rows, datasets)
     except ValidationError as error:
@@ -223,6 +224,14 @@ def _resolve(
         context = error.context or {}
         raise wrong(tuple(context["path"]), context["message"]) from None
     return Experiment(path.stem, profile, space, rows, datasets, path.resolve().parent)
+
+
+def _controls_behind_methods(space: SearchSpace) -> Iterator[str]:
+    """The rows in the order of the file, but each control right behind its method."""
+    for name, spec in space.rows.items():
+        if spec.control_of not in space.rows:
+            yield name
+            yield from (row for row, it in space.rows.items() if it.control_of == name)
 
 
 def _located_error(

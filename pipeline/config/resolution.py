@@ -42,6 +42,8 @@ class Row:
     code: fingerprints of the model and the objective that come from outside the package.
     own: the objective's hyperparameters, in its order. scores: what it measures itself.
     training: the search space's, with what is otherwise for this row.
+    baseline: the row that it is to improve on, empty where none is named; of a control its
+    method's. control_of: the method that it is a control of, else empty.
     """
 
     model: Mapping[str, Any]
@@ -54,6 +56,8 @@ class Row:
     code: Mapping[str, str] = field(default_factory=dict)
     own: tuple[str, ...] = ()
     scores: tuple[str, ...] = ()
+    baseline: str = ""
+    control_of: str = ""
 
     def model_at(self, point: Mapping[str, float]) -> Mapping[str, Any]:
         """The model's settings at a point of the grid."""
@@ -176,14 +180,56 @@ def _filled(
         raise refuse(f"{shown}{details['msg']}", *path, *details["loc"]) from error
 
 
+def _check_roles(name: str, specs: Mapping[str, RowSpec]) -> None:
+    """Refuse a baseline or a method that is no trained row of its own."""
+    spec, place = specs[name], ("rows", name)
+    for key in ("baseline", "control_of"):
+        other = getattr(spec, key)
+        if other is None:
+            continue
+        rivals = [
+            row
+            for row, it in specs.items()
+            if row != name and it.objective is not None and it.control_of is None
+        ]
+        if other not in rivals:
+            raise refuse(f"{other!r}; allowed: {', '.join(rivals)}", *place, key)
+    if spec.control_of is not None and spec.baseline is not None:
+        raise refuse("a control has its method's baseline", *place, "baseline")
+
+
+def _like_its_method(spec: RowSpec, method: RowSpec, objective: Objective) -> RowSpec:
+    """A control with its method's grids, but for what its own objective does not search."""
+    if {"grid", "grid_for"} & spec.model_fields_set:
+        return spec
+    name, _ = _component(method.objective or "", "objective")
+    dropped = objective_entry(name).searched.keys() - objective.searched.keys()
+
+    def kept(grid: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
+        return {key: values for key, values in grid.items() if key not in dropped}
+
+    grid_for = {dataset: kept(grid) for dataset, grid in method.grid_for.items()}
+    return spec.model_copy(update={"grid": kept(method.grid), "grid_for": grid_for})
+
+
 def resolve_row(
-    name: str, spec: RowSpec, datasets: Mapping[str, Dataset], training: Mapping[str, Any]
+    name: str,
+    specs: Mapping[str, RowSpec],
+    datasets: Mapping[str, Dataset],
+    training: Mapping[str, Any],
 ) -> Row:
     """A model and objective that suit every dataset, and its grids; raises what `refuse` makes.
 
-    training: the search space's, as written.
+    specs: of all rows. training: the search space's, as written.
     """
-    place = ("rows", name)
+    spec, place = specs[name], ("rows", name)
+    _check_roles(name, specs)
+    method = None if spec.control_of is None else specs[spec.control_of]
+    if method is not None:
+        given = {key: getattr(spec, key) for key in spec.model_fields_set}
+        spec = RowSpec.model_construct(
+            **{"model": method.model, "training": method.training, **given}
+        )
     model_name, given = _component(spec.model, *place, "model")
     try:
         model = model_entry(model_name)
@@ -193,7 +239,7 @@ def resolve_row(
     for dataset in datasets.values():
         _check_model(model_name, model, dataset, *place, "model")
     if model.trivial:
-        for key in ("objective", "grid", "grid_for", "training"):
+        for key in ("objective", "grid", "grid_for", "training", "baseline", "control_of"):
             if key in spec.model_fields_set:
                 raise refuse(f"{model_name} is not trained: it takes no {key}", *place, key)
         empty: dict[str, float] = {}
@@ -208,6 +254,8 @@ def resolve_row(
         objective = objective_entry(objective_name)
     except InputError as error:
         raise refuse(str(error), *place, "objective") from error
+    if method is not None:
+        spec = _like_its_method(spec, method, objective)
     objective_settings = _filled(
         objective_name, given, objective.parameters, *place, "objective", objective_name
     )
@@ -232,6 +280,7 @@ def resolve_row(
         settings, objective_settings, False, objective.passes, searched, points,
         _training(spec.training, training, *place, "training"),
         fingerprints(model_name, objective_name), tuple(objective.searched), objective.scores,
+        (method or spec).baseline or "", spec.control_of or "",
     )  # fmt: skip
     _check_points(name, spec, row)
     if objective.needs_latent and not model.latent_maps:

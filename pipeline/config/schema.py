@@ -126,13 +126,26 @@ Grid = Annotated[
 
 
 class RowSpec(Strict):
-    """training: what is otherwise for this row than in the search space's `training`."""
+    """training: what is otherwise for this row than in the search space's `training`.
 
-    model: Component
+    baseline: the row that this method is to improve on. control_of: the method that this row is a
+    control of; it has the method's model, grid and training where it says nothing itself.
+    """
+
+    model: Component = ""
     objective: Component | None = None
     grid: Grid = {}
     grid_for: dict[str, Grid] = {}
     training: Annotated[dict[str, Any], BeforeValidator(_mapping)] = {}
+    baseline: str | None = None
+    control_of: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_model(cls, data: Any) -> Any:
+        if isinstance(data, dict) and not {"model", "control_of"} & data.keys():
+            raise refuse("Field required", "model")
+        return data
 
 
 class DatasetSpec(Strict):

@@ -48,7 +48,7 @@ class _Paired:
 
 
 class AutoregressiveAugmented(_Paired):
-    """The augmented baseline: the method with λ = 0."""
+    """The augmented baseline: the method with λ = 0, which sees both views as the method does."""
 
     def __init__(self, hyperparameters: Mapping[str, float]) -> None:
         """Its only hyperparameter, the learning rate, is the optimiser's."""
@@ -61,6 +61,7 @@ class AutoregressiveAugmented(_Paired):
 class AutoregressiveRegularRepresentation(_Paired):
     """The augmented loss + λ·MSE(ρ_Z(g) E(x), E(g·x)), the mean over the batch and all entries.
 
+    action: what stands for ρ_Z in the loss, see LatentAction. Measured is always the regular one.
     latents: `paper` compares each sample's latents; `released`, as the authors' code does, all of
     E(g·x) with the first sample's ρ_Z(g) E(x).
     """
@@ -68,16 +69,22 @@ class AutoregressiveRegularRepresentation(_Paired):
     searched: ClassVar[tuple[str, ...]] = ("lambda",)
     needs_latent: ClassVar[bool] = True
 
-    def __init__(self, hyperparameters: Mapping[str, float], *, latents: str = "paper") -> None:
+    def __init__(
+        self,
+        hyperparameters: Mapping[str, float],
+        *,
+        latents: str = "paper",
+        action: str = "regular",
+    ) -> None:
         self.strength = hyperparameters["lambda"]
-        self.first_only = latents == "released"
+        self.first_only, self.action = latents == "released", action
 
     def prepare(self, model: Any, dataset: Dataset) -> None:
-        self.latent_action = regular_action(model, dataset)
+        self.imposed_action = regular_action(model, dataset, self.action)
 
     def __call__(self, model: Any, batch: Batch, task: Task) -> Loss:
         loss, outputs, z, moved_z = self._loss(model, batch, task)
-        expected = self.latent_action(batch.g, z)
+        expected = self.imposed_action(batch.g, z)
         if self.first_only:
             expected = expected[:1].expand_as(expected)
         mismatch = torch.nn.functional.mse_loss(expected, moved_z)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,7 +13,12 @@ from pipeline.datasets.resident import Dataset
 from pipeline.objectives.batch import Batch
 from pipeline.objectives.latents import latent_shape
 from pipeline.objectives.task import Loss, Task
-from pipeline.symmetry import FiniteGroup, grid_action, regular_representation
+from pipeline.symmetry import (
+    FiniteGroup,
+    grid_action,
+    regular_representation,
+    scrambled_elements,
+)
 
 
 class LatentAction:
@@ -20,16 +26,27 @@ class LatentAction:
 
     shape: [d], copies of the regular representation; or [channels, rows, columns], where the group
     moves the grid of every channel (the regular representation on each orbit of its points, C.3).
-    Raises ValueError where d < |G|, or the group does not act exactly on the grid.
+    action: `regular`, or of a control `scrambled`, ρ_Z(π(g)) with a permutation π of the elements
+    that is no homomorphism, or `identity` in place of every ρ_Z(g).
+    Raises ValueError where d < |G|, the group does not act exactly on the grid, or has too few
+    elements to scramble.
     """
 
     def __init__(
-        self, group: FiniteGroup, shape: Sequence[int], device: torch.device | str
+        self,
+        group: FiniteGroup,
+        shape: Sequence[int],
+        device: torch.device | str,
+        action: str = "regular",
     ) -> None:
         if len(shape) == 1:
             indices = regular_representation(group, shape[0])
         else:
             indices = grid_action(group, tuple(shape[1:]))
+        if action == "scrambled":
+            indices = indices[scrambled_elements(group)]
+        elif action == "identity":
+            indices = np.broadcast_to(np.arange(indices.shape[1]), indices.shape).copy()
         self.indices = torch.from_numpy(indices).to(device)
 
     def __call__(self, elements: Tensor, latents: Tensor) -> Tensor:
@@ -41,10 +58,38 @@ class LatentAction:
         return moved.reshape(latents.shape)
 
 
-def regular_action(model: Any, dataset: Dataset) -> LatentAction:
-    """The regular representation on a model's latent; raises ValueError as LatentAction does."""
+def regular_action(model: Any, dataset: Dataset, action: str = "regular") -> LatentAction:
+    """The regular representation on a model's latent; action, ValueError: as of LatentAction."""
     device = next((it.device for it in model.parameters()), torch.device("cpu"))
-    return LatentAction(dataset.group, latent_shape(model, dataset), device)
+    return LatentAction(dataset.group, latent_shape(model, dataset), device, action)
+
+
+def _of_two_views(
+    model: Any, batch: Batch, task: Task, weights: tuple[float, float]
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """w1·L(f(x1), y) + w2·L(f(x2), y), the outputs of x1, and the latents of x1 and x2."""
+    z1, z2 = model.encode(batch.x1), model.encode(batch.x2)
+    outputs = model.head(z1)
+    loss = weights[0] * task.loss(outputs, batch.y)
+    if weights[1]:
+        loss = loss + weights[1] * task.loss(model.head(z2), batch.y)
+    return loss, outputs, z1, z2
+
+
+class TwoViews:
+    """½ L(f(x1), y) + ½ L(f(x2), y): the method without its penalty (λ = 0), a control.
+
+    What the method gains over the augmented baseline by a second view of each sample alone.
+    """
+
+    passes: ClassVar[int] = 2
+
+    def __init__(self, hyperparameters: Mapping[str, float]) -> None:
+        """Its only hyperparameter, the learning rate, is the optimiser's."""
+
+    def __call__(self, model: Any, batch: Batch, task: Task) -> Loss:
+        loss, outputs, _, _ = _of_two_views(model, batch, task, (0.5, 0.5))
+        return Loss(loss, outputs, {})
 
 
 class RegularRepresentation:
@@ -52,6 +97,7 @@ class RegularRepresentation:
 
     The MSE is the mean over the batch and all entries; nothing is detached.
     task_weights: `paper` is (0.5, 0.5); `released`, the authors' code on double digits, (1, 0).
+    action: what stands for ρ_Z in the loss, see LatentAction. Measured is always the regular one.
     """
 
     searched: ClassVar[tuple[str, ...]] = ("lambda",)
@@ -63,21 +109,21 @@ class RegularRepresentation:
     }
 
     def __init__(
-        self, hyperparameters: Mapping[str, float], *, task_weights: str = "paper"
+        self,
+        hyperparameters: Mapping[str, float],
+        *,
+        task_weights: str = "paper",
+        action: str = "regular",
     ) -> None:
         self.strength = hyperparameters["lambda"]
-        self.weights = self.WEIGHTS[task_weights]
+        self.weights, self.action = self.WEIGHTS[task_weights], action
 
     def prepare(self, model: Any, dataset: Dataset) -> None:
-        self.latent_action = regular_action(model, dataset)
+        self.imposed_action = regular_action(model, dataset, self.action)
 
     def __call__(self, model: Any, batch: Batch, task: Task) -> Loss:
-        z1, z2 = model.encode(batch.x1), model.encode(batch.x2)
-        outputs = model.head(z1)
-        loss = self.weights[0] * task.loss(outputs, batch.y)
-        if self.weights[1]:
-            loss = loss + self.weights[1] * task.loss(model.head(z2), batch.y)
-        mismatch = torch.nn.functional.mse_loss(self.latent_action(batch.g, z1), z2)
+        loss, outputs, z1, z2 = _of_two_views(model, batch, task, self.weights)
+        mismatch = torch.nn.functional.mse_loss(self.imposed_action(batch.g, z1), z2)
         return Loss(
             loss + self.strength * mismatch, outputs, {"equivariance_loss": mismatch.detach()}
         )

@@ -129,6 +129,7 @@ class Objective(Protocol):
     trained with the model, and kept in checkpoints and with the weights (`objective/…`);
     `latent_action`, set by then: (elements, latents) → latents, from which validation measures how
     far the encoder departs; by default the regular representation's, where there is one;
+    `validates_plain`, whether validation scores the samples as they are, not at the split's views;
     `score(model, dataset, split)`, all that is measured of a split (`val` after every epoch, the
     test splits of finals) in place of the usual scores, `loss` among it.
     `batch.step` says where the training is.
@@ -148,10 +149,15 @@ def with_penalties(loss: Loss, model: Any) -> Loss:
 
 
 class Unaugmented:
-    """L(f(x), y): the baseline on the samples as they are."""
+    """L(f(x), y): the baseline on the samples as they are.
 
-    def __init__(self, hyperparameters: Mapping[str, float]) -> None:
+    validation: what its epochs are scored on, and so stopped and chosen by: `plain`, samples as
+    they are (as the published rows of table 5 were), or `views`, as augmented rows are scored.
+    """
+
+    def __init__(self, hyperparameters: Mapping[str, float], *, validation: str = "plain") -> None:
         """Its only hyperparameter, the learning rate, is the optimiser's."""
+        self.validates_plain = validation == "plain"
 
     def __call__(self, model: Any, batch: Batch, task: Task) -> Loss:
         outputs = model(batch.x)

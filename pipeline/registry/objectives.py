@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pipeline.parameters import Count, NonNegative, Positive, parameters
+from pipeline.parameters import Count, Later, NonNegative, Positive, parameters
 from pipeline.registry.entries import AUTOREGRESSION, CLASSIFICATION, RECONSTRUCTION, Objective
-from pipeline.symmetry import FiniteGroup
+from pipeline.symmetry import FiniteGroup, scrambled_elements
 from pipeline.symmetry.words import relations_of
 
+#: What stands for ρ_Z in the method's loss; all but the first are controls.
+_IMPOSED = (Annotated[Literal["regular", "scrambled", "identity"], Later()], "regular")
+
+
+def _check_imposed(settings: Mapping[str, Any], group: FiniteGroup) -> None:
+    if settings.get("action") == "scrambled":
+        scrambled_elements(group)
+
+
 OBJECTIVES = {
-    "unaugmented": Objective("pipeline.objectives.task:Unaugmented"),
+    "unaugmented": Objective(
+        "pipeline.objectives.task:Unaugmented",
+        parameters(validation=(Literal["plain", "views"], "plain")),
+    ),
     "augmented": Objective("pipeline.objectives.task:Augmented"),
+    "two_views": Objective("pipeline.objectives.regular:TwoViews", passes=2),
     "regular_representation": Objective(
         "pipeline.objectives.regular:RegularRepresentation",
-        parameters(task_weights=(Literal["paper", "released"], "paper")),
+        parameters(task_weights=(Literal["paper", "released"], "paper"), action=_IMPOSED),
         searched={"lambda": NonNegative},
         needs_latent=True,
         passes=2,
+        check=_check_imposed,
     ),
     # Passes: of six autoregressive steps, the first also on the turned input.
     "autoregressive": Objective(
@@ -29,11 +43,12 @@ OBJECTIVES = {
     ),
     "autoregressive_regular_representation": Objective(
         "pipeline.objectives.autoregressive:AutoregressiveRegularRepresentation",
-        parameters(latents=(Literal["paper", "released"], "paper")),
+        parameters(latents=(Literal["paper", "released"], "paper"), action=_IMPOSED),
         searched={"lambda": NonNegative},
         task=AUTOREGRESSION,
         needs_latent=True,
         passes=7,
+        check=_check_imposed,
     ),
 }
 

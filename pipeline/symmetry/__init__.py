@@ -15,7 +15,11 @@ from pipeline.symmetry.groups import (
     group_by_name,
     octahedral,
 )
-from pipeline.symmetry.representations import permutation_matrices, regular_representation
+from pipeline.symmetry.representations import (
+    permutation_matrices,
+    regular_representation,
+    scrambled_elements,
+)
 
 __all__ = [
     "GROUP_NAMES",
@@ -30,5 +34,6 @@ __all__ = [
     "permutation_matrices",
     "plane_group",
     "regular_representation",
+    "scrambled_elements",
     "vector_action",
 ]

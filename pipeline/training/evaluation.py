@@ -10,16 +10,21 @@ from torch import Tensor
 
 from pipeline.datasets.resident import Dataset
 from pipeline.lookup import metric_entry, task_entry
-from pipeline.metrics.latent_gap import LatentGap
+from pipeline.metrics.latent_measures import LatentMeasures
 from pipeline.metrics.metric import Scores
 from pipeline.objectives.latents import embedding
 from pipeline.objectives.regular import LatentAction
 from pipeline.objectives.task import task_named
 
 
-def predict(model: Any, dataset: Dataset, split: str, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Targets and outputs for [b] sample numbers of a split, as a test scores them."""
-    targets, x = inputs(dataset, split, rows)
+def predict(
+    model: Any, dataset: Dataset, split: str, rows: Tensor, plain: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Targets and outputs for [b] sample numbers of a split, as a test scores them.
+
+    plain: of the samples as they are, whatever elements the split has.
+    """
+    targets, x = inputs(dataset, split, rows, plain)
     with torch.inference_mode():
         return targets, task_named(dataset.task).predict(model, x, targets, None)
 
@@ -55,13 +60,15 @@ def probe(
     return scores.compute()
 
 
-def inputs(dataset: Dataset, split: str, rows: Tensor) -> tuple[Tensor, Tensor]:
+def inputs(
+    dataset: Dataset, split: str, rows: Tensor, plain: bool = False
+) -> tuple[Tensor, Tensor]:
     """Targets and inputs for [b] sample numbers of a split.
 
-    At the split's fixed group elements where it has them.
+    At the split's fixed group elements where it has them, unless `plain`.
     """
     source, views = dataset.sources[split], dataset.views.get(split)
-    if views is None:
+    if views is None or plain:
         x = dataset.plain(source, rows)
     else:
         x = dataset.view(source, rows, views.elements[rows], views.draws[rows])
@@ -69,48 +76,55 @@ def inputs(dataset: Dataset, split: str, rows: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def evaluate(
-    model: Any, dataset: Dataset, split: str, device: str, further: Iterable[str] = ()
+    model: Any,
+    dataset: Dataset,
+    split: str,
+    device: str,
+    further: Iterable[str] = (),
+    plain: bool = False,
 ) -> dict[str, float]:
     """The loss and the metrics of a split, at its fixed elements where it has them.
 
-    further: metrics of outputs beside the dataset's own.
+    further: metrics of outputs beside the dataset's own. plain: not at its elements.
     """
     task, kept = task_named(dataset.task), []
     scores = Scores(metrics_of(dataset, further))
     with torch.inference_mode():
         for rows in dataset.chunks(dataset.sources[split], device):
-            targets, outputs = predict(model, dataset, split, rows)
+            targets, outputs = predict(model, dataset, split, rows, plain)
             kept.append(task.keep(outputs, targets))
             scores.update(outputs, targets)
         return {"loss": task.mean_loss(kept), **scores.compute()}
 
 
 def validate(
-    model: Any, dataset: Dataset, action: LatentAction | None, table: Tensor, device: str
+    model: Any,
+    dataset: Dataset,
+    action: LatentAction | None,
+    table: Tensor,
+    device: str,
+    plain: bool = False,
 ) -> dict[str, float]:
-    """Validation scores and, with a latent action, the equivariance loss and relative error.
+    """Validation scores and, with a latent action, how the group moves the latents.
 
-    equivariance_loss: MSE(ρ_Z(g) E(x1), E(x2)), g fixed per sample.
-    equivariance_error: Σ‖ρ_Z(g)E(x1) − E(x2)‖² / Σ‖E(x2) − mean E(x2)‖² (dimensionless).
+    The latter on pairs x1 = a·x, x2 = g·x1 with a and g fixed per sample: see LatentMeasures.
+    plain: the scores are of the samples as they are, not of x1.
     """
     if action is None:
-        return evaluate(model, dataset, "val", device)
+        return evaluate(model, dataset, "val", device, plain=plain)
     task, source, views = task_named(dataset.task), dataset.sources["val"], dataset.views["val"]
-    kept, gap, scores = [], LatentGap(), Scores(metrics_of(dataset))
+    kept, scores = [], Scores(metrics_of(dataset))
+    measures = LatentMeasures(action, dataset.group.order)
     with torch.inference_mode():
         for rows in dataset.chunks(source, device):
             a, g = views.elements[rows], views.pair_elements[rows]
             x1 = dataset.view(source, rows, a, views.draws[rows])
-            targets = dataset.targets_of(source, rows, x1)
             x2 = dataset.view(source, rows, table[g, a], views.pair_draws[rows])
             z1 = model.encode(x1)
-            outputs = task.predict(model, x1, targets, z1)
+            scored, z = (dataset.plain(source, rows), None) if plain else (x1, z1)
+            targets = dataset.targets_of(source, rows, scored)
+            outputs = task.predict(model, scored, targets, z)
             kept.append(task.keep(outputs, targets))
             scores.update(outputs, targets)
-            gap.add(action(g, z1), model.encode(x2))
-        return {
-            "loss": task.mean_loss(kept),
-            **scores.compute(),
-            "equivariance_loss": gap.mean_square,
-            "equivariance_error": gap.relative,
-        }
+            measures.add(g, z1, model.encode(x2))
+        return {"loss": task.mean_loss(kept), **scores.compute(), **measures.compute()}

@@ -247,7 +247,9 @@ class TrialRun:
             with torch.inference_mode():
                 found: dict[str, float] = self.objective.score(self.model, self.dataset, "val")
             return found
-        return validate(self.model, self.dataset, self.action, self.composition, self.device)
+        plain = getattr(self.objective, "validates_plain", False)
+        place = self.model, self.dataset, self.action, self.composition, self.device
+        return validate(*place, plain=plain)
 
     def _state(self) -> dict[str, torch.Tensor]:
         """The model's tensors, and what the objective has learned, as `objective/…`."""

@@ -146,7 +146,7 @@ def test_loss_and_gradient_equal_the_dense_computation(name, latent, task_weight
     dataset, model = TableOfViews(group_by_name(name)), TwoLayers(latent)
     batch, strength = _batch(dataset), 1.7
     objective = RegularRepresentation({"lr": 1e-3, "lambda": strength}, task_weights=task_weights)
-    objective.latent_action = LatentAction(dataset.group, [latent], "cpu")
+    objective.imposed_action = LatentAction(dataset.group, [latent], "cpu")
     loss = objective(model, batch, TASK)
     loss.total.backward()
 
@@ -261,7 +261,7 @@ def test_an_exactly_equivariant_encoder_has_no_equivariance_loss(
     none = torch.zeros_like(everything)
     batch = Batch(dataset, everything, a, g, none, none, table)
     objective = RegularRepresentation({"lambda": 1.0})
-    action = objective.latent_action = LatentAction(group, [group.order], "cpu")
+    action = objective.imposed_action = LatentAction(group, [group.order], "cpu")
     training = objective(model, batch, TASK)
     scores = validate(model, dataset, action, table, "cpu")
     errors = [
