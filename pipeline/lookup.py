@@ -87,6 +87,7 @@ def model_entry(name: str) -> Model:
         axes=getattr(found, "axes", None),
         latent_maps=getattr(found, "latent_maps", False),
         by_group=getattr(found, "by_group", False),
+        invariant=getattr(found, "invariant", False),
     )
 
 

@@ -43,6 +43,8 @@ class Model(Entry):
     latent_maps: the latent is channels on the input's own grid, and the group moves the grid.
     by_group: target is called with `group=` too, the dataset's; it acts on the plane.
     draws: whether it adds drawings to a report.
+    invariant: its latent is invariant by construction, or built from what is: that it does not
+    follow the regular representation says nothing.
     cpu_seconds: of one forward and backward pass of a sample on one CPU thread, by settings and
     input shape; feeds the first estimate of a plan, None where never measured.
     """
@@ -55,6 +57,7 @@ class Model(Entry):
     latent_maps: bool = False
     by_group: bool = False
     draws: bool = False
+    invariant: bool = False
     cpu_seconds: Callable[[Mapping[str, Any], tuple[int, ...]], float] | None = None
 
 

@@ -137,13 +137,14 @@ def _steerable_cnn(target: str, draws: bool = False, **more: Any) -> Model:
     """Its seconds are those of C4; D1 takes a fifth, D4 two and a half times as many."""
     return Model(
         f"{_CNN}:{target}", parameters(**_STEERABLE, **more), axes=2, by_group=True, draws=draws,
+        invariant=True,
         cpu_seconds=lambda settings, shape: 5e-4 * settings["width"] ** 2,
     )  # fmt: skip
 
 
 def _steerable_resnet(target: str, draws: bool = False, **more: Any) -> Model:
     return Model(
-        f"{_RESNET}:{target}", parameters(**_SPACE, **more), axes=3, draws=draws,
+        f"{_RESNET}:{target}", parameters(**_SPACE, **more), axes=3, draws=draws, invariant=True,
         cpu_seconds=lambda settings, shape: 4.3e-6 * shape[1] ** 3 * settings["width"] ** 2,
     )  # fmt: skip
 

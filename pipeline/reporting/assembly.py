@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from pipeline.config.experiment import Experiment
+from pipeline.lookup import model_entry
 from pipeline.metrics.direction import higher_is_better, is_objectives_own, margin_of
 from pipeline.planning.plan import Plan
+from pipeline.record import Result
 from pipeline.reporting import formats
-from pipeline.reporting.comparison import Comparison, all_pairs, compare
+from pipeline.reporting.comparison import Comparison, compare
+from pipeline.reporting.controls import control_notes, pairs
 from pipeline.reporting.representations import representation_notes
-from pipeline.reporting.table import Cell, Table, published_runs, published_table
+from pipeline.reporting.table import (
+    LATENT_MEASURES,
+    Cell,
+    Table,
+    published_runs,
+    published_table,
+)
 from pipeline.reporting.verdicts import Question, Verdict, verdicts
 from pipeline.reporting.words import short
 from pipeline.trial import TRAINING_VERSION, in_order, symbol
@@ -45,11 +54,7 @@ def assemble(plan: Plan) -> Table:
             wanted=len(experiment.seeds(row, "final")) - unmeasured,
             gap=_gap(plan, arm),
             point=selection.point if selection else {},
-            equivariance=tuple(
-                result.validation["val_equivariance_error"]
-                for result in done.values()
-                if "val_equivariance_error" in result.validation
-            ),
+            latents=_latents(experiment, row, done.values()),
             parameters=next((result.parameters for result in done.values()), None),
             published=published.get(row, {}).get(name),
             seeds=tuple(scores),
@@ -76,10 +81,35 @@ def assemble(plan: Plan) -> Table:
         verdicts=_verdicts(experiment, cells) if experiment.is_published_setting else {},
         comparisons=tuple(_comparisons(experiment, cells)) if space.layout != "runs" else (),
         published_runs=published_runs(space.published) if space.published else (),
+        controls={row: it.control_of for row, it in experiment.rows.items() if it.control_of},
     )
-    findings = tuple(representation_notes(plan))
-    notes = (*_notes(plan), *_margins(table), *findings, *_doubts(table), *space.notes)
+    findings = (*representation_notes(plan), *control_notes(experiment, table.comparisons))
+    notes = (*_notes(plan), *_readings(table), *_margins(table), *findings)
+    notes = (*notes, *_doubts(table), *space.notes)
     return replace(table, notes=notes, findings=findings)
+
+
+def _latents(
+    experiment: Experiment, row: str, results: Iterable[Result]
+) -> dict[str, tuple[float, ...]]:
+    """Of each measure one number per seed.
+
+    Of latents that are invariant by construction only what is measured without the regular
+    representation: that they do not follow it is no fault.
+    """
+    method = experiment.rows[row]
+    names = list(LATENT_MEASURES)
+    if not method.trivial and model_entry(method.model["name"]).invariant:
+        names = ["invariance_error"]
+    found = {
+        name: tuple(
+            result.validation[f"val_{name}"]
+            for result in results
+            if f"val_{name}" in result.validation
+        )
+        for name in names
+    }
+    return {name: values for name, values in found.items() if values}
 
 
 def _verdicts(
@@ -99,8 +129,7 @@ def _verdicts(
 def _comparisons(
     experiment: Experiment, cells: Mapping[tuple[str, str], Cell]
 ) -> Iterator[Comparison]:
-    trained = [row for row, method in experiment.rows.items() if not method.trivial]
-    for minuend, subtrahend in all_pairs(trained):
+    for minuend, subtrahend in pairs(experiment):
         for column in experiment.space.columns:
             a, b = cells[minuend, column], cells[subtrahend, column]
             found = compare(
@@ -114,6 +143,23 @@ def _comparisons(
 def _doubts(table: Table) -> list[str]:
     texts = dict.fromkeys(doubt for cell in table.cells.values() for doubt in cell.doubts)
     return [f"{formats.DOUBT} {text}." for text in texts]
+
+
+def _readings(table: Table) -> Iterator[str]:
+    """How the further tables are to be read."""
+    if table.comparisons:
+        count = sum(it.half_width is not None for it in table.comparisons)
+        yield (
+            "Paired differences: each interval is a 95 % interval by itself, not adjusted for "
+            f"their number ({count}). They hold for the data that all seeds share."
+        )
+    if table.latent_measures():
+        yield (
+            "Latents, on validation: Σ‖ρ(g)E(x) − E(gx)‖² / Σ‖E(gx) − mean‖² with the group's "
+            "regular representation as ρ, with mean latents removed first, and with the identity "
+            "for ρ; the share of the latents' variance that every ρ(g) fixes (1: invariant). "
+            f"{formats.DASH}: not measured, or invariant by construction."
+        )
 
 
 def _margins(table: Table) -> list[str]:

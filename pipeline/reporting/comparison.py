@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -57,8 +56,3 @@ def compare(
         half = quantile * stdev(differences) / math.sqrt(len(shared))
     mean = fmean(differences)
     return Comparison(minuend, subtrahend, column, mean, half, len(shared), wanted, metric)
-
-
-def all_pairs(rows: list[str]) -> list[tuple[str, str]]:
-    """(minuend, subtrahend): a later row minus each earlier one, in the order of the file."""
-    return [(later, earlier) for earlier, later in itertools.combinations(rows, 2)]

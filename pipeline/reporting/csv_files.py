@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterable, Mapping
 
 from pipeline.record import Result
-from pipeline.reporting.table import Table
+from pipeline.reporting.table import LATENT_MEASURES, Table
 from pipeline.trial import Trial, in_order
 
 CSV_FIELDS = (
@@ -17,7 +17,7 @@ CSV_FIELDS = (
     "lr", "lambda",
 )  # fmt: skip
 #: Behind them and any further searched values.
-LAST_CSV_FIELDS = "equivariance_error", "parameters", "values"
+LAST_CSV_FIELDS = *LATENT_MEASURES, "control_of", "parameters", "values"
 
 
 def _searched(points: Iterable[Mapping[str, float]]) -> list[str]:
@@ -34,7 +34,6 @@ def comma_separated(table: Table) -> str:
     writer = csv.DictWriter(buffer, fields, lineterminator="\n")
     writer.writeheader()
     for (row, column), cell in table.cells.items():
-        errors = cell.equivariance
         published, verdict = cell.published, table.verdicts.get((row, column))
         entry: dict[str, object] = {
             "row": row,
@@ -58,7 +57,8 @@ def comma_separated(table: Table) -> str:
             "p_difference": verdict.p_difference if verdict else None,
             "doubts": "; ".join(cell.doubts),
             **{name: cell.point.get(name) for name in searched},
-            "equivariance_error": sum(errors) / len(errors) if errors else None,
+            **{name: sum(them) / len(them) for name, them in cell.latents.items()},
+            "control_of": table.controls.get(row),
             "parameters": cell.parameters,
             "values": " ".join(map(repr, cell.values)),
         }

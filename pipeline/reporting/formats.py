@@ -11,7 +11,7 @@ from rich.table import Table as RichTable
 from pipeline.lookup import metric_entry, score_kind
 from pipeline.metrics.direction import is_objectives_own
 from pipeline.reporting.comparison import FEWEST_SEEDS, Comparison
-from pipeline.reporting.table import Cell, Table
+from pipeline.reporting.table import LATENT_MEASURES, Cell, Table
 
 DASH = "–"
 #: On a cell with a run whose tracking does not match its record.
@@ -132,7 +132,7 @@ def _body(table: Table) -> Iterator[list[str]]:
                 line.append(value(metric, scores[column]) if column in scores else DASH)
                 line += ["", ""] if _column_is_published(table, column) else []
             yield line
-        line = [row, parameters(table, row)]
+        line = [table.label(row), parameters(table, row)]
         if table.layout == "datasets":
             yield from _one_above_the_other(table, row)
             continue
@@ -148,7 +148,7 @@ def _body(table: Table) -> Iterator[list[str]]:
 def _one_above_the_other(table: Table, row: str) -> Iterator[list[str]]:
     """A row's scores, and below them the published ones with the difference."""
     cells = [table.cells[row, column] for column in table.columns]
-    yield [row, parameters(table, row), *map(score, cells)]
+    yield [table.label(row), parameters(table, row), *map(score, cells)]
     if any(cell.published for cell in cells):
         both = [
             DASH if cell.published is None
@@ -174,19 +174,17 @@ def parameters(table: Table, row: str) -> str:
     return " / ".join(f"{count:,}".replace(",", " ") for count in counts) or DASH
 
 
-def _errors(table: Table) -> list[list[str]]:
-    """Rows of the equivariance table: one column a dataset, trained rows only."""
-    datasets = list(dict.fromkeys(cell.dataset for cell in table.cells.values()))
-    measured = table.equivariance_errors()
-    if not measured and table.layout != "cells":
-        return []
-    lines = [["Relative equivariance error", *datasets]]
-    for row in table.rows:
-        if row not in table.trivial_rows:
-            found = measured.get(row, {})
-            errors = [f"{found[name]:.3g}" if name in found else DASH for name in datasets]
-            lines.append([row, *errors])
-    return lines
+def latents(table: Table) -> Iterator[list[list[str]]]:
+    """Of each dataset a table of trained rows by the measures that any of them has."""
+    for dataset, found in table.latent_measures().items():
+        names = [name for name in LATENT_MEASURES if any(name in it for it in found.values())]
+        lines = [[f"Latents, {dataset}", *(LATENT_MEASURES[name] for name in names)]]
+        for row in table.rows:
+            if row not in table.trivial_rows:
+                means = found.get(row, {})
+                shown = [f"{means[name]:.3g}" if name in means else DASH for name in names]
+                lines.append([table.label(row), *shown])
+        yield lines
 
 
 def _comparisons(table: Table) -> list[list[str]]:
@@ -228,8 +226,8 @@ def markdown(table: Table) -> str:
         lines += [f"## {heading}", ""] if heading else []
         for found in ([_headings(part), *_body(part)], _comparisons(part)):
             lines += [*_markdown_lines(found), ""] if found else []
-    if errors := _errors(table):
-        lines += [*_markdown_lines(errors), ""]
+    for found in latents(table):
+        lines += [*_markdown_lines(found), ""]
     lines += [f"- {_one_line(note)}" for note in table.notes]
     return "\n".join(lines) + "\n"
 
@@ -238,7 +236,7 @@ _TEX = str.maketrans({
     "&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}",
     "–": "--", "λ": r"$\lambda$", "×": r"$\times$", "ρ": r"$\rho$", "≥": r"$\geq$",
-    "†": r"$\dagger$",
+    "†": r"$\dagger$", "↳": r"$\hookrightarrow$",
     "−": r"$-$", "√": r"$\surd$",
 })  # fmt: skip
 
@@ -267,7 +265,7 @@ def _one_column_a_run(table: Table) -> Iterator[tuple[str, list[list[str]]]]:
     """Of each row a table whose lines are its scores, and one of the published runs."""
     for row in table.rows:
         runs = table.run_lines(row)
-        lines = [[row, *(f"seed {seed}" for seed, _ in runs), "mean"]]
+        lines = [[table.label(row), *(f"seed {seed}" for seed, _ in runs), "mean"]]
         for column in table.columns:
             cell = table.cells[row, column]
             found = (
@@ -292,7 +290,7 @@ def _one_line_a_cell(table: Table) -> list[list[str]]:
     for (row, column), cell in table.cells.items():
         if column not in table.columns:
             continue
-        line = [row, column, score(cell)]
+        line = [table.label(row), column, score(cell)]
         if table.has_published:
             line += [published(cell), difference(table, row, column)]
         lines.append(line)
@@ -314,7 +312,7 @@ def terminal(table: Table) -> list[RichTable]:
         else:
             shown_as.append((title, scores))
         shown_as.append((None, _comparisons(part)))
-    shown_as.append((None, _errors(table)))
+    shown_as += [(None, lines) for lines in latents(table)]
     for caption, lines in shown_as:
         if not lines:
             continue

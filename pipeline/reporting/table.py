@@ -16,13 +16,22 @@ from pipeline.errors import InputError
 from pipeline.reporting.comparison import Comparison
 from pipeline.reporting.verdicts import Published, Verdict
 
+#: Of validation's latents (pipeline.metrics.latent_measures), with their headings.
+LATENT_MEASURES = {
+    "equivariance_error": "equivariance error",
+    "centred_error": "means removed",
+    "invariance_error": "without ρ",
+    "fixed_share": "share fixed",
+}
+
 
 @dataclass(frozen=True)
 class Cell:
     """values: one score per finished seed of `seeds`. wanted: how many there should be.
 
     gap: why the cell is not whole, empty where it is. point: the selected hyperparameters.
-    equivariance: relative equivariance errors on validation, one per seed, where measured.
+    latents: how the group moves the latents of validation, by measure (LATENT_MEASURES) one number
+    per seed, where measured.
     doubts: what is wrong with how its trainings are tracked, one text a run in doubt.
     """
 
@@ -33,7 +42,7 @@ class Cell:
     wanted: int
     gap: str
     point: Mapping[str, float]
-    equivariance: tuple[float, ...]
+    latents: Mapping[str, tuple[float, ...]]
     parameters: int | None
     published: Published | None
     seeds: tuple[int, ...] = ()
@@ -73,7 +82,8 @@ class Table:
     verdicts: of whole cells with a published value, in the published setting.
     comparisons: of trained rows. layout: `runs` has a line for each run above its row's mean, and
     one for each published run; `datasets` a table for each dataset. higher_is_better:
-    None where neither is. findings: those of the notes that a reader should see first.
+    None where neither is. findings: those of the notes that a reader should see first. controls:
+    the method by row that is a control of it.
     """
 
     name: str
@@ -89,6 +99,7 @@ class Table:
     layout: str = "cells"
     published_runs: tuple[Mapping[str, float], ...] = ()
     findings: tuple[str, ...] = ()
+    controls: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def has_published(self) -> bool:
@@ -115,12 +126,17 @@ class Table:
         pairs = dict.fromkeys((c.minuend, c.subtrahend) for c in self.comparisons)
         return [(*pair, [found.get((*pair, column)) for column in self.columns]) for pair in pairs]
 
-    def equivariance_errors(self) -> dict[str, dict[str, float]]:
-        """{row: {dataset: mean relative equivariance error}} where it was measured."""
-        found: dict[str, dict[str, float]] = {}
+    def label(self, row: str) -> str:
+        """A row's name as tables show it: a control stands below its method."""
+        return f"↳ {row}" if row in self.controls else row
+
+    def latent_measures(self) -> dict[str, dict[str, dict[str, float]]]:
+        """{dataset: {row: {measure: mean over seeds}}} where anything was measured."""
+        found: dict[str, dict[str, dict[str, float]]] = {}
         for (row, _), cell in self.cells.items():
-            if cell.equivariance:
-                found.setdefault(row, {})[cell.dataset] = fmean(cell.equivariance)
+            if cell.latents:
+                means = {name: fmean(values) for name, values in cell.latents.items()}
+                found.setdefault(cell.dataset, {})[row] = means
         return found
 
     def margin(self, row: str, column: str) -> float | None:

@@ -280,3 +280,31 @@ def test_an_exactly_equivariant_encoder_has_no_equivariance_loss(
     spread = ((z2 - z2.mean(0)) ** 2).sum()
     assert scores["equivariance_loss"] == pytest.approx((mismatch**2).mean(), abs=1e-9)
     assert scores["equivariance_error"] == pytest.approx((mismatch**2).sum() / spread, abs=1e-9)
+
+
+class InvariantEncoder(OrbitEncoder):
+    """The orbit's mean in every coordinate: the same for x and g·x, whatever the action."""
+
+    def encode(self, x):
+        return super().encode(x).mean(1, keepdim=True).expand(-1, len(self.preimages))
+
+
+@pytest.mark.parametrize(("name", "shape"), [("D4", (6, 6)), ("octahedral", (3, 3, 3))])
+def test_controls_ask_for_what_no_equivariant_encoder_gives(name, shape):
+    """An equivariant encoder meets the group's own action alone; an invariant one meets all."""
+    group = group_by_name(name)
+    dataset, table = TurnedGrids(group, shape), torch.from_numpy(group.table.copy())
+    views, everything = dataset.views["val"], torch.arange(SAMPLES)
+    none = torch.zeros_like(everything)
+    batch = Batch(dataset, everything, views.elements, views.pair_elements, none, none, table)
+    penalties = {}
+    for encoder in (OrbitEncoder, InvariantEncoder):
+        model = encoder(dataset.action, torch.from_numpy(group.inverse.copy()))
+        for action in ("regular", "scrambled", "identity"):
+            objective = RegularRepresentation({"lambda": 1.0}, action=action)
+            objective.imposed_action = LatentAction(group, [group.order], "cpu", action)
+            loss = objective(model, batch, TASK)
+            penalties[encoder.__name__, action] = float(loss.terms["equivariance_loss"].detach())
+    assert penalties.pop(("OrbitEncoder", "scrambled")) > 1e-2
+    assert penalties.pop(("OrbitEncoder", "identity")) > 1e-2
+    assert max(penalties.values()) < 1e-20

@@ -30,7 +30,7 @@ def cell(*values: float, wanted: int | None = None, gap: str = "", **changes: An
         "wanted": len(values) if wanted is None else wanted,
         "gap": gap,
         "point": {"lr": 0.001, "lambda": 0.5},
-        "equivariance": (0.25, 0.5),
+        "latents": {"equivariance_error": (0.25, 0.5)},
         "parameters": 33742,
         "published": None,
     }
@@ -38,7 +38,7 @@ def cell(*values: float, wanted: int | None = None, gap: str = "", **changes: An
 
 
 def trivial(value: float = 0.1, **changes: Any) -> Cell:
-    return cell(value, point={}, equivariance=(), parameters=0, **changes)
+    return cell(value, point={}, latents={}, parameters=0, **changes)
 
 
 def table(cells: dict[tuple[str, str], Cell], **changes: Any) -> Table:
@@ -119,7 +119,7 @@ def test_markdown_shows_rows_parameters_and_equivariance() -> None:
         ["---"] * 4,
         ["Chance", "0", "0.100, n=1", "0.200, n=1"],
         ["Ours\\|x", "33 742", "0.913 (0.012), n=3", "0.913 (0.012), n=3"],
-        ["Relative equivariance error", "D1"],
+        ["Latents, D1", "equivariance error"],
         ["---"] * 2,
         ["Ours\\|x", "0.375"],
     ]
@@ -145,7 +145,11 @@ def test_published_figures_stand_beside_the_reproduced_ones() -> None:
 
 def test_csv_reads_back_to_the_same_numbers() -> None:
     awkward = (0.1 + 0.2, 1 / 3, 2 / 7)
-    ours = cell(*awkward, published=Published(0.92, 0.004, seeds=5), equivariance=(1 / 3, 1e-17))
+    ours = cell(
+        *awkward,
+        published=Published(0.92, 0.004, seeds=5),
+        latents={"equivariance_error": (1 / 3, 1e-17)},
+    )
     line = as_csv(one(ours))["Ours", "D1"]
     assert tuple(map(float, line["values"].split())) == awkward
     assert float(line["mean"]) == fmean(awkward)
@@ -158,7 +162,7 @@ def test_csv_reads_back_to_the_same_numbers() -> None:
 
 
 def test_csv_leaves_what_is_not_known_empty_and_quotes_gaps() -> None:
-    lines = as_csv(one(cell(wanted=3, gap='missing: "a", b\nc', point={}, equivariance=())))
+    lines = as_csv(one(cell(wanted=3, gap='missing: "a", b\nc', point={}, latents={})))
     line = lines["Ours", "D1"]
     for name in ("mean", "std", "standard_error", "margin_over_trivial", "lr", "lambda",
                  "equivariance_error", "published_mean", "difference", "values"):  # fmt: skip

@@ -367,6 +367,43 @@ def test_the_equivariance_scores_are_recorded_for_every_objective(start, make_tr
     assert "val_equivariance_error" not in _train(start(small, "small")).validation
 
 
+def test_two_views_are_the_method_without_its_penalty(start, make_trial, trial_files):
+    """Weights and scores equal to the bit those of λ = 0, but for what was not computed."""
+    trials = {
+        "zero": make_trial(strength=0.0, role="final"),
+        "alone": replace(
+            make_trial(objective={"name": "two_views"}, role="final"), hyperparameters={"lr": 3e-3}
+        ),
+    }
+    zero, alone = (_train(start(trial, name)) for name, trial in trials.items())
+    for ours, theirs in zip(zero.history, alone.history, strict=True):
+        assert ours.pop("train_equivariance_loss") > 0
+        assert ours == theirs
+    assert (zero.best_epoch, zero.test) == (alone.best_epoch, alone.test)
+    weights, others = (load_weights(trial_files(name).weights)[0] for name in trials)
+    assert all(torch.equal(value, others[name]) for name, value in weights.items())
+
+
+def test_unaugmented_rows_are_stopped_and_chosen_on_samples_as_they_are(start, make_trial, tiny):
+    """Unless they say otherwise; the latents are measured at the split's views all the same."""
+    records = {}
+    for validation in ("plain", "views"):
+        objective = {"name": "unaugmented", "validation": validation}
+        trial = make_trial(objective=objective, epochs=1)
+        records[validation] = _train(start(trial, validation))
+        model = build_model(trial, tiny, "cpu").eval()
+        model.load_state_dict(load_weights(start(trial, validation).files.weights)[0])
+        plain = evaluate(model, tiny, "val", "cpu", plain=True)
+        at_views = evaluate(model, tiny, "val", "cpu")
+        assert plain != at_views
+        expected = plain if validation == "plain" else at_views
+        assert {
+            name: records[validation].validation[f"val_{name}"] for name in expected
+        } == expected
+    same = ("val_equivariance_error", "val_fixed_share", "train_loss")
+    assert all(records["plain"].validation[it] == records["views"].validation[it] for it in same)
+
+
 def test_a_trivial_row_is_at_chance_on_balanced_labels(start, make_trial):
     """No epochs, no weights, no validation; the test splits only for a final."""
     trial = make_trial(

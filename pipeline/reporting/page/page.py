@@ -128,7 +128,7 @@ def render(content: Content) -> str:
             anchors={(g.row, g.dataset): f"group-{n}" for n, g in enumerate(content.arms)},
             comparisons=table.paired(),
             datasets=list(dict.fromkeys(arm.dataset for arm in content.arms)),
-            errors=table.equivariance_errors(),
+            latents=list(formats.latents(table)),
             parameters={row: formats.parameters(table, row) for row in table.rows},
             symbols=SYMBOLS,
             formats=formats,
