@@ -7,7 +7,7 @@ are those of a multiple of the regular representation, of controls as of network
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -30,27 +30,39 @@ WHOLE = 0.1
 
 @dataclass(frozen=True)
 class Counts:
-    """by_seed: of each finished run how often each irreducible is in what it learned."""
+    """by_seed: of each finished run how often each irreducible is in what it learned.
+
+    inner: the same from the characters of all elements, where measured. Both are equal of a
+    representation only.
+    """
 
     row: str
     dataset: str
     group: FiniteGroup
     by_seed: Mapping[int, Real]
+    inner: Mapping[int, Real] = field(default_factory=dict)
 
     @property
     def ended(self) -> set[int]:
-        """The seeds in which what was learned is a representation: its counts are whole."""
-        return {seed for seed, it in self.by_seed.items() if abs(it - np.rint(it)).max() < WHOLE}
+        """The seeds in which what was learned is a representation: both counts are whole."""
+        return {
+            seed
+            for seed, it in self.by_seed.items()
+            if all(abs(n - np.rint(n)).max() < WHOLE for n in (it, self.inner.get(seed, it)))
+        }
 
     def told(self) -> str:
-        runs = list(self.by_seed.values())
+        runs = [(it, self.inner.get(seed, it)) for seed, it in self.by_seed.items()]
         return f"{self.row} / {self.dataset}: {told(self.group, runs)}."
 
 
-def told(group: FiniteGroup, runs: Sequence[Real]) -> str:
-    """`3 of 5 runs at a multiple of the regular representation (21 × trivial, …), …`."""
-    away = [distance_to_regular(group, counts) for counts in runs]
-    dimension = sum(m * it.dimension for m, it in zip(runs[0], irreducibles(group), strict=True))
+def told(group: FiniteGroup, runs: Sequence[tuple[Real, ...]]) -> str:
+    """`3 of 5 runs at a multiple of the regular representation (21 × trivial, …), …`.
+
+    runs: the counts of each, one or several ways; the furthest decides.
+    """
+    away = [max(distance_to_regular(group, counts) for counts in run) for run in runs]
+    dimension = sum(m * it.dimension for m, it in zip(runs[0][0], irreducibles(group), strict=True))
     ideal = ", ".join(
         f"{count:g} × {it.name}"
         for count, it in zip(
@@ -70,15 +82,16 @@ def counted(plan: Plan, objective: str) -> Iterator[Counts]:
         if plan.experiment.rows[row].objective["name"] != objective:
             continue
         group = plan.experiment.datasets[dataset].builder.group
-        names = [f"count_{n}" for n in range(len(irreducibles(group)))]
-        by_seed = {}
+        found: dict[str, dict[int, Real]] = {"count": {}, "inner": {}}
         for trial in trials:
             result = plan.results.get(trial.key)
             for scores in (result.test or {}).values() if result else ():
-                if names[0] in scores:
-                    by_seed[trial.seed] = np.array([scores[name] for name in names])
-        if by_seed:
-            yield Counts(row, dataset, group, by_seed)
+                for kind, by_seed in found.items():
+                    names = [f"{kind}_{n}" for n in range(len(irreducibles(group)))]
+                    if names[0] in scores:
+                        by_seed[trial.seed] = np.array([scores[name] for name in names])
+        if found["count"]:
+            yield Counts(row, dataset, group, found["count"], found["inner"])
 
 
 def representation_notes(plan: Plan) -> list[str]:
@@ -115,7 +128,10 @@ def compared(network: Counts, control: Counts) -> str:
     for counts in (network, control):
         if missing := sorted(counts.by_seed.keys() - counts.ended):
             named = f"seed{'s'[: len(missing) - 1]} {', '.join(map(str, missing))}"
-            text += f" {counts.row} did not in {named}: its counts are no whole numbers."
+            text += (
+                f" {counts.row} did not in {named}: its counts, by the generators or by all "
+                "elements, are no whole numbers."
+            )
     if same < len(seeds):
         return text + (
             f" In {len(seeds) - same} the network ended elsewhere than the algebra loss alone "
@@ -143,5 +159,5 @@ def _published(plan: Plan) -> Iterator[str]:
     if columns:
         dataset = columns[min(columns)][1]
         group = plan.experiment.datasets[dataset].builder.group
-        counts = [np.array([run[columns[n][0]] for n in sorted(columns)]) for run in runs]
+        counts = [(np.array([run[columns[n][0]] for n in sorted(columns)]),) for run in runs]
         yield f"Published: {told(group, counts)}."

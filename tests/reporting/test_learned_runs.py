@@ -24,7 +24,7 @@ from pipeline.symmetry import group_by_name
     ],
 )
 def test_published_runs_are_counted(table: str, group: str, at: int, near: int, ideal: str) -> None:
-    runs = [np.array(list(run.values())) for run in published_runs(table)]
+    runs = [(np.array(list(run.values())),) for run in published_runs(table)]
     said = told(group_by_name(group), runs)
     assert said == (
         f"{at} of 5 runs at a multiple of the regular representation ({ideal}), "
@@ -82,7 +82,7 @@ def test_a_network_and_its_control_stand_in_one_table(tmp_path: Path) -> None:
     assert "count_0 (lower" not in table
     # In two epochs nothing has become a representation.
     assert "in 0 of the 0 seeds in which both ended" in table
-    assert "Alone did not in seeds 0, 1: its counts are no whole numbers." in table
+    assert "Alone did not in seeds 0, 1: its counts, by the generators or by all" in table
 
     page = (tmp_path / "workspace" / "reports" / "learned" / "index.html").read_text()
     assert "How the learned action came to be" in page
@@ -103,11 +103,22 @@ def test_a_difference_counts_only_where_both_became_representations() -> None:
     control = Counts("C", "x", d3, {seed: np.array(it) for seed, it in stuck.items()})
     said = compared(network, control)
     assert "the same counts in 2 of the 2 seeds in which both ended as representations" in said
-    assert "C did not in seed 1: its counts are no whole numbers." in said
+    assert "C did not in seed 1: its counts, by the generators or by all elements, are no" in said
     assert "no evidence that the network prefers one" in said
     control.by_seed[2][:] = [5, 5, 10]  # type: ignore[index]
     assert "in 1 of the 2 seeds" in (said := compared(network, control))
     assert "In 1 the network ended elsewhere" in said
+
+
+def test_counts_by_all_elements_must_be_whole_too() -> None:
+    """The traces of the generators can be those of a representation where the rest is none."""
+    d3 = group_by_name("D3")
+    counts = {0: np.array([5.0, 5, 10]), 3: np.array([5.006, 4.971, 10.01])}
+    inner = {0: np.array([5.013, 4.994, 9.996]), 3: np.array([6.249, 3.769, 9.991])}
+    assert Counts("N", "x", d3, counts).ended == {0, 3}
+    network = Counts("N", "x", d3, counts, inner)
+    assert network.ended == {0}
+    assert network.told().startswith("N / x: 1 of 2 runs at a multiple")
 
 
 @pytest.mark.parametrize(
