@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, cast
+from typing import Annotated, ClassVar, Literal, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from pipeline.models.likelihoods import LearnsLikelihoods
+from pipeline.parameters import Later
 from pipeline.steerable import (
+    ComponentNorm,
     FieldNorm,
     FieldType,
     Likelihood,
@@ -34,7 +36,8 @@ class SteerableFieldCNN(nn.Module):
 
     group: of the dataset, C_n or D_n. The latent are the fields behind the fourth block: [order of
     the group · width, rows, columns]. 622 656 parameters at the defaults with 10 frames of vectors
-    and C4.
+    and C4. normalisation: `field`, one variance a field without gradient, or `components`, as in
+    the authors' code, batch normalisation over a field's components; of as many parameters.
     """
 
     task: ClassVar[str] = "autoregression"
@@ -43,9 +46,11 @@ class SteerableFieldCNN(nn.Module):
     hidden: ClassVar[str] = "regular"
 
     def __init__(
-        self, input_shape: tuple[int, ...], outputs: int, *, group: FiniteGroup, width: int = 92
-    ) -> None:
+        self, input_shape: tuple[int, ...], outputs: int, *, group: FiniteGroup, width: int = 92,
+        normalisation: Annotated[Literal["field", "components"], Later()] = "field",
+    ) -> None:  # fmt: skip
         super().__init__()
+        self.normalisation = normalisation
         steering = steering_group(group)
         if outputs != 2:
             raise ValueError(f"fields of {outputs} channels: vectors of the plane have 2")
@@ -71,7 +76,8 @@ class SteerableFieldCNN(nn.Module):
         return self.fields
 
     def between(self) -> list[nn.Module]:
-        return [FieldNorm(self.fields), nn.ReLU()]
+        norm = ComponentNorm if self.normalisation == "components" else FieldNorm
+        return [norm(self.fields), nn.ReLU()]
 
     def convolution(self, into: FieldType, out: FieldType) -> nn.Module:
         return SteerableConvolution(into, out, 3, padding=1)
@@ -191,9 +197,12 @@ class LiftFieldCNN(SteerableFieldCNN):
     """
 
     def __init__(
-        self, input_shape: tuple[int, ...], outputs: int, *, group: FiniteGroup, width: int = 92
-    ) -> None:
-        super().__init__(input_shape, outputs, group=group, width=width)
+        self, input_shape: tuple[int, ...], outputs: int, *, group: FiniteGroup, width: int = 92,
+        normalisation: Annotated[Literal["field", "components"], Later()] = "field",
+    ) -> None:  # fmt: skip
+        super().__init__(
+            input_shape, outputs, group=group, width=width, normalisation=normalisation
+        )
         size = int(np.prod(input_shape))
         blocks: list[nn.Module] = [nn.Flatten()]
         for into in (size, width):
@@ -223,7 +232,8 @@ class RelaxedGroupFieldCNN(nn.Module):
 
     As released: vectors are lifted as two scalars, and only the lifting layer has an activation;
     the output is the mean over the turns. 1 874 632 parameters without biases (as here), 1 876 112
-    with them. The latent are the maps before the last convolution.
+    with them. The latent are the maps before the last convolution. start: of the weights, `fan_in`
+    or `released` (RelaxedGroupConvolution).
     """
 
     task: ClassVar[str] = "autoregression"
@@ -231,17 +241,18 @@ class RelaxedGroupFieldCNN(nn.Module):
     by_group: ClassVar[bool] = True
 
     def __init__(
-        self, input_shape: tuple[int, ...], outputs: int, *, group: FiniteGroup, width: int = 92
-    ) -> None:
+        self, input_shape: tuple[int, ...], outputs: int, *, group: FiniteGroup, width: int = 92,
+        start: Annotated[Literal["fan_in", "released"], Later()] = "fan_in",
+    ) -> None:  # fmt: skip
         super().__init__()
         if group.name != "C4":
             raise ValueError(f"{group.name}: filters turn by 90 degrees, allowed: C4")
         self.group, self.width = group, width
         self.lift = RelaxedGroupConvolution(input_shape[0], width, 3, lifts=True)
         self.hidden = nn.Sequential(
-            *(RelaxedGroupConvolution(width, width, 3, lifts=False) for _ in range(3))
+            *(RelaxedGroupConvolution(width, width, 3, lifts=False, start=start) for _ in range(3))
         )
-        self.head = _MeanOverTurns(width, outputs)
+        self.head = _MeanOverTurns(width, outputs, start)
 
     def latent_action(self, elements: Tensor, latents: Tensor) -> Tensor:
         """[b] elements g, [b, width · 4, rows, columns]: the grid turns, and so do the turns."""
@@ -260,9 +271,9 @@ class RelaxedGroupFieldCNN(nn.Module):
 
 
 class _MeanOverTurns(nn.Module):
-    def __init__(self, width: int, outputs: int) -> None:
+    def __init__(self, width: int, outputs: int, start: str) -> None:
         super().__init__()
-        self.convolution = RelaxedGroupConvolution(width, outputs, 3, lifts=False)
+        self.convolution = RelaxedGroupConvolution(width, outputs, 3, lifts=False, start=start)
 
     def forward(self, z: Tensor) -> Tensor:
         return cast(Tensor, self.convolution(z.reshape(len(z), -1, 4, *z.shape[2:])).mean(2))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Annotated, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
 from pipeline.models.likelihoods import LearnsLikelihoods
 from pipeline.models.resnet3d import SIDES, unit
+from pipeline.parameters import Later
 from pipeline.steerable import (
     AntialiasedPool,
     FieldNorm,
@@ -114,56 +115,76 @@ class SteerableResNet3D(nn.Module):
 
 
 class _PlainBlocks(nn.Module):
-    """The three residual blocks with free convolutions, as wide as the steerable ones."""
+    """The three residual blocks with free convolutions, as wide as the steerable ones.
 
-    def __init__(self, into: int, widths: Sequence[int], latent: int) -> None:
+    released: box means in place of the steerable blocks' pools, and an ELU behind skips 1 and 2.
+    """
+
+    def __init__(self, into: int, widths: Sequence[int], latent: int, released: bool) -> None:
         super().__init__()
         a, b, c, d, e = widths
+        self.released = released
+        pools: tuple[nn.Module, ...]
+        if released:
+            pools = nn.AvgPool3d(5, 2, 1), nn.AvgPool3d(5, 2, 0), nn.AvgPool3d(3, 1, 0)
+        else:
+            pools = AntialiasedPool(3, 2, 1), AntialiasedPool(3, 2, 0), AntialiasedPool(3, 1, 1)
+        pool_main, pool_skip, pool_last = pools
         self.mains = nn.ModuleList([
             nn.Sequential(unit(into, a, 7, padding=2), unit(a, b, 5, padding=2)),
             nn.Sequential(
-                unit(b, c, 3, stride=2, padding=1), AntialiasedPool(3, 2, 1),
+                unit(b, c, 3, stride=2, padding=1), pool_main,
                 unit(c, d, 3, stride=2, padding=2),
             ),
-            nn.Sequential(
-                unit(d, e, 3, padding=1), AntialiasedPool(3, 1, 1), nn.Conv3d(e, latent, 1)
-            ),
+            nn.Sequential(unit(d, e, 3, padding=1), pool_last, nn.Conv3d(e, latent, 1)),
         ])  # fmt: skip
         self.skips = nn.ModuleList([
             nn.Conv3d(into, b, 7, padding=2),
-            nn.Sequential(AntialiasedPool(3, 2, 0), nn.Conv3d(b, d, 3)),
+            nn.Sequential(pool_skip, nn.Conv3d(b, d, 3)),
             nn.Conv3d(d, latent, 3),
         ])  # fmt: skip
 
     def forward(self, number: int, x: Tensor) -> Tensor:
-        return cast(Tensor, self.mains[number - 1](x) + self.skips[number - 1](x))
+        skip = self.skips[number - 1](x)
+        if self.released and number < 3:
+            skip = nn.functional.elu(skip)
+        return cast(Tensor, self.mains[number - 1](x) + skip)
 
 
 class ResidualPathwayResNet3D(SteerableResNet3D):
     """RPP: each residual block is a steerable and a free one, added; both have their penalty.
 
-    At the defaults with 2 classes 18 263 786 (SO(3)) and 29 292 200 (O(3)) parameters.
+    blocks: `released`, as in the authors' code: the free blocks have box means for pools, and an
+    ELU behind the skips of blocks 1 and 2; the penalties count norms and gates beside convolutions.
+    `antialiased`: pools as in the steerable blocks, no such ELU, penalties of convolutions only.
+    At the defaults with 2 classes 18 263 786 (SO(3)) and 29 292 200 (O(3)) parameters, either way.
     """
 
     def __init__(
         self, input_shape: tuple[int, ...], outputs: int, *,
         group: str = "SO(3)", width: int = 6, latent: int = 48,
         steerable_penalty: float = 1e-5, free_penalty: float = 1e-3,
+        blocks: Annotated[Literal["antialiased", "released"], Later()] = "antialiased",
     ) -> None:  # fmt: skip
         super().__init__(input_shape, outputs, group=group, width=width, latent=latent)
         self.weights = {"steerable": steerable_penalty, "free": free_penalty}
         widths = [self.plain(n).channels for n in range(5)]
-        self.free = _PlainBlocks(input_shape[0], widths, latent)
+        self.free = _PlainBlocks(input_shape[0], widths, latent, blocks == "released")
 
     def blocks(self, number: int, x: Tensor) -> Tensor:
         return super().blocks(number, x) + cast(Tensor, self.free(number, x))
 
     def penalties(self) -> dict[str, tuple[float, Tensor]]:
-        """Σw² of the convolutions, steerable and free."""
-        found: dict[str, list[nn.Module]] = {
-            "steerable": [it for it in self.modules() if isinstance(it, SteerableConvolution)],
-            "free": [it for it in self.modules() if isinstance(it, nn.Conv3d)],
-        }
+        """Σw² of the steerable and of the free blocks' convolutions; released, of all they have."""
+        kinds: dict[str, tuple[type[nn.Module], ...]]
+        kinds = {"steerable": (SteerableConvolution,), "free": (nn.Conv3d,)}
+        if self.free.released:
+            kinds = {
+                "steerable": (SteerableConvolution, FieldNorm, Gate),
+                "free": (nn.Conv3d, nn.BatchNorm3d),
+            }
+        found = {name: [it for it in self.modules() if isinstance(it, kind)]
+                 for name, kind in kinds.items()}  # fmt: skip
         return {
             f"{name}_squares": (self.weights[name], torch.stack(list(map(squares, each))).sum())
             for name, each in found.items()

@@ -131,6 +131,9 @@ _RESNET = "pipeline.models.steerable_resnet3d"
 _SPACE: dict[str, tuple[Any, Any]] = {**_STEERABLE, "group": (Literal["SO(3)", "O(3)"], "SO(3)")}
 _FIELD = "pipeline.models.steerable_field_cnn"
 _FLOW: dict[str, tuple[Any, Any]] = {"width": (Size, 92)}
+_NORMALISED: dict[str, Any] = {
+    "normalisation": (Annotated[Literal["field", "components"], Later()], "field")
+}
 
 
 def _steerable_cnn(target: str, draws: bool = False, **more: Any) -> Model:
@@ -166,11 +169,15 @@ MODELS |= {
         "PartiallySteerableCNN", draws=True, **_partial(3.0, 3.0)
     ),
     "steerable_resnet3d": _steerable_resnet("SteerableResNet3D"),
-    "residual_pathway_resnet3d": _steerable_resnet("ResidualPathwayResNet3D", **_RESIDUAL),
+    "residual_pathway_resnet3d": _steerable_resnet(
+        "ResidualPathwayResNet3D",
+        **_RESIDUAL,
+        blocks=(Annotated[Literal["antialiased", "released"], Later()], "antialiased"),
+    ),
     "partially_steerable_resnet3d": _steerable_resnet(
         "PartiallySteerableResNet3D", draws=True, **_partial(1.0, 1.0)
     ),
-    "steerable_field_cnn": _steerable_field("SteerableFieldCNN"),
+    "steerable_field_cnn": _steerable_field("SteerableFieldCNN", **_NORMALISED),
     "residual_pathway_field_cnn": _steerable_field(
         "ResidualPathwayFieldCNN", free_penalty=(NonNegative, 1e-6)
     ),
@@ -180,6 +187,9 @@ MODELS |= {
     "partially_steerable_field_cnn": _steerable_field(
         "PartiallySteerableFieldCNN", draws=True, **_partial(3.0, 3.0)
     ),
-    "lift_field_cnn": _steerable_field("LiftFieldCNN"),
-    "relaxed_group_field_cnn": _steerable_field("RelaxedGroupFieldCNN"),
+    "lift_field_cnn": _steerable_field("LiftFieldCNN", **_NORMALISED),
+    "relaxed_group_field_cnn": _steerable_field(
+        "RelaxedGroupFieldCNN",
+        start=(Annotated[Literal["fan_in", "released"], Later()], "fan_in"),
+    ),
 }

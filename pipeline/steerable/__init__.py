@@ -4,6 +4,7 @@ from pipeline.steerable.groups import SteeringGroup, rotations_of_space, steerin
 from pipeline.steerable.kernels import kernel_basis
 from pipeline.steerable.layers import (
     AntialiasedPool,
+    ComponentNorm,
     Disc,
     FieldNorm,
     FieldType,
@@ -19,6 +20,7 @@ from pipeline.steerable.relaxed import RelaxedGroupConvolution, RelaxedSteerable
 
 __all__ = [
     "AntialiasedPool",
+    "ComponentNorm",
     "Disc",
     "FieldNorm",
     "FieldType",

@@ -214,6 +214,27 @@ class FieldNorm(nn.Module):
         return torch.addcmul(offset.view(shape), x, factor.repeat(self.components).view(shape))
 
 
+class ComponentNorm(nn.Module):
+    """Batch normalisation over all components of a field: one mean, variance, scale and shift each.
+
+    For regular fields of the plane, whose components a group only permutes: it commutes with that.
+    Other than FieldNorm's, its statistics have a gradient.
+    """
+
+    def __init__(self, of: FieldType) -> None:
+        super().__init__()
+        if of.names != ("regular",) or of.group.dimension != 2:
+            raise ValueError(f"fields {'+'.join(of.names)} of {of.group.name}: allowed: regular")
+        self.components = of.components
+        self.norm = nn.BatchNorm3d(of.copies)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # Components behind the grid: what is in channels-last layout stays so, and is not copied.
+        fields = x.view(len(x), self.components, -1, *x.shape[2:]).movedim(1, -1)
+        found: Tensor = self.norm(fields)
+        return found.movedim(-1, 1).flatten(1, 2)
+
+
 class Gate(nn.Module):
     """Each irreducible of a field times the sigmoid of an invariant channel of its own, less b."""
 

@@ -43,17 +43,24 @@ class RelaxedGroupConvolution(nn.Module):
 
     out[g] = Σ_h x[h] * g·(Σ_l w_l(g) ψ_l[g⁻¹h]) for the quarter turns g of the plane; channels are
     scalars. lifts: the input has no axis h yet. No bias.
+
+    At the start w_l(g) = 1 / banks and ψ is uniform within ± 1 / √(numbers that an output sums).
+    start: `released`: as in the authors' code, w_l(g) is a quarter of that and ψ does not count the
+    axis h, so that filters are half as large. A lifting layer starts the same either way.
     """
 
-    def __init__(self, into: int, out: int, size: int, *, banks: int = 2, lifts: bool) -> None:
+    def __init__(
+        self, into: int, out: int, size: int, *, banks: int = 2, lifts: bool, start: str = "fan_in"
+    ) -> None:
         super().__init__()
         self.lifts, self.padding = lifts, size // 2
         turns = 1 if lifts else 4
-        bound = (into * turns * size**2) ** -0.5
+        counted, share = (1, turns) if start == "released" else (turns, 1)
+        bound = (into * counted * size**2) ** -0.5
         self.banks = nn.Parameter(
             torch.empty(banks, out, into, turns, size, size).uniform_(-bound, bound)
         )
-        self.weights = nn.Parameter(torch.full((4, banks), 1 / banks))
+        self.weights = nn.Parameter(torch.full((4, banks), 1 / (banks * share)))
 
     def forward(self, x: Tensor) -> Tensor:
         """[b, in, (4,) rows, columns] → [b, out, 4, rows, columns]."""
