@@ -71,6 +71,15 @@ class TestHolographicAutoencoder(ModelCase):
     unused = frozenset({"log_variance.weight", "log_variance.bias"})  # of an autoencoder's loss
 
 
+class TestHolographicAutoencoderAsPublished(TestHolographicAutoencoder):
+    model = {
+        "holographic_autoencoder": {
+            "latent": 4, "degrees": [2, 1], "channels": [3, 3], "affine": True, "variational": False
+        }
+    }  # fmt: skip
+    unused = frozenset()
+
+
 class TestGELUCNN(ModelCase):
     model = {"gelu_cnn": {"width": 4, "latent": 8}}
 

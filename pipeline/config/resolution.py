@@ -339,8 +339,11 @@ def check_value(row: Row, key: str, value: float) -> None:
             given = {k: v for k, v in row.model.items() if k != "name"} | {key: value}
             filled(model_entry(row.model["name"]).parameters, given)
         else:
-            types = OPTIMISER_SEARCHED | dict(objective_entry(row.objective["name"]).searched)
+            objective = objective_entry(row.objective["name"])
+            types = OPTIMISER_SEARCHED | dict(objective.searched)
             TypeAdapter(types[key]).validate_python(value, strict=True)
+            if value and row.model.get(wanted := objective.wants.get(key, "")) is False:
+                raise ValueError(f"{value!r}: the model has {wanted} false; allowed: 0")
     except ValidationError as error:
         raise ValueError(f"{value!r}: {error.errors()[0]['msg']}") from error
 

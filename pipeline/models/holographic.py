@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from pipeline.parameters import Later
 from pipeline.spherical.harmonics import degree_of
 from pipeline.spherical.layers import Block, Signal, frame_of, joined, split
 
@@ -19,8 +20,12 @@ class HolographicAutoencoder(nn.Module):
     """Blocks of falling degree to z and a frame; and back by their mirror image.
 
     latent: of z, which no rotation changes; the frame turns with the input. degrees, channels: of
-    what each block of the encoder gives. A latent [batch, latent + 9] is z and the frame's axes,
-    one after the other. Of table H: 226 411 parameters with 16 latents, 452 347 with 120.
+    what each block of the encoder gives. affine: with all the numbers that normalisations learn in
+    the authors' code (`Block`). variational: whether z has a variance. A latent [batch, latent + 9]
+    is z and the frame's axes, one after the other.
+
+    Of table H are those with `affine`: 226 419 parameters with 16 latents, 438 339 with 120, and
+    variational 226 691 and 452 859.
     """
 
     task: ClassVar[str] = "reconstruction"
@@ -33,6 +38,8 @@ class HolographicAutoencoder(nn.Module):
         latent: int = 16,
         degrees: Sequence[int] = (10, 10, 8, 4, 2, 1),
         channels: list[int] = [16] * 6,
+        affine: Annotated[bool, Later()] = False,
+        variational: Annotated[bool, Later()] = True,
     ) -> None:
         """input_shape: (channels, (L + 1)²), L at most twice the first degree; else ValueError."""
         super().__init__()
@@ -46,26 +53,28 @@ class HolographicAutoencoder(nn.Module):
         highest = (top, *degrees)
         widths = (input_shape[0], *channels)
         steps = list(zip(highest, highest[1:], widths, widths[1:], strict=False))
-        self.encoder = nn.Sequential(*(Block(*step) for step in steps))
+        self.encoder = nn.Sequential(*(Block(*step, affine=affine) for step in steps))
         self.mean = nn.Linear(channels[-1], latent)
-        self.log_variance = nn.Linear(channels[-1], latent)
+        self.log_variance = nn.Linear(channels[-1], latent) if variational else None
         self.vectors = nn.Linear(channels[-1], 2, bias=False)
         self.invariants = nn.Linear(latent, channels[-1])
         self.axes = nn.Linear(3, channels[-1], bias=False)
         mirrored = [(after, before, out, into) for before, after, into, out in reversed(steps)]
-        self.decoder = nn.Sequential(*(Block(*step) for step in mirrored))
+        self.decoder = nn.Sequential(*(Block(*step, affine=affine) for step in mirrored))
 
-    def distribution(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def distribution(self, x: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
         """[batch, channels, (L + 1)²] → mean and log-variance of z [batch, latent], and the frame.
 
-        The frame [batch, 9]: three orthonormal vectors, right-handed.
+        The log-variance: None of a model that is not variational. The frame [batch, 9]: three
+        orthonormal vectors, right-handed.
         """
         with torch.autocast(x.device.type, enabled=False):
             signal: Signal = self.encoder(split(x.float() if x.dtype == torch.bfloat16 else x))
             invariant = signal[0][:, 0].T
             vectors = torch.einsum("oc,cmb->omb", self.vectors.weight, signal[1])
             frame = frame_of(vectors).flatten(1)
-            return self.mean(invariant), self.log_variance(invariant), frame
+            variance = None if self.log_variance is None else self.log_variance(invariant)
+            return self.mean(invariant), variance, frame
 
     def encode(self, x: Tensor) -> Tensor:
         """[batch, channels, (L + 1)²] → [batch, latent + 9]: z's mean and the frame."""

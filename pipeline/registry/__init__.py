@@ -10,7 +10,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from pipeline.parameters import Later, NonNegative, Parameters, Size, parameters
+from pipeline.parameters import Later, NonNegative, Parameters, Positive, Size, parameters
 from pipeline.registry.entries import (
     AUTOREGRESSION,
     CLASSIFICATION,
@@ -88,6 +88,7 @@ OPTIMISERS = {
 SCHEDULES: dict[str, type[BaseModel]] = {
     "constant": Parameters,
     "linear": parameters(to=(NonNegative, 0.0), over=(Annotated[Size | None, Later()], None)),
+    "exponential": parameters(to=(Positive, ...), over=(Annotated[Size | None, Later()], None)),
     "plateau": parameters(factor=(Annotated[float, Field(gt=0, lt=1)], 0.1), patience=(Size, 10)),
 }
 

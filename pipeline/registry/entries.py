@@ -71,6 +71,7 @@ class Objective(Entry):
     raises ValueError where they do not suit a dataset's group.
     searched: its own hyperparameters, each with its type (a pydantic annotation); a grid has a
     list of each. Of equal scores the lower values win, in this order, then the lower lr.
+    wants: of those the ones that are 0 where the model has this parameter false.
     passes: encoder passes per sample. draws: whether it adds drawings to a report.
     needs_latent: the group acts on the latent, which must hold at least one copy of it.
     scores: what it measures of a test split itself, beside the dataset's metrics.
@@ -79,6 +80,7 @@ class Objective(Entry):
     target: str
     parameters: type[BaseModel] = Parameters
     searched: Mapping[str, Any] = field(default_factory=dict)
+    wants: Mapping[str, str] = field(default_factory=dict)
     task: Tasks = CLASSIFICATION
     needs_latent: bool = False
     passes: int = 1

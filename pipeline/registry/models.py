@@ -13,6 +13,10 @@ from pipeline.registry.entries import AUTOREGRESSION, CLASSIFICATION, RECONSTRUC
 class HolographicParameters(Parameters):
     """latent: numbers of z. degrees, channels: of what each block of the encoder gives.
 
+    affine: whether normalisations learn all that they do in the authors' code: a weight of degree 0
+    too and, where a signal is divided by its norm, a weight for each degree and a bias.
+    variational: whether z has a variance, without which β is 0.
+
     Degrees fall to 1, that of a frame, and none is more than twice the next: of degrees up to l
     come products up to 2l, by which the decoder climbs back.
     """
@@ -20,6 +24,8 @@ class HolographicParameters(Parameters):
     latent: Size = 16
     degrees: tuple[Annotated[int, Field(ge=1, le=11)], ...] = (10, 10, 8, 4, 2, 1)
     channels: tuple[Size, ...] = (16, 16, 16, 16, 16, 16)
+    affine: Annotated[bool, Later()] = False
+    variational: Annotated[bool, Later()] = True
 
     @model_validator(mode="after")
     def _falls(self) -> HolographicParameters:

@@ -78,6 +78,7 @@ OBJECTIVES |= {
         "pipeline.objectives.autoencoding:Autoencoding",
         parameters(warm_up=(Count, 0), rise=(Count, 0)),
         searched={"beta": NonNegative, "alpha": Positive},
+        wants={"beta": "variational"},
         task=RECONSTRUCTION,
         draws=True,
         scores=("kl", "rotation_error"),

@@ -23,17 +23,25 @@ class Normalise(nn.Module):
     """Batch normalisation: each channel of each degree by the root of its mean square component.
 
     Of degree 0, which alone may have a mean, that is taken off first, and a learned one put on;
-    the others are multiplied by a learned weight.
+    the others are multiplied by a learned weight, degree 0 too where `affine`.
     """
 
     mean: Tensor
     square: Tensor
 
-    def __init__(self, channels: int, degree: int, *, eps: float = 1e-5, momentum: float = 0.1):
+    def __init__(
+        self,
+        channels: int,
+        degree: int,
+        *,
+        affine: bool = False,
+        eps: float = 1e-5,
+        momentum: float = 0.1,
+    ) -> None:
         super().__init__()
         self.eps, self.momentum = eps, momentum
         self.bias = nn.Parameter(torch.zeros(channels))
-        self.weight = nn.Parameter(torch.ones(degree, channels))
+        self.weight = nn.Parameter(torch.ones(degree + affine, channels))
         self.register_buffer("mean", torch.zeros(channels))
         self.register_buffer("square", torch.ones(degree + 1, channels))
 
@@ -51,10 +59,12 @@ class Normalise(nn.Module):
         else:
             square = self.square
         scale = (square + self.eps).rsqrt()
-        first = moved[0] * scale[0, :, None, None] + self.bias[:, None, None]
-        factors = scale[1:] * self.weight
-        others = [it * factor[:, None, None] for it, factor in zip(moved[1:], factors, strict=True)]
-        return [first, *others]
+        bare = len(scale) - len(self.weight)  # degrees without a weight
+        factors = torch.cat([scale[:bare], scale[bare:] * self.weight])
+        first, *others = (
+            it * factor[:, None, None] for it, factor in zip(moved, factors, strict=True)
+        )
+        return [first + self.bias[:, None, None], *others]
 
 
 class Product(nn.Module):
@@ -104,14 +114,17 @@ class Product(nn.Module):
 class Block(nn.Module):
     """Normalise → product with itself → by the signal's norm → linear → + what came in.
 
-    The norm is √(Σ_l Σ_c mean_m h²) of a sample. What follows the learned linear map would be
-    multiplied by a weight a degree in vain: it has none.
+    The norm is √(Σ_l Σ_c mean_m h²) of a sample. affine: as in the authors' code it is followed by
+    a learned weight for each degree and a number that is added to all of degree 0, and `Normalise`
+    has a weight of degree 0.
     """
 
-    def __init__(self, highest: int, degree: int, channels: int, outputs: int) -> None:
+    def __init__(
+        self, highest: int, degree: int, channels: int, outputs: int, *, affine: bool = False
+    ) -> None:
         super().__init__()
         self.outputs = outputs
-        self.normalise = Normalise(channels, highest)
+        self.normalise = Normalise(channels, highest, affine=affine)
         self.product = Product(highest, degree)
         # Also of paths that vanish, as the published totals count them.
         self.weights = nn.ParameterList(
@@ -120,6 +133,8 @@ class Block(nn.Module):
             )
             for paths in self.product.paths
         )
+        self.factors = nn.Parameter(torch.ones(degree + 1)) if affine else None
+        self.bias = nn.Parameter(torch.zeros(1)) if affine else None
 
     def forward(self, signal: Signal) -> Signal:
         products = self.product(self.normalise(signal))
@@ -131,6 +146,10 @@ class Block(nn.Module):
             matrix = weight[:, used].flatten(1)
             mixed = (matrix @ products[n].flatten(1)).view(self.outputs, *products[n].shape[1:])
             mixed = mixed * scale
+            if self.factors is not None:
+                mixed = mixed * self.factors[n]
+            if self.bias is not None and n == 0:
+                mixed = mixed + self.bias * matrix.sum(1)[:, None, None]
             if n < len(signal):
                 both = min(self.outputs, len(signal[n]))
                 mixed = torch.cat([mixed[:both] + signal[n][:both], mixed[both:]])

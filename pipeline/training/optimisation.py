@@ -43,13 +43,15 @@ def learning_rate(trial: Trial, history: Sequence[Epoch]) -> float:
     """Of the epoch after `history`: computed from it alone, so that a resumed trial has the same.
 
     lr_decay: a factor each epoch. schedule `linear`: in equal steps to `to` times the rate in the
-    last epoch, or in epoch `over` and from there on. `plateau`: times `factor` whenever the score
-    was not better for `patience` epochs.
+    last epoch, or in epoch `over` and from there on. `exponential`: likewise, by equal factors.
+    `plateau`: times `factor` whenever the score was not better for `patience` epochs.
     """
     training, first, done = trial.training, trial.hyperparameters["lr"], len(history)
     schedule = training.get("schedule", {"name": "constant"})
-    if schedule["name"] == "linear":
+    if schedule["name"] in ("linear", "exponential"):
         share = min(1.0, done / max(1, schedule.get("over", training["epochs"]) - 1))
+        if schedule["name"] == "exponential":
+            return float(first * schedule["to"] ** share)
         return float(first * (1 + (schedule["to"] - 1) * share))
     if schedule["name"] == "plateau":
         return float(first * schedule["factor"] ** _plateaus(trial, history))

@@ -8,6 +8,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+from pipeline.config.experiment import load_experiment
 from pipeline.models.holographic import HolographicAutoencoder
 from pipeline.registry import MODELS
 from pipeline.spherical.couplings import coupling, vanishes
@@ -32,6 +33,14 @@ def some(degree: int, channels: int) -> Tensor:
     return torch.randn(6, channels, (degree + 1) ** 2, generator=stream)
 
 
+def trained(module):
+    """With weights and biases that are no longer ones and zeros."""
+    with torch.no_grad():
+        for it in module.parameters():
+            it += 0.3 * torch.randn_like(it)
+    return module
+
+
 def differ(a: Tensor, b: Tensor) -> float:
     return float(((a - b).norm() / b.norm()).detach())
 
@@ -42,32 +51,61 @@ def together(signal: list[Tensor]) -> Tensor:
     return joined([torch.nn.functional.pad(it, (0, 0, 0, 0, 0, most - len(it))) for it in signal])
 
 
+def count(settings, inputs: int = 121) -> int:
+    model = HolographicAutoencoder((1, inputs), 1, **settings)
+    return sum(it.numel() for it in model.parameters())
+
+
+def settings_of(row: str, profile: str | None = None):
+    settings = dict(load_experiment("holographic", profile).rows[row].model)
+    assert settings.pop("name") == "holographic_autoencoder"
+    return settings
+
+
 @pytest.mark.parametrize(
-    ("settings", "count"),
-    [({}, 226_411), ({"latent": 120, "channels": (16, 16, 16, 32, 64, 120)}, 452_347)],
+    ("row", "published"),
+    [
+        ("H-AE z16", 226_419),
+        ("H-VAE z16", 226_691),
+        ("H-AE z120", 438_339),
+        ("H-VAE z120", 452_859),
+    ],
 )
-def test_it_has_the_published_number_of_parameters(settings, count) -> None:
-    model = HolographicAutoencoder((1, 121), 1, **settings)
-    assert sum(it.numel() for it in model.parameters()) == count
+def test_the_rows_of_table_h_have_as_many_parameters_as_the_authors_networks(row, published):
+    assert count(settings_of(row)) == published
+
+
+@pytest.mark.parametrize(
+    ("profile", "inputs", "missing"), [("small", 49, 112), ("short", 121, 280)]
+)
+def test_a_profile_lacks_as_many_as_its_note_says(profile, inputs, missing) -> None:
+    before = settings_of("H-AE z16", profile)
+    full = count({**before, "affine": True}, inputs)
+    assert full - count(before, inputs) == missing
+    assert full - count({**before, "affine": True, "variational": False}, inputs) == 272
+    (note,) = [it for it in load_experiment("holographic", profile).space.notes if "272" in it]
+    assert f"({missing} numbers)" in note
 
 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize(
     "layer",
-    [lambda: Normalise(3, 4), lambda: Product(4, 5), lambda: Block(4, 5, 3, 4),
-     lambda: Block(4, 2, 3, 2)],
+    [lambda: Normalise(3, 4), lambda: Normalise(3, 4, affine=True), lambda: Product(4, 5),
+     lambda: Block(4, 5, 3, 4), lambda: Block(4, 2, 3, 2), lambda: Block(4, 5, 3, 4, affine=True)],
 )  # fmt: skip
 def test_rotations_commute_with_every_layer(layer, training, precision) -> None:
     torch.manual_seed(0)
-    module = layer().train(training)
+    module = trained(layer()).train(training)
     x = some(4, 3)
     moved = together(module(split(rotate(x, TURNS))))
     assert differ(moved, rotate(together(module(split(x))), TURNS)) < EXACT[precision]
 
 
-def test_rotations_commute_from_end_to_end(precision) -> None:
+@pytest.mark.parametrize("affine", [False, True])
+def test_rotations_commute_from_end_to_end(precision, affine) -> None:
     torch.manual_seed(0)
-    model = HolographicAutoencoder((1, 49), 1, latent=5, degrees=(4, 2, 1), channels=(4, 4, 4))
+    settings = {"latent": 5, "degrees": (4, 2, 1), "channels": (4, 4, 4), "affine": affine}
+    model = trained(HolographicAutoencoder((1, 49), 1, **settings))
     for _ in range(3):
         model(some(6, 1))  # running statistics of something
     model.eval()
@@ -111,6 +149,41 @@ def test_normalised_channels_have_mean_square_one() -> None:
     for each in found:
         torch.testing.assert_close(each.square().mean((1, 2)), torch.ones(3), rtol=1e-3, atol=1e-3)
     assert found[0].mean((1, 2)).abs().max() < 1e-5
+
+
+def test_each_channel_of_each_degree_may_have_a_weight() -> None:
+    torch.manual_seed(0)
+    layer, plain = trained(Normalise(3, 4, affine=True)).train(), Normalise(3, 4).train()
+    assert layer.weight.shape == (5, 3)
+    found, alone = layer(split(some(4, 3))), plain(split(some(4, 3)))
+    for degree, weight in enumerate(layer.weight[:, :, None, None]):
+        more = layer.bias[:, None, None] if degree == 0 else 0
+        assert differ(found[degree], weight * alone[degree] + more) < 1e-6
+
+
+def test_after_the_norm_stand_a_weight_for_each_degree_and_a_bias(precision) -> None:
+    """As defined: products by their norm, by the degree's weight, plus the bias, then mixed."""
+    torch.manual_seed(0)
+    block, signal = trained(Block(2, 3, 2, 2, affine=True)), split(some(2, 2))
+    products = block.product(block.normalise(signal))
+    norm = sum((it**2).mean(1).sum(0) for it in products).add(1e-8).sqrt()
+    normed = [it / norm * factor for it, factor in zip(products, block.factors, strict=True)]
+    normed[0] = normed[0] + block.bias
+    for degree, found in enumerate(block.train()(signal)):
+        mixing = block.weights[degree][:, block.product.used[degree]].flatten(1)
+        wanted = torch.einsum("oc,cmb->omb", mixing, normed[degree])
+        if degree < len(signal):
+            wanted = wanted + signal[degree]
+        assert differ(found, wanted) < EXACT[precision]
+
+
+def test_without_a_variance_there_is_none() -> None:
+    torch.manual_seed(0)
+    settings = {"latent": 5, "degrees": (4, 2, 1), "channels": (4, 4, 4)}
+    model = HolographicAutoencoder((1, 49), 1, **settings, variational=False).eval()
+    mean, variance, _ = model.distribution(some(6, 1))
+    assert variance is None
+    assert torch.equal(model.embed(some(6, 1)), mean)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -129,6 +130,20 @@ def test_cosines_count_degrees_as_told():
     found = Scores(["mse"])
     found.update(x, y)
     assert found.compute()["mse"] == pytest.approx(0.25)
+
+
+def test_a_kl_of_a_model_without_a_variance_is_refused(tmp_path):
+    (settings,) = MODEL.values()
+    content = space()
+    content["rows"]["VAE"]["model"] = {
+        "holographic_autoencoder": {**settings, "variational": False}
+    }
+    spaces.write(tmp_path / "sphere.yaml", content)
+    refused = spaces.in_this_process("plan", "sphere.yaml", folder=tmp_path, expect=2)
+    assert re.search(
+        r"sphere.yaml:\d+: rows.VAE.grid.beta\S*: 0.6: .*variational false; allowed: 0$",
+        refused.stderr.strip(),
+    )
 
 
 @pytest.fixture(scope="module")

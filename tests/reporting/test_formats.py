@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from pipeline.config.experiment import load_experiment
 from pipeline.errors import InputError
 from pipeline.reporting import csv_files, formats
 from pipeline.reporting.table import Cell, Table, published_table
@@ -270,6 +271,17 @@ def test_the_terminal_shows_the_same_cells(gap: str) -> None:
     assert f"[{gap}] 0.905 (0.005)" in output.getvalue()
     assert "0.100, n=1" in output.getvalue()
     assert "0.375" in output.getvalue()
+
+
+@pytest.mark.parametrize("name", ["ddmnist", "holographic", "medmnist3d", "smoke"])
+def test_a_published_figure_stands_in_a_cell_of_its_search_space(name) -> None:
+    """The cosines of table H are the authors', which counts degrees unequally."""
+    experiment = load_experiment(name)
+    space = experiment.space
+    for row, figures in published_table(space.published).items():
+        for column in figures:
+            assert (row, column) in experiment.cells()
+            assert space.columns[column].metric != "cosine"
 
 
 def test_published_tables_are_known_by_name() -> None:

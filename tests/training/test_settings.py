@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from pipeline.datasets.smoke.builder import Smoke, SmokeParameters
 from pipeline.record import Record
 from pipeline.symmetry import cyclic
+from pipeline.training.optimisation import learning_rate
 from pipeline.training.run import TrialRun
 from pipeline.training.weights import load_weights
 
@@ -78,6 +80,32 @@ def test_the_learning_rate_goes_on_decaying_after_an_interruption(start, make_tr
     run = start(trial)
     run.run_epoch()
     assert run.optimiser.param_groups[0]["lr"] == pytest.approx(0.005)
+
+
+def _rates(make_trial, schedule, scores):
+    """The learning rate of each epoch, and of the one after the last of these scores."""
+    trial = make_trial(epochs=80, select="val_loss", lr=1e-3)
+    trial = make_trial(lr=1e-3, training={**trial.training, "schedule": schedule})
+    history = [{"val_loss": score} for score in scores]
+    return [learning_rate(trial, history[:n]) for n in range(len(history) + 1)]
+
+
+def test_a_learning_rate_falls_by_equal_steps_or_factors_and_then_stays(make_trial):
+    courses = {"linear": np.linspace(1e-3, 1e-4, 25), "exponential": np.logspace(-3, -4, 25)}
+    for name, falls in courses.items():
+        rates = _rates(make_trial, {"name": name, "to": 0.1, "over": 25}, [1.0] * 79)
+        np.testing.assert_allclose(rates, [*falls, *[1e-4] * 55])
+        whole = _rates(make_trial, {"name": name, "to": 0.1}, [1.0] * 79)
+        assert whole[-1] == pytest.approx(1e-4)
+        assert whole[-2] > 1.01e-4
+
+
+def test_a_learning_rate_falls_on_a_plateau(make_trial):
+    scores = [5.0, 4.0, 4.0, 3.0, 3.5, 3.1, 2.0]
+    for patience, falls in ((1, [0, 0, 0, 1, 1, 2, 3, 3]), (2, [0, 0, 0, 0, 0, 0, 1, 1])):
+        schedule = {"name": "plateau", "factor": 0.2, "patience": patience}
+        found = _rates(make_trial, schedule, scores)
+        assert found == pytest.approx([1e-3 * 0.2**n for n in falls])
 
 
 def test_weight_decay_is_adams(start, make_trial):
