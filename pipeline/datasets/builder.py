@@ -68,6 +68,14 @@ class Builder(ABC):
         return self.train_size * math.prod(self.input_shape or (1,))
 
     @property
+    def drawn_tests(self) -> Mapping[str, int]:
+        """Of the test splits whose samples the data seed draws, how many; nothing of official ones.
+
+        All trials share that draw: a score's spread over seeds leaves out what another would give.
+        """
+        return {}
+
+    @property
     def raw_files(self) -> tuple[RawFile, ...]:
         """The raw files the build reads from the raw folder."""
         return ()

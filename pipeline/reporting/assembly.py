@@ -21,7 +21,7 @@ from pipeline.reporting.table import (
     published_runs,
     published_table,
 )
-from pipeline.reporting.verdicts import Question, Verdict, verdicts
+from pipeline.reporting.verdicts import Question, Verdict, binomial_variance, verdicts
 from pipeline.reporting.words import short
 from pipeline.trial import TRAINING_VERSION, in_order, symbol
 
@@ -122,7 +122,10 @@ def _verdicts(
             continue
         column = experiment.space.columns[name]
         margin = column.margin or margin_of(column.metric, cell.published.mean)
-        questions[row, name] = Question(cell.values, cell.published, margin)
+        drawn = experiment.datasets[column.dataset].builder.drawn_tests.get(column.split)
+        share = drawn if column.metric == "accuracy" else None
+        shared = binomial_variance(cell.values, share) if share else 0.0
+        questions[row, name] = Question(cell.values, cell.published, margin, shared)
     return verdicts(questions)
 
 
@@ -143,6 +146,24 @@ def _comparisons(
 def _doubts(table: Table) -> list[str]:
     texts = dict.fromkeys(doubt for cell in table.cells.values() for doubt in cell.doubts)
     return [f"{formats.DOUBT} {text}." for text in texts]
+
+
+def _drawn(experiment: Experiment) -> str:
+    """What verdicts add where all seeds share test samples that were drawn."""
+    columns = experiment.space.columns.values()
+    sizes = {
+        size
+        for column in columns
+        if column.metric == "accuracy"
+        and (size := experiment.datasets[column.dataset].builder.drawn_tests.get(column.split))
+    }
+    if not sizes:
+        return ""
+    named = " or ".join(map(str, sorted(sizes)))
+    return (
+        f" All seeds share one draw of test samples: p(1 − p)/N (N {named}) is added to the "
+        "variance of our mean accuracy p."
+    )
 
 
 def _readings(table: Table) -> Iterator[str]:
@@ -237,6 +258,7 @@ def _notes(plan: Plan) -> list[str]:
         notes.append(
             "Verdicts, at 5 % over the whole table (Holm): agrees = within the margin by two "
             "one-sided Welch tests; above, below = differs by Welch's test; else undecided."
+            f"{_drawn(experiment)}"
             if experiment.is_published_setting
             else "This profile is not the published setting: differences are shown, no verdicts."
         )

@@ -51,11 +51,15 @@ class Published:
 
 @dataclass(frozen=True)
 class Question:
-    """A whole cell's scores, one a seed; what the paper has; how far apart still agrees."""
+    """A whole cell's scores, one a seed; what the paper has; how far apart still agrees.
+
+    shared: variance of our mean that its seeds do not show, since they share the test samples.
+    """
 
     values: tuple[float, ...]
     published: Published
     margin: float | None
+    shared: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -67,24 +71,29 @@ class Verdict:
     p_difference: float | None
 
 
+def binomial_variance(values: tuple[float, ...], samples: int) -> float:
+    """p(1 − p)/N of a mean accuracy p on N samples: how a draw of test samples moves it."""
+    p = fmean(values)
+    return p * (1 - p) / samples
+
+
 def welch(
-    values: tuple[float, ...], mean: float, sample_std: float | None, n: int
+    values: tuple[float, ...], mean: float, sample_std: float | None, n: int, shared: float = 0.0
 ) -> tuple[float, float, float]:
     """Difference of means, its standard error, and the degrees of freedom (Welch, Satterthwaite).
 
     values: at least two. mean, sample_std, n: of the other sample; of a single number without std
-    the variance is ours, and so are the degrees of freedom.
+    the variance is ours, and so are the degrees of freedom. shared: a known variance of our mean,
+    which adds to the error and never to the degrees of freedom: no verdict is surer for it.
     """
     ours = stdev(values) ** 2 / len(values)
     if sample_std is None:
-        error = math.sqrt(ours + stdev(values) ** 2)
+        error = math.sqrt(ours + stdev(values) ** 2 + shared)
         return fmean(values) - mean, error, float(len(values) - 1)
     theirs = sample_std**2 / n
-    error = math.sqrt(ours + theirs)
-    if error == 0:
-        return fmean(values) - mean, 0.0, float(len(values) + n - 2)
-    freedom = (ours + theirs) ** 2 / (ours**2 / (len(values) - 1) + theirs**2 / (n - 1))
-    return fmean(values) - mean, error, freedom
+    estimated = ours**2 / (len(values) - 1) + theirs**2 / (n - 1)
+    freedom = (ours + theirs) ** 2 / estimated if estimated else float(len(values) + n - 2)
+    return fmean(values) - mean, math.sqrt(ours + theirs + shared), freedom
 
 
 def upper_tail(difference: float, error: float, freedom: float) -> float:
@@ -113,7 +122,7 @@ def p_equivalence(question: Question) -> float | None:
         return None
     found = 0.0
     for mean, std, n in corners:
-        difference, error, freedom = welch(question.values, mean, std, n)
+        difference, error, freedom = welch(question.values, mean, std, n, question.shared)
         above_low = upper_tail(difference + question.margin, error, freedom)
         below_high = upper_tail(question.margin - difference, error, freedom)
         found = max(found, above_low, below_high)
@@ -129,7 +138,7 @@ def p_difference(question: Question) -> float | None:
         return 1.0
     found = 0.0
     for mean, std, n in corners:
-        difference, error, freedom = welch(question.values, mean, std, n)
+        difference, error, freedom = welch(question.values, mean, std, n, question.shared)
         found = max(found, min(1.0, 2 * upper_tail(abs(difference), error, freedom)))
     return found
 

@@ -16,6 +16,7 @@ from pipeline.reporting.verdicts import (
     ALPHA,
     Published,
     Question,
+    binomial_variance,
     holm,
     p_difference,
     p_equivalence,
@@ -182,3 +183,16 @@ def test_only_shared_seeds_are_compared() -> None:
     assert (found.n, found.wanted) == (2, 5)
     assert found.mean == pytest.approx(0.2)
     assert compare("Ours", {0: 0.9}, "CNN", {1: 0.5}, "C4", 2) is None
+
+
+def test_test_samples_that_seeds_share_make_a_verdict_less_sure() -> None:
+    """The variance p(1 − p)/N is added to that of our mean, the degrees of freedom stay."""
+    published, shared = Published(0.93, 0.004, EXACT, 5), binomial_variance(OURS, 5000)
+    p = fmean(OURS)
+    assert shared == pytest.approx(p * (1 - p) / 5000)
+    ours, theirs = stdev(OURS) ** 2 / 5, sample_std(0.004, 5) ** 2 / 5
+    error = math.sqrt(ours + theirs + shared)
+    freedom = (ours + theirs) ** 2 / ((ours**2 + theirs**2) / 4)
+    expected = 2 * stats.t.sf(abs(p - 0.93) / error, freedom)
+    assert p_difference(Question(OURS, published, 0.01, shared)) == pytest.approx(expected)
+    assert expected > (p_difference(Question(OURS, published, 0.01)) or 1)

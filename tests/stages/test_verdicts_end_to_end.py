@@ -25,7 +25,8 @@ CELLS = {
     ("CNN", "D4"): (0.850, "above"),  # published 0.800
     ("Ours", "C4"): (0.921, "undecided"),  # published 0.915 (0.004)
     ("Ours", "D1"): (0.900, "below"),  # published 0.947
-    ("Ours", "D4"): (0.868, "agrees"),
+    # As published to the digit, but 5 000 test pairs that all seeds share move a mean by 0.005.
+    ("Ours", "D4"): (0.868, "undecided"),
 }
 #: Of how many seeds their published values are is not known: taken as two, that decides little,
 #: though 0.01 is far from all of them.
@@ -80,9 +81,8 @@ def test_every_cell_of_the_published_setting_gets_its_verdict(workspace: Workspa
     for (row, column), (mean, word) in CELLS.items():
         assert float(cells[row, column]["mean"]) == pytest.approx(mean)
         assert cells[row, column]["published_n"] == "5"
-        if word == "agrees":
-            assert float(cells[row, column]["p_equivalence"]) < 0.05
         assert f"{float(cells[row, column]['difference']):+.3f} {word}" in markdown
+    assert "p(1 − p)/N (N 5000) is added" in markdown
     # A column that the paper does not print has neither a difference nor a verdict.
     assert cells["Ours", "C4 plain"]["difference"] == ""
     # Seed by seed the same spread: the difference is certain to the last digit.
@@ -105,7 +105,7 @@ def test_a_small_profile_gets_the_difference_and_never_a_verdict(workspace: Work
     fill(workspace, "small")
     cells, markdown = table(workspace, "small")
     assert {line["verdict"] for line in cells.values()} == {""}
-    assert float(cells["CNN", "D4"]["difference"]) == pytest.approx(0.05 - 0.0014)
+    assert float(cells["CNN", "D4"]["difference"]) == pytest.approx(0.05)
     assert "not the published setting: differences are shown, no verdicts" in markdown
 
 

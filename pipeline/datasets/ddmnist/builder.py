@@ -91,6 +91,10 @@ class DDMNIST(DigitBuilder):
         return self.labels * self.parameters.per_label.train
 
     @property
+    def drawn_tests(self) -> dict[str, int]:
+        return dict.fromkeys(self.test_splits, self.labels * self.parameters.per_label.test)
+
+    @property
     def input_shape(self) -> tuple[int, ...]:
         return (1, 2 * self.source.side, 2 * self.source.side)
 
