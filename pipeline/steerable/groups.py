@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.steerable.harmonics import harmonic_action
-from pipeline.symmetry import FiniteGroup, plane_group
+from pipeline.symmetry import FiniteGroup, plane_group, vector_action
 
 Real = NDArray[np.float64]
 Representation = Callable[[Real], Real]
@@ -31,7 +31,7 @@ class SteeringGroup:
     generators: a few elements [d, d]; their products are the group, or lie dense in it.
     elements: [n, d, d] of a finite group, the identity first; None of SO(3) and O(3).
     representations: the irreducibles, by name, the trivial one first; of a finite group also
-    `regular` and `vector`, components along columns and rows, of which the latter go down.
+    `regular` and `vector`, components along columns and rows (`vector_action`).
     """
 
     name: str
@@ -79,13 +79,18 @@ def steering_group(group: FiniteGroup) -> SteeringGroup:
     """
     group = plane_group(group)
     matrices = np.ascontiguousarray(cast(Real, group.matrices), np.float64)
-    return _steering(group.name, group.generators, matrices.tobytes())
+    vectors = vector_action(group)
+    return _steering(group.name, group.generators, matrices.tobytes(), vectors.tobytes())
 
 
 @lru_cache(maxsize=32)
-def _steering(name: str, generators: tuple[int, ...], data: bytes) -> SteeringGroup:
+def _steering(
+    name: str, generators: tuple[int, ...], matrix_data: bytes, vector_data: bytes
+) -> SteeringGroup:
     """One object for equal groups, so that their bases are made once a process."""
-    matrices = np.frombuffer(data, np.float64).reshape(-1, 2, 2)
+    matrices, vectors = (
+        np.frombuffer(data, np.float64).reshape(-1, 2, 2) for data in (matrix_data, vector_data)
+    )
     turns = int((np.linalg.det(matrices) > 0).sum())
     mirrored = turns < len(matrices)
     found: dict[str, Representation] = {TRIVIAL: _degree(0)}
@@ -98,6 +103,11 @@ def _steering(name: str, generators: tuple[int, ...], data: bytes) -> SteeringGr
         if mirrored:
             found[f"sine {turns // 2}"] = _part(turns // 2, 1)
 
+    def vector(g: Real) -> Real:
+        """The matrix of the element that g is."""
+        turned: Real = vectors[np.abs(matrices - g).sum((1, 2)).argmin()]
+        return turned
+
     def regular(g: Real) -> Real:
         """g moves the function of one element h to that of gh."""
         products = np.einsum("ij,njk->nik", g, matrices)
@@ -106,8 +116,7 @@ def _steering(name: str, generators: tuple[int, ...], data: bytes) -> SteeringGr
         return moved
 
     moves = tuple(matrices[n] for n in generators) or (matrices[0],)
-    down = np.diag([1.0, -1.0])
-    more: dict[str, Representation] = {"regular": regular, "vector": lambda g: down @ g @ down}
+    more: dict[str, Representation] = {"regular": regular, "vector": vector}
     return SteeringGroup(name, 2, moves, found | more, matrices)
 
 

@@ -229,10 +229,9 @@ class ComponentNorm(nn.Module):
         self.norm = nn.BatchNorm3d(of.copies)
 
     def forward(self, x: Tensor) -> Tensor:
-        # Components behind the grid: what is in channels-last layout stays so, and is not copied.
-        fields = x.view(len(x), self.components, -1, *x.shape[2:]).movedim(1, -1)
+        fields = x.reshape(len(x), self.components, -1, *x.shape[2:]).transpose(1, 2)
         found: Tensor = self.norm(fields)
-        return found.movedim(-1, 1).flatten(1, 2)
+        return found.transpose(1, 2).flatten(1, 2)
 
 
 class Gate(nn.Module):

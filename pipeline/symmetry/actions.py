@@ -41,11 +41,13 @@ def vector_action(group: FiniteGroup) -> NDArray[np.float64]:
 
     For components (x, y) on a grid whose rows go up with y, as simulations store fields. There
     `grid_action`, which takes rows to go down, turns the other way round: element 1 of C4 is
-    clockwise, and takes (u_x, u_y) to (u_y, −u_x).
+    clockwise, and takes (u_x, u_y) to (u_y, −u_x). A group that has `vectors` has its own.
     Raises ValueError where the group does not act on the plane.
     """
     if group.matrices is None or group.matrices.shape[1] != 2:
         raise ValueError(f"group {group.name} does not act on the plane")
+    if group.vectors is not None:
+        return group.vectors
     flip = np.diag([1.0, -1.0])
     return flip @ group.matrices @ flip + 0.0
 

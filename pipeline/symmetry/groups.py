@@ -32,6 +32,8 @@ class FiniteGroup:
     generators: elements whose products reach the whole group.
     matrices: [n, d, d] orthogonal, a homomorphism; None where the group has no natural one.
     factors: the two groups of a direct product, else empty.
+    vectors: [n, 2, 2], how vectors of a plane field turn where that is not by the matrices
+    (`vector_action`).
     """
 
     name: str
@@ -39,6 +41,7 @@ class FiniteGroup:
     generators: tuple[int, ...]
     matrices: NDArray[np.float64] | None = None
     factors: tuple[FiniteGroup, ...] = field(default=())
+    vectors: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         n = self._check_shapes()
@@ -57,8 +60,9 @@ class FiniteGroup:
         for a in self.generators:
             if not (self.table[self.table[:, a]] == self.table[:, self.table[a]]).all():
                 raise ValueError(f"group {self.name}: the product is not associative")
-        if self.matrices is not None:
-            self._check_matrices(self.matrices)
+        for matrices in (self.matrices, self.vectors):
+            if matrices is not None:
+                self._check_matrices(matrices)
         self.table.setflags(write=False)
 
     def _check_shapes(self) -> int:

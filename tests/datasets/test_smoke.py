@@ -8,6 +8,7 @@ import torch
 
 from pipeline.config.experiment import load_experiment
 from pipeline.datasets.smoke.builder import Smoke, SmokeParameters
+from pipeline.models.steerable_field_cnn import PartiallySteerableFieldCNN, SteerableFieldCNN
 from pipeline.symmetry import cyclic, dihedral, group_by_name
 
 C4 = cyclic(4)
@@ -95,6 +96,26 @@ def test_a_quarter_turn_takes_u_to_the_right_to_u_downwards(velocity, quiet):
             turned = sign if k else 1  # `released` reverses the vectors at 90° and 270° only
             np.testing.assert_allclose(moved[:, 0::2], turned * np.rot90(ux, k, (2, 3)), atol=1e-6)
             np.testing.assert_allclose(moved[:, 1::2], turned * np.rot90(uy, k, (2, 3)), atol=1e-6)
+
+
+@pytest.mark.parametrize("make", [SteerableFieldCNN, PartiallySteerableFieldCNN])
+@pytest.mark.parametrize("action", ["paper", "released"])
+def test_steerable_networks_commute_with_the_dataset_s_action(velocity, quiet, make, action):
+    """And with no other: views and networks take the sense of the vectors from one place."""
+    datasets = {it: resident(builder(action=it), velocity, quiet) for it in ("paper", "released")}
+    torch.manual_seed(0)
+    shape = datasets[action].input_shape
+    model = make(shape, 2, group=datasets[action].group, width=2).eval()
+    rows, none = torch.tensor([4]), torch.tensor([0])
+    for element in range(4):
+        at = torch.tensor([element])
+        for name, dataset in datasets.items():
+            with torch.no_grad():
+                turned = model(dataset.view("train", rows, at, none))
+                found = dataset._moved(model(dataset.plain("train", rows))[:, None], at)[:, 0]
+            gap = (turned - found).abs().max()
+            holds = name == action or element in (0, 2)  # half a turn is its own inverse
+            assert (gap < 1e-5) == holds, (element, name, gap)
 
 
 def test_validation_pairs_are_x_and_a_turned_x(velocity, quiet):

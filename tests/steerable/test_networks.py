@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from pipeline.config.experiment import load_experiment
 from pipeline.models.steerable_cnn import (
     PartiallySteerableCNN,
     ResidualPathwayCNN,
@@ -26,6 +27,14 @@ from pipeline.models.steerable_resnet3d import (
     PartiallySteerableResNet3D,
     ResidualPathwayResNet3D,
     SteerableResNet3D,
+)
+from pipeline.steerable import (
+    AntialiasedPool,
+    ComponentNorm,
+    FieldNorm,
+    FieldType,
+    RelaxedGroupConvolution,
+    steering_group,
 )
 from pipeline.symmetry import direct_product, group_by_name
 
@@ -63,6 +72,7 @@ def test_double_digit_networks_have_the_parameters_counted(
     [
         (SteerableResNet3D, {}, 128_450, 192_800),
         (ResidualPathwayResNet3D, {}, 18_263_786, 29_292_200),
+        (ResidualPathwayResNet3D, {"blocks": "released"}, 18_263_786, 29_292_200),
         (PartiallySteerableResNet3D, {}, 4_166_339, 3_511_682),
         (PartiallySteerableResNet3D, {"repeated_columns": False}, 1_593_635, 3_511_682),
     ],
@@ -81,11 +91,14 @@ def test_volume_networks_have_the_parameters_counted(
     ("make", "settings", "want"),
     [
         (SteerableFieldCNN, {}, 622_656),
+        (SteerableFieldCNN, {"normalisation": "components"}, 622_656),
         (ResidualPathwayFieldCNN, {}, 4_355_650),
         (RelaxedSteerableFieldCNN, {}, 5_596_178 - 4 * 2 * 92),  # less norms that nothing uses
         (PartiallySteerableFieldCNN, {}, 3_121_028),
         (LiftFieldCNN, {}, 8_227_652),
+        (LiftFieldCNN, {"normalisation": "components"}, 8_227_652),
         (RelaxedGroupFieldCNN, {}, 1_874_632),
+        (RelaxedGroupFieldCNN, {"start": "released"}, 1_874_632),
     ],
 )
 def test_flow_networks_have_the_parameters_counted(
@@ -207,17 +220,22 @@ def quarter(x: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    ("make", "holds"),
+    ("make", "settings", "holds"),
     [
-        (SteerableFieldCNN, (True, True)), (PartiallySteerableFieldCNN, (True, False)),
-        (RelaxedSteerableFieldCNN, (True, False)), (ResidualPathwayFieldCNN, (False, False)),
-        (LiftFieldCNN, (False, False)),
+        (SteerableFieldCNN, {}, (True, True)),
+        (SteerableFieldCNN, {"normalisation": "components"}, (True, True)),
+        (PartiallySteerableFieldCNN, {}, (True, False)),
+        (RelaxedSteerableFieldCNN, {}, (True, False)),
+        (ResidualPathwayFieldCNN, {}, (False, False)),
+        (LiftFieldCNN, {}, (False, False)),
     ],
-)  # fmt: skip
-def test_flows_are_continued_equivariantly(make: Make, holds: tuple[bool, bool]) -> None:
+)
+def test_flows_are_continued_equivariantly(
+    make: Make, settings: dict[str, Any], holds: tuple[bool, bool]
+) -> None:
     """At the start, and after training. RPP has free filters and Lift a free MLP from the start."""
     x, y = torch.randn(3, 8, 12, 12), torch.randn(3, 2, 12, 12)
-    model = make((8, 12, 12), 2, group=group_by_name("C4"), width=3)
+    model = make((8, 12, 12), 2, group=group_by_name("C4"), width=3, **settings)
     first = torch.ones(3, dtype=torch.long)
     for steps, equivariant in zip((0, 2), holds, strict=True):
         trained(model.train(), x, y, steps)
@@ -228,9 +246,94 @@ def test_flows_are_continued_equivariantly(make: Make, holds: tuple[bool, bool])
         assert (latent.abs().max() < 1e-12) == equivariant
 
 
+@pytest.mark.parametrize("make", [SteerableFieldCNN, LiftFieldCNN])
+def test_components_are_normalised_as_one_with_a_gradient(make: Make) -> None:
+    """All four of a regular field's, by the formula of batch normalisation."""
+    model = make(
+        (8, 12, 12), 2, group=group_by_name("C4"), width=3, normalisation="components"
+    ).train()  # fmt: skip
+    norms = [it for it in model.encoder if isinstance(it, ComponentNorm)]
+    assert len(norms) == 4
+    assert not any(isinstance(it, FieldNorm) for it in model.modules())
+    x, direction = torch.randn(2, 5, 12, 6, 6)
+    mine, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
+    found = norms[0](mine)
+    fields = theirs.reshape(5, 4, 3, 6, 6)  # component by component
+    mean = fields.mean((0, 1, 3, 4), keepdim=True)
+    variance = fields.var((0, 1, 3, 4), correction=0, keepdim=True)
+    expected = ((fields - mean) / (variance + 1e-5).sqrt()).flatten(1, 2)
+    torch.testing.assert_close(found, expected)
+    (found * direction).sum().backward()
+    (expected * direction).sum().backward()
+    torch.testing.assert_close(mine.grad, theirs.grad)
+    torch.testing.assert_close(norms[0].norm.running_mean, 0.1 * mean.detach().flatten())
+
+
+def test_only_regular_fields_of_the_plane_are_normalised_by_components() -> None:
+    of = FieldType(steering_group(group_by_name("C4")), ("trivial", "regular"), 2)
+    with pytest.raises(ValueError, match=r"trivial\+regular of C4: allowed: regular"):
+        ComponentNorm(of)
+
+
+def test_released_residual_blocks_have_box_means_and_activated_skips() -> None:
+    """Pools by kernel, stride and padding; penalties of all that a block has."""
+    model = ResidualPathwayResNet3D((1, 14, 14, 14), 2, width=1, blocks="released")
+    boxes = [it for it in model.free.modules() if isinstance(it, nn.AvgPool3d)]
+    assert [(it.kernel_size, it.stride, it.padding) for it in boxes] == [
+        (5, 2, 1), (3, 1, 0), (5, 2, 0)
+    ]  # fmt: skip
+    assert not any(isinstance(it, AntialiasedPool) for it in model.free.modules())
+    plain = ResidualPathwayResNet3D((1, 14, 14, 14), 2, width=1)
+    plain.load_state_dict(model.state_dict())  # weights of either have the same names
+    x = torch.randn(2, 1, 15, 15, 15)
+    with torch.no_grad():
+        skip = model.free.skips[0](x)
+        gap = model.eval().free(1, x) - plain.eval().free(1, x)
+        torch.testing.assert_close(gap, nn.functional.elu(skip) - skip)
+        assert gap.abs().max() > 1e-3
+        assert model(x[..., :14, :14, :14]).shape == (2, 2)
+    weights = {"steerable": 0.0, "free": 0.0}
+    for name, weight in model.named_parameters():
+        if not name.startswith("head"):
+            weights["free" if name.startswith("free") else "steerable"] += weight.square().sum()
+    for name, (_, value) in model.penalties().items():
+        torch.testing.assert_close(value, weights[name.removesuffix("_squares")])
+        assert value > plain.penalties()[name][1]
+
+
+def test_released_group_convolutions_start_with_filters_half_as_large() -> None:
+    made = []
+    for start in ("fan_in", "released"):
+        torch.manual_seed(0)
+        made.append(
+            RelaxedGroupFieldCNN((8, 12, 12), 2, group=group_by_name("C4"), width=3, start=start)
+        )
+    filters = [
+        [torch.tensordot(it.weights, it.banks, 1) for it in model.modules()
+         if isinstance(it, RelaxedGroupConvolution)]
+        for model in made
+    ]  # fmt: skip
+    assert [it.weights.unique().item() for it in made[1].hidden] == [1 / 8] * 3
+    for layer, (before, now) in enumerate(zip(*filters, strict=True)):
+        torch.testing.assert_close(now, before if layer == 0 else before / 2)
+
+
+@pytest.mark.parametrize("profile", [None, "small", "optimum"])
+def test_tables_5_and_6_have_the_networks_of_the_authors_code(profile: str | None) -> None:
+    """Whatever else a profile says of a row's model."""
+    smoke, volumes = (load_experiment(name, profile) for name in ("smoke", "medmnist3d"))
+    for row in ("E2CNN", "Lift"):
+        assert smoke.rows[row].model["normalisation"] == "components"
+    assert smoke.rows["RGroup"].model["start"] == "released"
+    for row in ("RPP SO(3)", "RPP O(3)"):
+        assert volumes.rows[row].model["blocks"] == "released"
+
+
 def test_what_an_mlp_lifts_alone_breaks_the_symmetry() -> None:
     x = torch.randn(3, 8, 12, 12)
-    model = LiftFieldCNN((8, 12, 12), 2, group=group_by_name("C4"), width=4)
+    model = LiftFieldCNN(
+        (8, 12, 12), 2, group=group_by_name("C4"), width=4, normalisation="components"
+    )
     last = model.lift[-1]
     assert isinstance(last, nn.Linear)
     # The same for each component of a regular field: a scalar, which no turn moves.

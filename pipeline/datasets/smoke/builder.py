@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -53,7 +54,8 @@ class SmokeParameters(Parameters):
     simulations: k = 1, 2, …; their orientation is (k − 1) mod 4. buoyancy: by orientation, per unit
     of smoke and of k. train, domain: the k of each split. stride: from one window to the next.
     placement: of the velocity, `paper` at cell centres, `released` on lower faces.
-    action: `released`, as the authors' code has it, turns vectors the wrong way round.
+    action: `released`, as the authors' code has it, turns vectors the wrong way round, in views and
+    in steerable models alike.
     seed: fixes the element of each validation window.
     """
 
@@ -91,10 +93,13 @@ class Smoke(Builder):
 
     def __init__(self, parameters: SmokeParameters, group: FiniteGroup) -> None:
         super().__init__(parameters, group)
-        vector_action(group)
+        vectors = vector_action(group)
         grid_action(group, self.input_shape[1:])
-        if parameters.action == "released" and not group.is_abelian:
-            raise ValueError(f"action released with {group.name}: turned round, it is no action")
+        if parameters.action == "released":
+            if not group.is_abelian:
+                message = f"action released with {group.name}: turned round, it is no action"
+                raise ValueError(message)
+            self.group = replace(group, vectors=vectors[group.inverse])
         both = [*parameters.train, *parameters.domain]
         if len(set(both)) != len(both) or max(both) > parameters.simulations:
             raise ValueError(
@@ -160,15 +165,12 @@ class Smoke(Builder):
 
     def augment(self, base: Arrays, progress: Progress) -> Arrays:
         """Gather indices, matrices for the vectors, and the pairs of validation: x and g·x."""
-        vectors = vector_action(self.group)
-        if self.parameters.action == "released":
-            vectors = vectors[self.group.inverse]
         size = len(base["val/windows"])
         nothing = np.zeros(size, np.int64)
         stream = random_stream(self.parameters.seed, "views", "val")
         return {
             "action": grid_action(self.group, self.input_shape[1:]),
-            "vectors": vectors.astype(np.float32),
+            "vectors": vector_action(self.group).astype(np.float32),
             "val/elements": nothing,
             "val/draws": nothing,
             "val/pair_elements": stream.integers(self.group.order, size=size, dtype=np.int64),
