@@ -56,6 +56,11 @@ class Experiment:
         """The base settings and the profile of the published optimum count as the paper's."""
         return self.profile in (None, "optimum")
 
+    @property
+    def has_verdicts(self) -> bool:
+        """Whether scores are tested against the published ones: in their setting, on such data."""
+        return self.is_published_setting and self.space.verdicts
+
     def trial(
         self,
         row: str,

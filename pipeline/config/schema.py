@@ -235,9 +235,12 @@ class ResourcesSpec(Strict):
 
 
 class SearchSpace(Strict):
+    """verdicts: whether scores may be tested against the published ones, on data like theirs."""
+
     title: str = ""
     notes: list[str] = []
     published: str | None = None
+    verdicts: bool = True
     layout: Literal["cells", "runs", "datasets"] = "cells"
     datasets: Annotated[dict[str, DatasetSpec], Field(min_length=1), Named]
     columns: Annotated[dict[str, ColumnSpec], Field(min_length=1), Named]

@@ -78,7 +78,7 @@ def assemble(plan: Plan) -> Table:
         cells=cells,
         notes=(),
         layout=space.layout,
-        verdicts=_verdicts(experiment, cells) if experiment.is_published_setting else {},
+        verdicts=_verdicts(experiment, cells) if experiment.has_verdicts else {},
         comparisons=tuple(_comparisons(experiment, cells)) if space.layout != "runs" else (),
         published_runs=published_runs(space.published) if space.published else (),
         controls={row: it.control_of for row, it in experiment.rows.items() if it.control_of},
@@ -259,6 +259,8 @@ def _notes(plan: Plan) -> list[str]:
             "Verdicts, at 5 % over the whole table (Holm): agrees = within the margin by two "
             "one-sided Welch tests; above, below = differs by Welch's test; else undecided."
             f"{_drawn(experiment)}"
+            if experiment.has_verdicts
+            else "The data are not the published ones: differences are shown, no verdicts."
             if experiment.is_published_setting
             else "This profile is not the published setting: differences are shown, no verdicts."
         )

@@ -193,7 +193,9 @@ def _facts(plan: Plan, table: Table) -> Iterator[tuple[str, str]]:
     yield (
         "Relative equivariance error",
         "Σ‖ρ(g)E(x) − E(gx)‖² / Σ‖E(gx) − mean‖² on validation, g fixed for each sample: ρ is the "
-        "group's regular representation, E the encoder."
+        "group's regular representation, E the encoder. Beside it the same with mean latents "
+        "removed first, with the identity for ρ (how far latents move at all), and the share of "
+        "the latents' variance that every ρ(g) fixes (1 of an invariant latent)."
         + (
             " An objective from outside the package may supply a ρ of its own."
             if any(is_external(row.objective["name"]) for row in experiment.rows.values())
@@ -207,7 +209,7 @@ def _facts(plan: Plan, table: Table) -> Iterator[tuple[str, str]]:
             if trial.dataset == name and trial.key in plan.results
         })  # fmt: skip
         known = f"SHA-256 {', '.join(hashes)}" if hashes else plan.why_not(name) or "no run yet"
-        yield f"Data of {name}", f"{dataset.builder_name}, arm {dataset.group_name}; {known}"
+        yield f"Data of {name}", f"{dataset.builder_name}, group {dataset.group_name}; {known}"
 
 
 def _verdict_rule(plan: Plan, table: Table) -> str:
@@ -215,6 +217,8 @@ def _verdict_rule(plan: Plan, table: Table) -> str:
         return "None: nothing is published to compare with."
     if not plan.experiment.is_published_setting:
         return "None: this profile is not the published setting."
+    if not plan.experiment.has_verdicts:
+        return "None: the data are not the published ones."
     return (
         "agrees: two one-sided Welch tests put the difference within the margin; above, below: "
         "Welch's test finds a difference; undecided: neither. p-values are adjusted by Holm over "
