@@ -119,8 +119,8 @@ def shown(record: Record, found: Mapping[str, Any]) -> Iterator[RichTable | str]
             yield f"{network}: no linear action: {it['why']}."
     if found["inputs"] < found["inputs_wanted"]:
         yield f"{found['inputs']} inputs; 20 for each latent would be {found['inputs_wanted']}."
-    if found["maps_averaged"]:
-        yield "The latent is maps: of each its mean over the grid."
+    if found["maps"]:
+        yield "The latent is maps: of each its values at one orbit of grid points."
 
 
 def _number(value: float | None) -> str:

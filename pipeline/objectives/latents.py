@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.datasets.resident import Dataset
+from pipeline.symmetry import FiniteGroup, grid_action
 
 
 def latent_shape(model: Any, dataset: Dataset) -> tuple[int, ...]:
@@ -26,12 +27,32 @@ def embedding(model: Any, x: Tensor) -> Tensor:
     return found
 
 
+def points_of_an_orbit(group: FiniteGroup, grid: tuple[int, ...]) -> list[int]:
+    """Numbers of |G| points of a flattened grid that the group takes to each other.
+
+    Of the orbits with a point for each element the one nearest to the point a quarter and a third
+    along the axes: neither the centre nor the rim. Raises ValueError where the group does not act
+    exactly on the grid, or none of its points has so large an orbit.
+    """
+    indices = grid_action(group, grid)
+    orbits = np.sort(indices, axis=0)
+    whole = (np.diff(orbits, axis=0) != 0).all(0)
+    if not whole.any():
+        raise ValueError(f"no point of a grid of shape {grid} has {group.order} images")
+    axes = np.stack(np.unravel_index(np.arange(len(whole)), grid))
+    wanted = np.array(grid)[:, None] / np.resize([4, 3], len(grid))[:, None]
+    away = np.where(whole, ((axes - wanted) ** 2).sum(0), np.inf)
+    found: list[int] = indices[:, int(away.argmin())].tolist()
+    return found
+
+
 def orbit_latents(
     model: Any, dataset: Dataset, split: str, count: int, device: torch.device | str
 ) -> NDArray[np.float64]:
     """[n, N, d]: latents of g·x for every element g and the first N ≤ count samples of a split.
 
-    Of a sample's artefacts those that the split keeps. Latent maps are averaged over the grid.
+    Of a sample's artefacts those that the split keeps. Of latent maps the values of each channel
+    at `points_of_an_orbit`: maps that move with the grid have the regular representation there.
     """
     source, views = dataset.sources[split], dataset.views.get(split)
     rows = torch.arange(min(count, dataset.size(source)), device=device)
@@ -43,6 +64,9 @@ def orbit_latents(
                 draws = torch.zeros_like(part) if views is None else views.draws[part]
                 x = dataset.view(source, part, torch.full_like(part, element), draws)
                 z = model.encode(x)
-                parts.append((z.flatten(2).mean(2) if z.ndim > 2 else z).double().cpu())
+                if z.ndim > 2:
+                    points = points_of_an_orbit(dataset.group, tuple(z.shape[2:]))
+                    z = z.flatten(2)[:, :, points].flatten(1)
+                parts.append(z.double().cpu())
             found.append(torch.cat(parts))
     return torch.stack(found).numpy()

@@ -13,7 +13,7 @@ from pipeline.symmetry.carried import Carried, Real, carried_action, split_orbit
 from pipeline.symmetry.characters import irreducibles, regular_multiplicities
 
 #: Of the format below.
-SCHEMA = 1
+SCHEMA = 2
 #: Inputs whose orbits are taken, for each dimension of the latent.
 ORBITS = 20
 #: Resamplings of the inputs, for how certain the multiplicities are.
@@ -31,7 +31,8 @@ def analyse(
     action can be found. Numbers that there are not are None.
     """
     size = latent_shape(model, dataset)
-    wanted = ORBITS * size[0]
+    maps = len(size) > 1
+    wanted = ORBITS * size[0] * (dataset.group.order if maps else 1)
     z = orbit_latents(model, dataset, split, wanted, device)
     before = orbit_latents(untrained, dataset, split, wanted, device)
     stream = np.random.default_rng(0)
@@ -50,8 +51,8 @@ def analyse(
         "group": dataset.group.name,
         "inputs": int(z.shape[1]),
         "inputs_wanted": wanted,
-        "latent": size[0],
-        "maps_averaged": len(size) > 1,
+        "latent": int(z.shape[2]),
+        "maps": maps,
         "irreducibles": [[it.name, it.dimension] for it in irreducibles(dataset.group)],
         "networks": networks,
     }

@@ -9,9 +9,11 @@ from torch import nn
 
 from pipeline.datasets.resident import Dataset, FixedViews
 from pipeline.objectives.batch import Batch
+from pipeline.objectives.latents import points_of_an_orbit
 from pipeline.objectives.regular import LatentAction, RegularRepresentation
 from pipeline.objectives.task import Augmented, Unaugmented, task_named
 from pipeline.symmetry import grid_action, group_by_name
+from pipeline.training.analysis import analyse
 from pipeline.training.evaluation import validate
 
 FEATURES, CLASSES, SAMPLES, DRAWS = 5, 3, 7, 2
@@ -308,3 +310,54 @@ def test_controls_ask_for_what_no_equivariant_encoder_gives(name, shape):
     assert penalties.pop(("OrbitEncoder", "scrambled")) > 1e-2
     assert penalties.pop(("OrbitEncoder", "identity")) > 1e-2
     assert max(penalties.values()) < 1e-20
+
+
+class ManyImages(TurnedGrids):
+    """Enough of them to estimate an action from; one channel."""
+
+    input_shape = (1, 6, 6)
+
+    def __init__(self, group):
+        super().__init__(group, (6, 6))
+        self.images = torch.from_numpy(np.random.default_rng(7).normal(size=(400, 36)))
+        self.sources, self.views, self.input_shape = {"test": "test"}, {}, (1, 6, 6)
+
+    def size(self, source):
+        return len(self.images)
+
+    def plain(self, source, rows):
+        return self.images[rows].reshape(-1, 1, 6, 6)
+
+    def view(self, source, rows, elements, draws):
+        return super().view(source, rows, elements, draws).reshape(-1, 1, 6, 6)
+
+
+class Pointwise(nn.Module):
+    """Two channels, functions of each pixel: their maps move with the grid."""
+
+    def encode(self, x):
+        return torch.cat([torch.tanh(x), x], 1)
+
+
+class Averaged(Pointwise):
+    """Maps that are the same at every point, and so whatever the group does."""
+
+    def encode(self, x):
+        return super().encode(x).mean((2, 3), keepdim=True).expand(-1, -1, *x.shape[2:])
+
+
+def test_latent_maps_are_analysed_at_one_orbit_of_points():
+    """Twice the regular representation where maps move with the grid, else the trivial one."""
+    group = group_by_name("C4")
+    points = points_of_an_orbit(group, (6, 6))
+    assert len(set(points)) == 4
+    assert {*grid_action(group, (6, 6))[:, points[0]]} == {*points}
+    dataset = ManyImages(group)
+    found = analyse(Pointwise(), Averaged(), dataset, "test", "cpu")
+    moving, still = (found["networks"][name] for name in ("trained", "untrained"))
+    assert (found["latent"], found["maps"], moving["kept"]) == (8, True, 8)
+    assert moving["multiplicities"] == pytest.approx([2, 2, 2, 2])
+    assert moving["r_squared"] == pytest.approx(1)
+    assert still["multiplicities"] == pytest.approx([2, 0, 0, 0])
+    with pytest.raises(ValueError, match="no point of a grid of shape"):
+        points_of_an_orbit(group_by_name("D4"), (2, 2))
