@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -51,14 +51,21 @@ class Data:
             raise InputError(f"no dataset can be made: {next(iter(self.gaps.values())).reason}")
 
 
-def prepare_data(ledger: Ledger, watcher: Watcher) -> Data:
-    """Stages 1 and 2 for every dataset; one that cannot be made becomes a gap, the others go on."""
+def prepare_data(ledger: Ledger, watcher: Watcher, only: Collection[Arm] | None = None) -> Data:
+    """Stages 1 and 2 for every dataset; one that cannot be made becomes a gap, the others go on.
+
+    only: the (row, dataset) that will train; what other datasets have is known without their data.
+    """
     experiment, workspace = ledger.experiment, ledger.workspace
     data = Data({}, {}, {})
     base: dict[str, str] = {}
+    needed = experiment.datasets if only is None else {dataset for _, dataset in only}
     watcher.begin("data build")
     for name in experiment.datasets:
         recipe = experiment.recipe(name, ledger.raw)
+        if name not in needed:
+            data.recipes[name] = recipe
+            continue
 
         def progress(done: int, total: int, name: str = name) -> None:
             watcher.progress("data build", name, done, total)
@@ -74,7 +81,8 @@ def prepare_data(ledger: Ledger, watcher: Watcher) -> Data:
     data.check_any()
     watcher.end("data build", ", ".join(f"{name} {digest[:8]}" for name, digest in base.items()))
     watcher.begin("augment cache")
-    for name, made_from in list(data.recipes.items()):
+    for name in list(base):
+        made_from = data.recipes[name]
 
         def progress(done: int, total: int, name: str = name) -> None:
             watcher.progress("augment cache", name, done, total)
@@ -85,7 +93,11 @@ def prepare_data(ledger: Ledger, watcher: Watcher) -> Data:
         except InputError as error:
             data.lose(name, Gap(str(error), key))
     data.check_any()
-    sizes = [workspace.cache_file(recipe).stat().st_size for recipe in data.recipes.values()]
+    sizes = [
+        workspace.cache_file(recipe).stat().st_size
+        for name, recipe in data.recipes.items()
+        if name in base
+    ]
     watcher.end("augment cache", f"{sum(sizes) / 1e6:.1f} MB")
     ledger.keep_data(data.recipes, data.gaps)
     return data
@@ -97,7 +109,7 @@ def run(
     watcher: Watcher,
     *,
     retry_failed: bool = False,
-    only: Container[Arm] | None = None,
+    only: Collection[Arm] | None = None,
 ) -> tuple[Plan, Table, int]:
     """From a search space to its table; returns the plan as it ended, and the trials run.
 
@@ -115,7 +127,7 @@ def run(
     with workspace.driver():
         note = workspace.search_space_note(experiment.full_name)
         write_atomically(note, str(experiment.folder), durable=False)
-        data = prepare_data(ledger, watcher)
+        data = prepare_data(ledger, watcher, only)
         if retry_failed:
             ledger.retry_failed()
         fetch_tracked(ledger)

@@ -85,9 +85,15 @@ def test_the_status_names_what_is_missing_and_what_failed(copy: Path) -> None:
 
 
 def test_only_a_cell_is_filled(tmp_path: Path) -> None:
-    spaces.write(tmp_path / "tiny.yaml")
+    """With the data of its dataset alone: those of another one may take hours to make."""
+    content = spaces.space()
+    content["datasets"]["C4"] = spaces.DATASET | {"group": "C4xC4", "digits": 3}
+    content["columns"]["turned"] = {"dataset": "C4", "split": "test", "metric": "accuracy"}
+    content["rows"]["Ours"]["model"] = {"small_cnn": {"width": 4, "latent": 16}}
+    spaces.write(tmp_path / "tiny.yaml", content)
     only = ("run", "tiny.yaml", "--in-process", "--only")
     spaces.in_this_process(*only, "CNN/plain", folder=tmp_path)
+    assert len(list((tmp_path / "workspace" / "data").glob("*.h5"))) == 1
     text = spaces.in_this_process("status", "tiny.yaml", folder=tmp_path, expect=3).stdout
     lines = {line.split("│")[1].strip(): line for line in text.splitlines() if "│" in line}
     # Both columns of the row are fed by the same trainings.
@@ -95,10 +101,11 @@ def test_only_a_cell_is_filled(tmp_path: Path) -> None:
     assert "n=2" in lines["CNN / augmented"]
     assert "0/2, 2 missing" in lines["Ours / plain"]
     assert "0/1, 1 missing" in lines["Chance / plain"]
+    assert "0/2" in lines["CNN / turned"]
     refused = spaces.in_this_process(*only, "Their/plain", folder=tmp_path, expect=2)
     assert "no row 'Their'; there are: Chance, CNN, Ours" in refused.stderr
     refused = spaces.in_this_process(*only, "Ours", folder=tmp_path, expect=2)
-    assert "no column ''; there are: augmented, plain" in refused.stderr
+    assert "no column ''; there are: augmented, plain, turned" in refused.stderr
 
 
 def test_what_was_deleted_or_altered_in_mlflow_is_named_and_mended(copy: Path) -> None:
