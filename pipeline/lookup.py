@@ -16,7 +16,8 @@ from pydantic import BaseModel, TypeAdapter
 
 from pipeline.errors import InputError
 from pipeline.own_parts.blame import users_code
-from pipeline.own_parts.source_code import import_part, is_external
+from pipeline.own_parts.imports import is_external
+from pipeline.own_parts.source_code import import_part
 from pipeline.parameters import NonNegative, parameters_of
 from pipeline.registry import (
     CLASSIFICATION,

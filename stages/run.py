@@ -115,6 +115,8 @@ def run(
     with workspace.driver():
         note = workspace.search_space_note(experiment.full_name)
         write_atomically(note, str(experiment.folder), durable=False)
+        for text in experiment.unseen_code():
+            log.warning("%s", text)
         data = prepare_data(ledger, watcher)
         if retry_failed:
             ledger.retry_failed()

@@ -13,7 +13,8 @@ import torch
 
 from pipeline.datasets.raw import RawStore
 from pipeline.errors import InputError
-from pipeline.own_parts.source_code import code_of, is_external
+from pipeline.own_parts.imports import is_external
+from pipeline.own_parts.source_code import check_fingerprints, code_of, differing_paths
 from pipeline.planning.opening import open_dataset
 from pipeline.planning.workspace import Workspace
 from pipeline.record import Epoch, Record, TrialFiles
@@ -108,11 +109,9 @@ def code_beside(record: Record, workspace: Workspace) -> Iterator[str]:
     differing = []
     for name, digest in recorded.items():
         try:
-            found = code_of(name).fingerprint[:12]
+            check_fingerprints({name: digest})
         except InputError:
-            found = "not found"
-        if found != digest[:12]:
-            differing.append(f"{name} (here {found}, recorded {digest[:12]})")
+            differing.append(_difference(name, digest, record))
     if differing:
         raise InputError(
             f"code differs from the record's: {', '.join(differing)}; --recorded-code trains with "
@@ -122,12 +121,24 @@ def code_beside(record: Record, workspace: Workspace) -> Iterator[str]:
         yield "code of its own parts: nothing differs"
 
 
+def _difference(name: str, digest: str, record: Record) -> str:
+    """How the code of a part here differs from the recorded one, by its sources."""
+    try:
+        found = code_of(name)
+    except InputError:
+        return f"{name} (here not found, recorded {digest[:12]})"
+    paths = ", ".join(differing_paths(found.sources, record.sources[digest]))
+    return f"{name} (here {found.fingerprint[:12]}, recorded {digest[:12]}: {paths})"
+
+
 @contextmanager
 def recorded_code(record: Record) -> Iterator[None]:
     """Make the sources in a record importable."""
     with tempfile.TemporaryDirectory() as folder:
         for sources in record.sources.values():
             for path, text in sources.items():
+                if not path.endswith(".py"):
+                    continue  # a hash or a version stands for it: it has to be here
                 file = Path(folder) / path
                 if file.exists() and file.read_text("utf-8") != text:
                     raise InputError(f"the record has two different sources of {path}")

@@ -20,7 +20,9 @@ from pipeline.datasets.raw import RawStore
 from pipeline.errors import InputError
 from pipeline.files import canonical_json
 from pipeline.lookup import metric_entry, published_names, score_kind
-from pipeline.own_parts.source_code import commit_of, fingerprints, is_external
+from pipeline.own_parts.commit import commit_of
+from pipeline.own_parts.imports import is_external
+from pipeline.own_parts.source_code import code_of, fingerprints
 from pipeline.trial import CODE_SINCE, FILE_NAME, TRAINING_VERSION, Role, Trial
 
 #: Of an experiment: ten times what was ever measured to be planned and tracked well.
@@ -103,9 +105,16 @@ class Experiment:
         """The names of parts from outside the package."""
         named = [each.model["name"] for each in self.rows.values()]
         named += [each.objective["name"] for each in self.rows.values()]
-        named += [n for it in self.datasets.values() for n in (it.builder_name, it.group_name)]
+        for it in self.datasets.values():
+            named += [it.builder_name, it.group_name, it.builder.task]
+            named += [*it.builder.metrics, *it.builder.validation_metrics]
         named += [column.metric for column in self.space.columns.values()]
         return sorted(set(filter(is_external, named)))
+
+    def unseen_code(self) -> list[str]:
+        """What of the code of its own parts could not be followed: no run key has it."""
+        found = dict.fromkeys(it for name in self.external_parts for it in code_of(name).unseen)
+        return [f"not followed, so in no run key what it brings: {it}" for it in found]
 
     def recipe(self, dataset: str, raw: RawStore) -> dict[str, Any]:
         """Everything that determines a dataset's arrays."""

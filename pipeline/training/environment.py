@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 import pipeline
-from pipeline.own_parts.source_code import commit_of
+from pipeline.own_parts.commit import commit_of
 
 PACKAGES = ("torch", "numpy", "h5py", "scikit-learn", "phiflow", "e3nn", "ray", "mlflow")
 
