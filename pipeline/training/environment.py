@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 import pipeline
-from pipeline.own_parts.commit import commit_of
+from pipeline.own_parts.commit import our_commit
 
 PACKAGES = ("torch", "numpy", "h5py", "scikit-learn", "phiflow", "e3nn", "ray", "mlflow")
 
@@ -24,17 +24,6 @@ def _processor() -> str:
     except OSError:
         return platform.machine()
     return platform.machine()
-
-
-def _commit() -> str:
-    """The commit of the checkout this package runs from; `+changes` where it is not clean.
-
-    Where there is no checkout, as in an image, EQUIGRID_COMMIT says what it was built from.
-    """
-    folder = Path(pipeline.__file__).parents[1]
-    if not (folder / ".git").exists():
-        return os.environ.get("EQUIGRID_COMMIT") or "not a checkout"
-    return commit_of(folder)
 
 
 def _version(package: str) -> str:
@@ -50,7 +39,7 @@ def environment(device: str) -> dict[str, str]:
     hardware = torch.cuda.get_device_name(0) if device.startswith("cuda") else _processor()
     return {
         "equigrid": pipeline.__version__,
-        "git_commit": _commit(),
+        "git_commit": our_commit(),
         "python": platform.python_version(),
         **{package: _version(package) for package in PACKAGES},
         "device": device,
