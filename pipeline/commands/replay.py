@@ -29,6 +29,8 @@ from stages.data_build import data_build
 
 #: How far a score may move on another stack (torch, processor, device) and count as the same.
 TOLERANCE = 0.01
+#: What records tell since: of an older one it cannot be known whether a sum is calculated alike.
+SINCE = ("cpu_capability", "instruction_sets")
 #: Of an environment: nothing that a sum of floats depends on.
 HARMLESS = (
     "host", "cores", "git_commit", "ray", "mlflow", "h5py", "scikit-learn", "phiflow", "e3nn",
@@ -42,16 +44,18 @@ class Replay:
 
     largest: the largest absolute difference of a validation or test score of the best epoch.
     same_stack: nothing that could move a number differs between the environments.
+    untold: what could move one, and the record does not tell: it may be another stack.
     """
 
     bitwise: bool
     same_stack: bool
     differences: tuple[str, ...]
     largest: float
+    untold: tuple[str, ...] = ()
 
     @property
     def agrees(self) -> bool:
-        """Bitwise on the same stack, within TOLERANCE on another."""
+        """Bitwise on the same stack, within TOLERANCE on another, or one that may be another."""
         return self.bitwise or (not self.same_stack and self.largest <= TOLERANCE)
 
 
@@ -171,8 +175,12 @@ def _replay(record: Record, workspace: Workspace) -> Iterator[str | Replay]:
     if trial.training_version != TRAINING_VERSION:
         yield f"training: version was {trial.training_version}, is {TRAINING_VERSION}"
     changes = environment_changes(record, device)
+    untold = tuple(name for name in SINCE if name in changes and not changes[name][0])
     for name, (then, now) in changes.items():
-        yield f"environment: {name} was {then or 'not there'}, is {now or 'not there'}"
+        if name in untold:
+            yield f"environment: the record does not tell {name}, here it is {now}"
+        else:
+            yield f"environment: {name} was {then or 'not there'}, is {now or 'not there'}"
     if not changes:
         yield "environment: nothing differs"
     base = data_build(workspace, trial.data, RawStore(), lambda done, total: None)
@@ -198,7 +206,10 @@ def _replay(record: Record, workspace: Workspace) -> Iterator[str | Replay]:
     moved = [name for name in changes if name not in HARMLESS]
     if trial.training_version != TRAINING_VERSION:
         moved.append("training version")
-    yield Replay(not differences, not moved, tuple(differences), _largest(record, again))
+    if set(moved) - set(untold):
+        untold = ()  # it is another one in any case
+    largest = _largest(record, again)
+    yield Replay(not differences, not moved, tuple(differences), largest, untold)
 
 
 def _scores(record: Record) -> Epoch:
