@@ -103,8 +103,8 @@ def code_beside(record: Record, workspace: Workspace) -> Iterator[str]:
 
     Texts say what cannot be known. Raises InputError where the code there is not the recorded one.
     """
-    note = workspace.search_space_note(record.trial.experiment)
-    folders = [note.read_text("utf-8")] if note.exists() else []
+    folder = workspace.search_space_folder(record.trial.experiment)
+    folders = [str(folder)] if folder is not None else []
     sys.path[:0] = [*folders, *(str(Path(name).resolve()) for name in (".", "search_spaces"))]
     recorded = record.trial.all_code
     for name in own_parts(record):

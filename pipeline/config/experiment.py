@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -25,6 +26,8 @@ from pipeline.own_parts.imports import is_external
 from pipeline.own_parts.source_code import code_of, fingerprints
 from pipeline.trial import CODE_SINCE, FILE_NAME, TRAINING_VERSION, Role, Trial
 
+#: The origin of a packaged search space; the variable in which a job has that of a submitted one.
+PACKAGED, SUBMITTED_FROM = "the packaged one", "EQUIGRID_SUBMITTED_FROM"
 #: Of an experiment: ten times what was ever measured to be planned and tracked well.
 MOST_TRIALS = 100_000
 
@@ -33,7 +36,8 @@ MOST_TRIALS = 100_000
 class Experiment:
     """A search space with one profile applied, checked and resolved.
 
-    training_version: of the trials that it makes. given: the name or path it was loaded by.
+    file: the search space's, resolved. training_version: of the trials that it makes. given: the
+    name or path it was loaded by.
     """
 
     name: str
@@ -41,7 +45,7 @@ class Experiment:
     space: SearchSpace
     rows: Mapping[str, Row]
     datasets: Mapping[str, Dataset]
-    folder: Path
+    file: Path
     training_version: int = TRAINING_VERSION
     given: str = ""
 
@@ -52,6 +56,23 @@ class Experiment:
     @property
     def full_name(self) -> str:
         return f"{self.name}.{self.profile}" if self.profile else self.name
+
+    @property
+    def folder(self) -> Path:
+        """Where its own parts lie."""
+        return self.file.parent
+
+    @property
+    def origin(self) -> str:
+        """What makes it another search space than one of the same name.
+
+        The packaged ones are the same in every installation. A submitted one lies in a new folder
+        each time: where it was submitted from counts.
+        """
+        if submitted := os.environ.get(SUBMITTED_FROM):
+            return submitted
+        is_packaged = (self.folder.parent / "pipeline" / "trial.py").exists()
+        return PACKAGED if is_packaged and self.folder.name == "search_spaces" else str(self.file)
 
     @property
     def is_published_setting(self) -> bool:
@@ -237,7 +258,7 @@ def _resolve(
     except PydanticCustomError as error:
         context = error.context or {}
         raise wrong(tuple(context["path"]), context["message"]) from None
-    return Experiment(path.stem, profile, space, rows, datasets, path.resolve().parent)
+    return Experiment(path.stem, profile, space, rows, datasets, path.resolve())
 
 
 def _controls_behind_methods(space: SearchSpace) -> Iterator[str]:

@@ -216,12 +216,20 @@ def _parameters(folder: Path) -> dict[str, set[int]]:
 
 
 def test_two_projects_in_one_workspace_stay_apart(project: Path, tmp_path: Path) -> None:
+    """What their parts are named does not mix them; of one name of theirs the second is refused."""
     other = tmp_path / "other"
     shutil.copytree(project, other)
     _edit(other / "layers.py", "8", "5")
     shared = ("--workspace", str(tmp_path / "shared"))
-    for folder in (project, other):
-        spaces.in_this_process("run", "steps.yaml", "--in-process", *shared, folder=folder)
+    spaces.in_this_process("run", "steps.yaml", "--in-process", *shared, folder=project)
+    table = spaces.tables(tmp_path / "shared", "steps")
+    for command in ("run", "tables", "status"):
+        refused = spaces.in_this_process(command, "steps.yaml", *shared, folder=other, expect=2)
+        assert f"the name steps stands for {project / 'steps.yaml'}, whose table" in refused.stderr
+        assert len(refused.stderr.splitlines()) == 1
+    (other / "steps.yaml").rename(other / "others.yaml")
+    spaces.in_this_process("run", "others.yaml", "--in-process", *shared, folder=other)
+    assert spaces.tables(tmp_path / "shared", "steps") == table
     count = len(list((tmp_path / "shared" / "records").iterdir()))
     assert count == 2 * TRAINED + TRIVIAL
     done = spaces.in_this_process("tables", "steps.yaml", *shared, folder=project)
