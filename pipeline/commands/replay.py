@@ -13,6 +13,7 @@ import torch
 
 from pipeline.datasets.raw import RawStore
 from pipeline.errors import InputError
+from pipeline.own_parts.beside import importable
 from pipeline.own_parts.imports import is_external
 from pipeline.own_parts.source_code import check_fingerprints, code_of, differing_paths
 from pipeline.planning.opening import open_dataset
@@ -104,9 +105,12 @@ def code_beside(record: Record, workspace: Workspace) -> Iterator[str]:
     Texts say what cannot be known. Raises InputError where the code there is not the recorded one.
     """
     folder = workspace.search_space_folder(record.trial.experiment)
-    folders = [str(folder)] if folder is not None else []
-    sys.path[:0] = [*folders, *(str(Path(name).resolve()) for name in (".", "search_spaces"))]
+    folders = [] if folder is None else [folder]
     recorded = record.trial.all_code
+    if not recorded and not own_parts(record):
+        return
+    for each in reversed([*folders, *(Path(name).resolve() for name in (".", "search_spaces"))]):
+        importable(each)
     for name in own_parts(record):
         if name not in recorded:
             yield f"code of {name}: the record does not say which it had"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib import resources
@@ -21,6 +20,7 @@ from pipeline.datasets.raw import RawStore
 from pipeline.errors import InputError
 from pipeline.files import canonical_json
 from pipeline.lookup import metric_entry, published_names, score_kind
+from pipeline.own_parts.beside import importable
 from pipeline.own_parts.commit import commit_of
 from pipeline.own_parts.imports import is_external
 from pipeline.own_parts.source_code import code_of, fingerprints
@@ -204,9 +204,7 @@ def load_experiment(name: str, profile: str | None = None) -> Experiment:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read: {error}") from error
-    folder = path.resolve().parent
-    if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))  # where `module:object` is looked up
+    importable(path.resolve().parent)  # where `module:object` is looked up
     located = parse(text, str(path))
     profiles = located.value.get("profiles", {})
     resolved = {None: _resolve(path, None, located)}

@@ -125,6 +125,14 @@ def _top(name: str) -> tuple[Path | None, Sequence[Path]]:
     return Path(spec.origin) if spec.origin else None, places
 
 
+def file_beside(name: str, folder: Path) -> Path | None:
+    """The file that `import name` takes where a folder is first on the path; None for none.
+
+    A folder without `__init__.py` is not taken where there is a module of its name further on.
+    """
+    return _beside(name, [folder])[0]
+
+
 def _beside(name: str, places: Sequence[Path]) -> tuple[Path | None, Sequence[Path]]:
     """As Python's own finder, which cannot be asked for what lies below what is not imported."""
     for place in places:
