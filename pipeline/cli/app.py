@@ -93,6 +93,8 @@ def end(plan: Plan) -> None:
         return
     for dataset, gap in plan.gaps.items():
         warn(f"gap: {dataset}: {gap.reason}")
+    for text in plan.undefined_texts():
+        warn(f"gap: {text}")
     for trial in {t.key: t for t in plan.all_trials() if plan.is_failed(t)}.values():
         reason = plan.failures[trial.key]
         warn(f"failed: {trial.describe()}: {reason}")

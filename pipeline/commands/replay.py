@@ -227,8 +227,8 @@ def _scores(record: Record) -> Epoch:
 def _differences(then: Record, now: Record) -> Iterator[str]:
     for number, (a, b) in enumerate(zip(then.history, now.history, strict=False), 1):
         if a != b:
-            name = next(n for n in a if a[n] != b.get(n))
-            yield f"epoch {number}: {name} was {a[name]!r}, is {b.get(name)!r}"
+            name = next(n for n in {**a, **b} if a.get(n) != b.get(n))
+            yield f"epoch {number}: {name} was {a.get(name)!r}, is {b.get(name)!r}"
             break
     if len(then.history) != len(now.history):
         yield f"epochs: were {len(then.history)}, are {len(now.history)}"

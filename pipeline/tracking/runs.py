@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -25,6 +26,8 @@ from pipeline.trial import Trial
 PARENT = "parent"
 #: A tag with the fingerprint of a metric from outside the package begins so.
 METRIC = "metric."
+#: The tag with what a test gave no number for.
+UNDEFINED = "undefined"
 #: What MLflow takes for a part of a parameter's name.
 NAMED = re.compile(r"[A-Za-z0-9_. :/-]+")
 #: A grid trial logs at most so many of its epochs, and the best and the last of all: there are
@@ -132,6 +135,11 @@ def own_metrics(tags: Mapping[str, str]) -> dict[str, str]:
     return {name.removeprefix(METRIC): it for name, it in tags.items() if name.startswith(METRIC)}
 
 
+def undefined_scores(tags: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """What a run's tests gave no number for, as its record has it."""
+    return dict(json.loads(tags.get(UNDEFINED, "{}")))
+
+
 def record_tags(trial: Trial, record: Record) -> dict[str, str]:
     """What a run is filtered by, beyond its identity."""
     return {
@@ -140,6 +148,7 @@ def record_tags(trial: Trial, record: Record) -> dict[str, str]:
         "weights_sha256": record.weights_sha256 or "none",
         "seed": str(trial.seed),
         **{f"{METRIC}{name}": digest for name, digest in trial.metrics.items()},
+        **({UNDEFINED: canonical_json(record.undefined)} if record.undefined else {}),
         "mlflow.source.name": "equigrid",
         "mlflow.source.git.commit": record.environment["git_commit"],
     }
