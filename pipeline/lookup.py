@@ -36,12 +36,15 @@ from pipeline.registry import (
     Task,
     Tasks,
 )
+from pipeline.trial import COMPONENT, COMPONENTS, shown
 
 Known = TypeVar("Known")
 
 
 def load(target: str) -> Any:
     """The object behind `module:object`; InputError where there is none."""
+    if not COMPONENT.fullmatch(target):  # no record could hold it
+        raise InputError(f"{shown(target)} is not {COMPONENTS}")
     module_name, _, attribute = target.partition(":")
     with users_code(target):
         try:

@@ -18,13 +18,13 @@ from pipeline.config.schema import SearchSpace, refuse
 from pipeline.config.yaml_lines import Located, merge, parse
 from pipeline.datasets.raw import RawStore
 from pipeline.errors import InputError
-from pipeline.files import canonical_json
+from pipeline.files import canonical_json, too_long
 from pipeline.lookup import metric_entry, published_names, score_kind
 from pipeline.own_parts.beside import importable
 from pipeline.own_parts.commit import commit_of
 from pipeline.own_parts.imports import is_external
 from pipeline.own_parts.source_code import code_of, fingerprints
-from pipeline.trial import CODE_SINCE, FILE_NAME, TRAINING_VERSION, Role, Trial
+from pipeline.trial import CODE_SINCE, FILE_NAME, FILE_NAMES, TRAINING_VERSION, Role, Trial, shown
 
 #: The origin of a packaged search space; the variable in which a job has that of a submitted one.
 PACKAGED, SUBMITTED_FROM = "the packaged one", "EQUIGRID_SUBMITTED_FROM"
@@ -176,15 +176,13 @@ def find(name: str) -> Path:
     """A path (it has a separator or a suffix), else ./search_spaces/, else a packaged one."""
     if "/" in name or name.endswith((".yaml", ".yml")):
         path = Path(name)
-        try:
-            there = path.is_file()
-        except OSError:  # a name that is too long
-            there = False
-        if not there:
+        if fault := too_long(path):
+            raise InputError(fault)
+        if not path.is_file():
             raise InputError(f"{name}: no such file")
         return path
     if not FILE_NAME.fullmatch(name):
-        raise InputError(f"{name!r} is not a search space's name: letters, digits, _ and -")
+        raise InputError(f"{shown(name)} is not a search space's name: {FILE_NAMES}")
     local = Path("search_spaces") / f"{name}.yaml"
     packaged = Path(str(resources.files("search_spaces"))) / f"{name}.yaml"
     for path in (local, packaged):
@@ -199,7 +197,7 @@ def load_experiment(name: str, profile: str | None = None) -> Experiment:
     """Read, check (every profile, not only the chosen one) and resolve a search space."""
     path = find(name)
     if not FILE_NAME.fullmatch(path.stem):
-        raise InputError(f"{path}: the file's name may hold letters, digits, _ and - only")
+        raise InputError(f"{path}: {shown(path.stem)} is not a search space's name: {FILE_NAMES}")
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:

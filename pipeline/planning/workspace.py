@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import InputError, LockedError
-from pipeline.files import is_locked, locked, write_atomically, write_derived
+from pipeline.files import is_locked, locked, too_long, write_atomically, write_derived
 from pipeline.record import Record, TrialFiles
 from pipeline.tracking.store import Store
 from pipeline.trial import Trial, data_key
@@ -22,6 +22,8 @@ log = logging.getLogger("equigrid")
 
 #: The origin of a search space that was submitted from another machine ends so.
 SUBMITTED = " (submitted)"
+#: Bytes of the path of a database; SQLite's own 512 are with what it adds to a name.
+LONGEST_STORE = 500
 
 
 @dataclass(frozen=True)
@@ -35,10 +37,18 @@ class Failure:
 
 
 class Workspace:
-    """Everything an experiment writes lies below `root`."""
+    """Everything an experiment writes lies below `root`; InputError where that is too long."""
 
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
+        length = len(os.fsencode(self.root / "mlflow.db"))
+        if fault := too_long(self.root):
+            raise InputError(fault)
+        if length > LONGEST_STORE and not os.environ.get("MLFLOW_TRACKING_URI"):
+            raise InputError(
+                f"{str(self.root)[:64]}…: its mlflow.db has a path of {length} bytes; SQLite takes "
+                f"{LONGEST_STORE}: use another --workspace, or a server (MLFLOW_TRACKING_URI)"
+            )
 
     def data_file(self, recipe: Mapping[str, Any]) -> Path:
         return (
