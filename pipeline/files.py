@@ -15,6 +15,22 @@ from typing import Any
 
 from pipeline.errors import LockedError
 
+#: Bytes that file systems take of a name, and of a path.
+LONGEST_NAME, LONGEST_PATH = 255, 4096
+
+
+def too_long(path: Path) -> str:
+    """What is too long for a file system in a path, how long it is, and what is allowed; or ''."""
+    name = max((os.fsencode(part) for part in path.parts), key=len, default=b"")
+    whole = len(os.fsencode(path))
+    if len(name) > LONGEST_NAME:
+        text = f"a name of {len(name)} bytes; file systems take {LONGEST_NAME}"
+    elif whole > LONGEST_PATH:
+        text = f"a path of {whole} bytes; file systems take {LONGEST_PATH}"
+    else:
+        return ""
+    return f"{str(path)[:64]}…: {text}"
+
 
 def canonical_json(value: Any) -> str:
     """JSON with sorted keys, no spaces and floats by repr; ValueError for NaN and infinities."""

@@ -16,7 +16,8 @@ from pydantic import BaseModel, TypeAdapter
 
 from pipeline.errors import InputError
 from pipeline.own_parts.blame import users_code
-from pipeline.own_parts.source_code import import_part, is_external
+from pipeline.own_parts.imports import is_external
+from pipeline.own_parts.source_code import import_part
 from pipeline.parameters import NonNegative, parameters_of
 from pipeline.registry import (
     CLASSIFICATION,
@@ -35,12 +36,15 @@ from pipeline.registry import (
     Task,
     Tasks,
 )
+from pipeline.trial import COMPONENT, COMPONENTS, shown
 
 Known = TypeVar("Known")
 
 
 def load(target: str) -> Any:
     """The object behind `module:object`; InputError where there is none."""
+    if not COMPONENT.fullmatch(target):  # no record could hold it
+        raise InputError(f"{shown(target)} is not {COMPONENTS}")
     module_name, _, attribute = target.partition(":")
     with users_code(target):
         try:

@@ -17,7 +17,7 @@ from pipeline.trial import Trial
 
 RECORD_SCHEMA = 1
 #: Fields that records gained since: an older one has the default.
-LATER = ("objective_parameters", "artifacts")
+LATER = ("objective_parameters", "artifacts", "undefined")
 #: Of an artifact: a file's name and no more.
 ARTIFACT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
@@ -40,6 +40,7 @@ class Record:
     weights_sha256: hash of the best weights' file, None where there are none.
     objective_parameters: of what the objective itself has learned; `parameters` are the model's.
     artifacts: SHA-256 by name of further files that the objective or the model left.
+    undefined: {split: {score: "nan"}}: what was tested and is no number; None of it is in `test`.
     sources: texts of the parts from outside the package, by fingerprint and path.
     """
 
@@ -59,6 +60,7 @@ class Record:
     schema: int = RECORD_SCHEMA
     objective_parameters: int = 0
     artifacts: Mapping[str, str] = field(default_factory=dict)
+    undefined: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """What came after the first records is left out where it is nothing."""
@@ -133,6 +135,12 @@ class Record:
             raise InputError("epoch_seconds and history differ in length")
         if not isinstance(self.test, dict | None) or self.test == {}:
             raise InputError("test is a mapping of splits, or null")
+        if not all(
+            isinstance(text, str) and name not in (self.test or {}).get(split, {})
+            for split, texts in self.undefined.items()
+            for name, text in texts.items()
+        ):
+            raise InputError("a score is defined and undefined, or not said how")
         if type(self.best_epoch) is not int:
             raise InputError(f"best epoch {self.best_epoch!r} is not a number")
         if self.history:
@@ -177,6 +185,7 @@ class Result:
     """What tables and selection need of a finished training, read from a record or from MLflow.
 
     metrics: from outside the package, with the fingerprints of the code that measured them.
+    undefined: a record's.
     """
 
     key: str
@@ -186,6 +195,7 @@ class Result:
     device: str
     data_sha256: str
     metrics: Mapping[str, str] = field(default_factory=dict)
+    undefined: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def score(self, split: str, metric: str) -> float | None:
         """None where it was not tested, or elsewhere and not on this split or for this metric."""
@@ -201,6 +211,7 @@ class Result:
             record.environment["hardware"],
             record.data_sha256,
             dict(record.trial.metrics),
+            record.undefined,
         )
 
 

@@ -25,7 +25,16 @@ FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 DIGEST = re.compile(r"[0-9a-f]{64}")
 COMPONENT = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,127}(:[A-Za-z_][A-Za-z0-9_]{0,63})?")
 
+#: The same for people.
+FILE_NAMES = "1 to 64 letters, digits, _ and -"
+COMPONENTS = "a name, or module:object of at most 128 and 64 letters, digits and _"
+
 Role = Literal["grid", "final"]
+
+
+def shown(name: str) -> str:
+    """A name in a message: of one that is too long its beginning, and how long it is."""
+    return repr(name) if len(name) <= 64 else f"{name[:32]!r}… ({len(name)} characters)"
 
 
 @dataclass(frozen=True)

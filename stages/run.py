@@ -12,7 +12,6 @@ from typing import Any
 
 from pipeline.datasets.store import PreparedData
 from pipeline.errors import InputError, MissingRawDataError
-from pipeline.files import write_atomically
 from pipeline.orchestration.crew import Crew, Watcher
 from pipeline.orchestration.dispatch import Dispatcher
 from pipeline.planning.ahead import changes, trials_ahead
@@ -125,8 +124,9 @@ def run(
         return opened[0]
 
     with workspace.driver():
-        note = workspace.search_space_note(experiment.full_name)
-        write_atomically(note, str(experiment.folder), durable=False)
+        workspace.take_name(experiment.full_name, experiment.folder, experiment.origin)
+        for text in experiment.unseen_code():
+            log.warning("%s", text)
         data = prepare_data(ledger, watcher, only)
         if retry_failed:
             ledger.retry_failed()

@@ -12,6 +12,8 @@ from pipeline.reporting.table import Table
 
 def tables(plan: Plan, workspace: Workspace) -> Table:
     """Write table.md, .csv and .tex, comparisons.csv and grid.csv; a file that is right stays."""
+    experiment = plan.experiment
+    workspace.take_name(experiment.full_name, experiment.folder, experiment.origin)
     table = assemble(plan)
     grid = [(t, plan.results.get(t.key)) for trials in plan.grid.values() for t in trials]
     contents = {

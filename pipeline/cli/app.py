@@ -17,6 +17,7 @@ from rich.logging import RichHandler
 
 from pipeline import __version__
 from pipeline.errors import InputError
+from pipeline.files import too_long
 
 if TYPE_CHECKING:
     from pipeline.planning.ledger import Ledger
@@ -93,6 +94,8 @@ def end(plan: Plan) -> None:
         return
     for dataset, gap in plan.gaps.items():
         warn(f"gap: {dataset}: {gap.reason}")
+    for text in plan.undefined_texts():
+        warn(f"gap: {text}")
     for trial in {t.key: t for t in plan.all_trials() if plan.is_failed(t)}.values():
         reason = plan.failures[trial.key]
         warn(f"failed: {trial.describe()}: {reason}")
@@ -160,7 +163,8 @@ def main() -> None:
         print(f"equigrid: {error.format_message()}; see --help", file=sys.stderr)
         sys.exit(BAD_INPUT)
     except OSError as error:
-        print(f"equigrid: {error}", file=sys.stderr)
+        fault = too_long(Path(str(error.filename or "")))
+        print(f"equigrid: {fault or error}", file=sys.stderr)
         sys.exit(ERROR)
     except KeyboardInterrupt:
         print("equigrid: interrupted; run the same command again to go on", file=sys.stderr)

@@ -81,6 +81,8 @@ def replay(
             console.print("bitwise equal")
             continue
         stack = "on the same stack" if step.same_stack else "on another stack"
+        if step.untold:
+            stack = f"and the record does not tell whether on the same stack ({step.untold[0]})"
         console.print(
             f"not bitwise equal, {stack}; scores of the best epoch differ by at most "
             f"{step.largest:.4g} (allowed on another stack: {TOLERANCE:g})",

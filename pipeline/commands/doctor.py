@@ -18,6 +18,7 @@ from rich.console import Console
 from pipeline.config.experiment import load_experiment
 from pipeline.datasets.raw import RawStore
 from pipeline.errors import InputError
+from pipeline.own_parts.commit import UNKNOWN, our_commit
 from pipeline.planning.workspace import Workspace
 from pipeline.tracking.cache import ask_server
 from pipeline.training.memory import available, kept
@@ -51,6 +52,10 @@ def examine(name: str | None, root: Path, console: Console) -> bool:
 
 def _versions() -> Iterator[Finding]:
     yield "ok", f"Python {platform.python_version()}", ""
+    commit = our_commit()
+    remedy = "`git config --global --add safe.directory FOLDER`, or name it in EQUIGRID_COMMIT"
+    is_known = UNKNOWN not in commit
+    yield "ok" if is_known else "warning", f"commit: {commit}", "" if is_known else remedy
     try:
         wanted = [Requirement(line) for line in requires("equigrid") or []]
     except PackageNotFoundError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pipeline.datasets.raw import read_npz
 from pipeline.errors import InputError
 from pipeline.files import write_atomically
 from pipeline.objectives.latents import embedding
@@ -25,10 +25,9 @@ TOGETHER = 500
 def read_inputs(path: Path) -> dict[str, NDArray[Any]]:
     """The arrays of an .npz file; InputError where it is none, or holds what is no numbers."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, zipfile.BadZipFile, AttributeError, EOFError) as error:
-        raise InputError(f"{path}: not an .npz file of arrays: {error}") from error
+        arrays = read_npz(path.read_bytes(), str(path))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     for name, array in arrays.items():
         if array.dtype.kind not in "biuf" or array.ndim == 0 or not len(array):
             raise InputError(f"{path}: {name} is {array.dtype} {array.shape}, not rows of numbers")

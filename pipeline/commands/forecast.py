@@ -52,6 +52,7 @@ def forecast(ledger: Ledger) -> Iterator[RenderableType]:
         f"{sum(ahead.values())} trainings missing"
     )
     yield from changes(plan, ledger.index, workspace, ahead)
+    yield from experiment.unseen_code()
     yield from _absent_files(ledger)
     yield from too_large(experiment)
     unstopped: dict[int, list[str]] = {}

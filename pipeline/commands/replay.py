@@ -13,7 +13,9 @@ import torch
 
 from pipeline.datasets.raw import RawStore
 from pipeline.errors import InputError
-from pipeline.own_parts.source_code import code_of, is_external
+from pipeline.own_parts.beside import importable
+from pipeline.own_parts.imports import is_external
+from pipeline.own_parts.source_code import check_fingerprints, code_of, differing_paths
 from pipeline.planning.opening import open_dataset
 from pipeline.planning.workspace import Workspace
 from pipeline.record import Epoch, Record, TrialFiles
@@ -28,6 +30,8 @@ from stages.data_build import data_build
 
 #: How far a score may move on another stack (torch, processor, device) and count as the same.
 TOLERANCE = 0.01
+#: What records tell since: of an older one it cannot be known whether a sum is calculated alike.
+SINCE = ("cpu_capability", "instruction_sets")
 #: Of an environment: nothing that a sum of floats depends on.
 HARMLESS = (
     "host", "cores", "git_commit", "ray", "mlflow", "h5py", "scikit-learn", "phiflow", "e3nn",
@@ -41,16 +45,18 @@ class Replay:
 
     largest: the largest absolute difference of a validation or test score of the best epoch.
     same_stack: nothing that could move a number differs between the environments.
+    untold: what could move one, and the record does not tell: it may be another stack.
     """
 
     bitwise: bool
     same_stack: bool
     differences: tuple[str, ...]
     largest: float
+    untold: tuple[str, ...] = ()
 
     @property
     def agrees(self) -> bool:
-        """Bitwise on the same stack, within TOLERANCE on another."""
+        """Bitwise on the same stack, within TOLERANCE on another, or one that may be another."""
         return self.bitwise or (not self.same_stack and self.largest <= TOLERANCE)
 
 
@@ -98,21 +104,22 @@ def code_beside(record: Record, workspace: Workspace) -> Iterator[str]:
 
     Texts say what cannot be known. Raises InputError where the code there is not the recorded one.
     """
-    note = workspace.search_space_note(record.trial.experiment)
-    folders = [note.read_text("utf-8")] if note.exists() else []
-    sys.path[:0] = [*folders, *(str(Path(name).resolve()) for name in (".", "search_spaces"))]
+    folder = workspace.search_space_folder(record.trial.experiment)
+    folders = [] if folder is None else [folder]
     recorded = record.trial.all_code
+    if not recorded and not own_parts(record):
+        return
+    for each in reversed([*folders, *(Path(name).resolve() for name in (".", "search_spaces"))]):
+        importable(each)
     for name in own_parts(record):
         if name not in recorded:
             yield f"code of {name}: the record does not say which it had"
     differing = []
     for name, digest in recorded.items():
         try:
-            found = code_of(name).fingerprint[:12]
+            check_fingerprints({name: digest})
         except InputError:
-            found = "not found"
-        if found != digest[:12]:
-            differing.append(f"{name} (here {found}, recorded {digest[:12]})")
+            differing.append(_difference(name, digest, record))
     if differing:
         raise InputError(
             f"code differs from the record's: {', '.join(differing)}; --recorded-code trains with "
@@ -122,12 +129,24 @@ def code_beside(record: Record, workspace: Workspace) -> Iterator[str]:
         yield "code of its own parts: nothing differs"
 
 
+def _difference(name: str, digest: str, record: Record) -> str:
+    """How the code of a part here differs from the recorded one, by its sources."""
+    try:
+        found = code_of(name)
+    except InputError:
+        return f"{name} (here not found, recorded {digest[:12]})"
+    paths = ", ".join(differing_paths(found.sources, record.sources[digest]))
+    return f"{name} (here {found.fingerprint[:12]}, recorded {digest[:12]}: {paths})"
+
+
 @contextmanager
 def recorded_code(record: Record) -> Iterator[None]:
     """Make the sources in a record importable."""
     with tempfile.TemporaryDirectory() as folder:
         for sources in record.sources.values():
             for path, text in sources.items():
+                if not path.endswith(".py"):
+                    continue  # a hash or a version stands for it: it has to be here
                 file = Path(folder) / path
                 if file.exists() and file.read_text("utf-8") != text:
                     raise InputError(f"the record has two different sources of {path}")
@@ -160,8 +179,12 @@ def _replay(record: Record, workspace: Workspace) -> Iterator[str | Replay]:
     if trial.training_version != TRAINING_VERSION:
         yield f"training: version was {trial.training_version}, is {TRAINING_VERSION}"
     changes = environment_changes(record, device)
+    untold = tuple(name for name in SINCE if name in changes and not changes[name][0])
     for name, (then, now) in changes.items():
-        yield f"environment: {name} was {then or 'not there'}, is {now or 'not there'}"
+        if name in untold:
+            yield f"environment: the record does not tell {name}, here it is {now}"
+        else:
+            yield f"environment: {name} was {then or 'not there'}, is {now or 'not there'}"
     if not changes:
         yield "environment: nothing differs"
     base = data_build(workspace, trial.data, RawStore(), lambda done, total: None)
@@ -187,7 +210,10 @@ def _replay(record: Record, workspace: Workspace) -> Iterator[str | Replay]:
     moved = [name for name in changes if name not in HARMLESS]
     if trial.training_version != TRAINING_VERSION:
         moved.append("training version")
-    yield Replay(not differences, not moved, tuple(differences), _largest(record, again))
+    if set(moved) - set(untold):
+        untold = ()  # it is another one in any case
+    largest = _largest(record, again)
+    yield Replay(not differences, not moved, tuple(differences), largest, untold)
 
 
 def _scores(record: Record) -> Epoch:
@@ -201,8 +227,8 @@ def _scores(record: Record) -> Epoch:
 def _differences(then: Record, now: Record) -> Iterator[str]:
     for number, (a, b) in enumerate(zip(then.history, now.history, strict=False), 1):
         if a != b:
-            name = next(n for n in a if a[n] != b.get(n))
-            yield f"epoch {number}: {name} was {a[name]!r}, is {b.get(name)!r}"
+            name = next(n for n in {**a, **b} if a.get(n) != b.get(n))
+            yield f"epoch {number}: {name} was {a.get(name)!r}, is {b.get(name)!r}"
             break
     if len(then.history) != len(now.history):
         yield f"epochs: were {len(then.history)}, are {len(now.history)}"

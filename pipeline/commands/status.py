@@ -92,6 +92,8 @@ def status(plan: Plan, workspace: Workspace) -> Iterator[RenderableType]:
             yield f"[yellow]{escape(text)}[/]"
     for dataset, gap in plan.gaps.items():
         yield f"[yellow]{escape(f'gap: {dataset}: {gap.reason}')}[/]"
+    for text in plan.undefined_texts():
+        yield f"[yellow]{escape(f'gap: {text}')}[/]"
     doubted = any(plan.doubt(t) and not plan.refusal(t) for t in plan.all_trials())
     yield from _advice(plan, bool(failed), doubted)
 

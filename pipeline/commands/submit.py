@@ -13,9 +13,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.config.experiment import Experiment, find
+from pipeline.config.experiment import PACKAGED, SUBMITTED_FROM, Experiment, find
 from pipeline.errors import InputError
 from pipeline.own_parts.source_code import code_of
+from pipeline.planning.workspace import SUBMITTED
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
@@ -61,7 +62,10 @@ def submit(
 
     The search space travels with the Python files beside it. workspace: on the cluster.
     """
-    label = {LABEL: experiment.full_name, "workspace": workspace or ""}
+    origin = experiment.origin
+    if origin != PACKAGED:  # nobody on the head can look whether it is still there
+        origin += SUBMITTED
+    label = {LABEL: experiment.full_name, "workspace": workspace or "", "origin": origin}
     try:
         for job in client.list_jobs():
             if job.status in UNDER_WAY and label.items() <= ((job.metadata or {}).items()):
@@ -81,7 +85,10 @@ def submit(
             identifier = client.submit_job(
                 entrypoint=shlex.join(command),
                 submission_id=f"{LABEL}-{experiment.full_name}-{time.strftime('%Y%m%d-%H%M%S')}",
-                runtime_env={"working_dir": folder},
+                runtime_env={
+                    "working_dir": folder,
+                    "env_vars": {SUBMITTED_FROM: origin},
+                },
                 metadata=label,
             )
     except RuntimeError as error:

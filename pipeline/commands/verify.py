@@ -129,6 +129,7 @@ def _unknown(plan: Plan) -> Iterator[str]:
             f"trained by version {version} of training; this is version {TRAINING_VERSION}, and a "
             "run trains anew"
         )
+    yield from plan.experiment.unseen_code()
     names = plan.experiment.external_parts
     if version < CODE_SINCE and names:
         yield f"records of version {version} do not say which code they had of {', '.join(names)}"

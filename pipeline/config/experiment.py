@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import sys
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib import resources
@@ -18,11 +18,16 @@ from pipeline.config.schema import SearchSpace, refuse
 from pipeline.config.yaml_lines import Located, merge, parse
 from pipeline.datasets.raw import RawStore
 from pipeline.errors import InputError
-from pipeline.files import canonical_json
+from pipeline.files import canonical_json, too_long
 from pipeline.lookup import metric_entry, published_names, score_kind
-from pipeline.own_parts.source_code import commit_of, fingerprints, is_external
-from pipeline.trial import CODE_SINCE, FILE_NAME, TRAINING_VERSION, Role, Trial
+from pipeline.own_parts.beside import importable
+from pipeline.own_parts.commit import commit_of
+from pipeline.own_parts.imports import is_external
+from pipeline.own_parts.source_code import code_of, fingerprints
+from pipeline.trial import CODE_SINCE, FILE_NAME, FILE_NAMES, TRAINING_VERSION, Role, Trial, shown
 
+#: The origin of a packaged search space; the variable in which a job has that of a submitted one.
+PACKAGED, SUBMITTED_FROM = "the packaged one", "EQUIGRID_SUBMITTED_FROM"
 #: Of an experiment: ten times what was ever measured to be planned and tracked well.
 MOST_TRIALS = 100_000
 
@@ -31,7 +36,8 @@ MOST_TRIALS = 100_000
 class Experiment:
     """A search space with one profile applied, checked and resolved.
 
-    training_version: of the trials that it makes. given: the name or path it was loaded by.
+    file: the search space's, resolved. training_version: of the trials that it makes. given: the
+    name or path it was loaded by.
     """
 
     name: str
@@ -39,7 +45,7 @@ class Experiment:
     space: SearchSpace
     rows: Mapping[str, Row]
     datasets: Mapping[str, Dataset]
-    folder: Path
+    file: Path
     training_version: int = TRAINING_VERSION
     given: str = ""
 
@@ -50,6 +56,23 @@ class Experiment:
     @property
     def full_name(self) -> str:
         return f"{self.name}.{self.profile}" if self.profile else self.name
+
+    @property
+    def folder(self) -> Path:
+        """Where its own parts lie."""
+        return self.file.parent
+
+    @property
+    def origin(self) -> str:
+        """What makes it another search space than one of the same name.
+
+        The packaged ones are the same in every installation. A submitted one lies in a new folder
+        each time: where it was submitted from counts.
+        """
+        if submitted := os.environ.get(SUBMITTED_FROM):
+            return submitted
+        is_packaged = (self.folder.parent / "pipeline" / "trial.py").exists()
+        return PACKAGED if is_packaged and self.folder.name == "search_spaces" else str(self.file)
 
     @property
     def is_published_setting(self) -> bool:
@@ -103,9 +126,16 @@ class Experiment:
         """The names of parts from outside the package."""
         named = [each.model["name"] for each in self.rows.values()]
         named += [each.objective["name"] for each in self.rows.values()]
-        named += [n for it in self.datasets.values() for n in (it.builder_name, it.group_name)]
+        for it in self.datasets.values():
+            named += [it.builder_name, it.group_name, it.builder.task]
+            named += [*it.builder.metrics, *it.builder.validation_metrics]
         named += [column.metric for column in self.space.columns.values()]
         return sorted(set(filter(is_external, named)))
+
+    def unseen_code(self) -> list[str]:
+        """What of the code of its own parts could not be followed: no run key has it."""
+        found = dict.fromkeys(it for name in self.external_parts for it in code_of(name).unseen)
+        return [f"not followed, so in no run key what it brings: {it}" for it in found]
 
     def recipe(self, dataset: str, raw: RawStore) -> dict[str, Any]:
         """Everything that determines a dataset's arrays."""
@@ -146,15 +176,13 @@ def find(name: str) -> Path:
     """A path (it has a separator or a suffix), else ./search_spaces/, else a packaged one."""
     if "/" in name or name.endswith((".yaml", ".yml")):
         path = Path(name)
-        try:
-            there = path.is_file()
-        except OSError:  # a name that is too long
-            there = False
-        if not there:
+        if fault := too_long(path):
+            raise InputError(fault)
+        if not path.is_file():
             raise InputError(f"{name}: no such file")
         return path
     if not FILE_NAME.fullmatch(name):
-        raise InputError(f"{name!r} is not a search space's name: letters, digits, _ and -")
+        raise InputError(f"{shown(name)} is not a search space's name: {FILE_NAMES}")
     local = Path("search_spaces") / f"{name}.yaml"
     packaged = Path(str(resources.files("search_spaces"))) / f"{name}.yaml"
     for path in (local, packaged):
@@ -169,14 +197,12 @@ def load_experiment(name: str, profile: str | None = None) -> Experiment:
     """Read, check (every profile, not only the chosen one) and resolve a search space."""
     path = find(name)
     if not FILE_NAME.fullmatch(path.stem):
-        raise InputError(f"{path}: the file's name may hold letters, digits, _ and - only")
+        raise InputError(f"{path}: {shown(path.stem)} is not a search space's name: {FILE_NAMES}")
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read: {error}") from error
-    folder = path.resolve().parent
-    if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))  # where `module:object` is looked up
+    importable(path.resolve().parent)  # where `module:object` is looked up
     located = parse(text, str(path))
     profiles = located.value.get("profiles", {})
     resolved = {None: _resolve(path, None, located)}
@@ -228,7 +254,7 @@ def _resolve(
     except PydanticCustomError as error:
         context = error.context or {}
         raise wrong(tuple(context["path"]), context["message"]) from None
-    return Experiment(path.stem, profile, space, rows, datasets, path.resolve().parent)
+    return Experiment(path.stem, profile, space, rows, datasets, path.resolve())
 
 
 def _controls_behind_methods(space: SearchSpace) -> Iterator[str]:

@@ -28,7 +28,7 @@ from pipeline.own_parts.source_code import fingerprints
 from pipeline.parameters import filled
 from pipeline.registry import OPTIMISER_SEARCHED, Model, Objective
 from pipeline.symmetry import plane_group
-from pipeline.trial import COMPONENT
+from pipeline.trial import COMPONENT, COMPONENTS, shown
 
 #: Of one row's grid for one dataset.
 MOST_POINTS = 10_000
@@ -96,7 +96,7 @@ def resolve_dataset(name: str, spec: DatasetSpec) -> Dataset:
     """A builder with its parameters and group; raises what `refuse` makes."""
     place = ("datasets", name)
     if not COMPONENT.fullmatch(spec.builder):
-        raise refuse(f"{spec.builder!r} is neither a name nor module:object", *place, "builder")
+        raise refuse(f"{shown(spec.builder)} is not {COMPONENTS}", *place, "builder")
     try:
         builder_class = dataset_builder(spec.builder)
     except InputError as error:
@@ -155,7 +155,7 @@ def _component(spec: Component, *path: str) -> tuple[str, dict[str, Any]]:
         spec = {spec: {}}
     name, parameters = next(iter(spec.items()))
     if not COMPONENT.fullmatch(name):
-        raise refuse(f"{name!r} is neither a name nor module:object", *path)
+        raise refuse(f"{shown(name)} is not {COMPONENTS}", *path)
     return name, parameters or {}
 
 

@@ -20,7 +20,7 @@ from pydantic_core import PydanticCustomError
 
 from pipeline.parameters import Later, NonNegative, filled, without_later
 from pipeline.registry import OPTIMISERS, SCHEDULES
-from pipeline.trial import FILE_NAME, NAME
+from pipeline.trial import FILE_NAME, FILE_NAMES, NAME, shown
 
 
 def refuse(message: str, *path: str | int) -> PydanticCustomError:
@@ -39,7 +39,8 @@ def _named(entries: dict[str, Any]) -> dict[str, Any]:
     for name in entries:
         if not NAME.fullmatch(name):
             raise refuse(
-                f"{name!r} is not a name: 1 to 64 letters, digits, spaces within or ( ) + . _ -",
+                f"{shown(name)} is not a name: 1 to 64 letters, digits, spaces within or "
+                "( ) + . _ -",
                 name,
             )
     return entries
@@ -256,5 +257,5 @@ class SearchSpace(Strict):
     def _profile_names(cls, profiles: dict[str, Any]) -> dict[str, Any]:
         for name in profiles:
             if not FILE_NAME.fullmatch(name):
-                raise refuse(f"{name!r} is not a profile name: letters, digits, _ and -", name)
+                raise refuse(f"{shown(name)} is not a profile name: {FILE_NAMES}", name)
         return profiles

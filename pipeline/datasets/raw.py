@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import logging
 import os
+import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.errors import InputError, MissingRawDataError
 from pipeline.files import sha256
@@ -47,6 +53,38 @@ def _short(checksum: str) -> str:
     return f"{kind}:{digits[:12]}" if kind else digits[:12]
 
 
+def _instead(data: bytes, name: str) -> str:
+    """What was saved in place of a raw file, as a browser or a clone does; empty where nothing."""
+    begin = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    markup = name.lower().endswith((".html", ".htm", ".xml", ".svg"))
+    if begin.startswith((b"<!doctype html", b"<html", b"<head")) and not markup:
+        return "an HTML page"
+    if begin.startswith(b"<?xml") and not markup:
+        return "an XML page"
+    if begin.startswith(b"version https://git-lfs"):
+        return "a pointer of Git LFS"
+    return "" if data else "an empty file"
+
+
+def read_npz(data: bytes, source: str) -> dict[str, NDArray[Any]]:
+    """The arrays of an .npz; InputError names the source and says what its bytes are instead."""
+    wrong = _instead(data, source)
+    if wrong or not zipfile.is_zipfile(io.BytesIO(data)):
+        raise InputError(
+            f"{source}: {wrong or f'begins with {data[:16]!r}'}, not an .npz file of arrays"
+        )
+    arrays: dict[str, NDArray[Any]] = {}
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as file:
+            for name in file.files:
+                arrays[name] = np.asarray(file[name])
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        # NumPy advises to allow Python objects, which run code: they are none of our data.
+        holds = "Python objects, not numbers" if "pickle" in str(error) else f"damaged: {error}"
+        raise InputError(f"{source}: not an .npz file of arrays: {holds}") from error
+    return arrays
+
+
 def raw_folder() -> Path:
     """`EQUIGRID_RAW_DIR`, else a cache folder in the user's home."""
     if folder := os.environ.get("EQUIGRID_RAW_DIR"):
@@ -80,6 +118,14 @@ class RawStore:
         if downloaded:
             self._download(file, path)
         data = path.read_bytes()
+        if wrong := _instead(data, file.name):
+            if downloaded:
+                path.unlink()
+                raise MissingRawDataError(f"{file.url}: what came is {wrong}")
+            remedy = (
+                f"it is fetched from {file.url}" if file.url else f"put it there ({file.origin})"
+            )
+            raise InputError(f"{path}: {wrong}, not the file itself: remove it, and {remedy}")
         try:
             data = gzip.decompress(data) if path.suffix == ".gz" and not file.packed else data
         except (OSError, EOFError, zlib.error) as error:

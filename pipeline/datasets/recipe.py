@@ -10,7 +10,8 @@ from pipeline.datasets.raw import RawStore
 from pipeline.errors import InputError
 from pipeline.lookup import dataset_builder, load
 from pipeline.own_parts.blame import users_code
-from pipeline.own_parts.source_code import check_fingerprints, fingerprints, is_external
+from pipeline.own_parts.imports import is_external
+from pipeline.own_parts.source_code import check_fingerprints, code_of, fingerprints
 from pipeline.symmetry import FiniteGroup, group_by_name
 
 
@@ -34,9 +35,13 @@ def recipe_of(
 ) -> dict[str, Any]:
     """Builder, version, group, parameters with all defaults, SHA-256 of the raw files.
 
-    Of a builder or a group from outside the package also the fingerprint of its code.
+    Of parts from outside the package also the fingerprints of their code: the builder, the group,
+    the task, and metrics that none of them has among its sources.
     """
     code = fingerprints(builder_name, group_name, builder.task)
+    known = {path for name in code for path in code_of(name).sources}
+    measured = filter(is_external, (*builder.metrics, *builder.validation_metrics))
+    code |= fingerprints(*(name for name in measured if not code_of(name).sources.keys() <= known))
     return {
         "builder": builder_name,
         "version": builder.version,

@@ -62,12 +62,9 @@ def export(ledger: Ledger, path: Path) -> int:
 
 def _search_space(experiment: Experiment) -> bytes:
     """The file the experiment was loaded from; it may have been edited since."""
-    for suffix in ("yaml", "yml"):
-        path = experiment.folder / f"{experiment.name}.{suffix}"
-        if path.is_file():
-            content = path.read_bytes()
-            if load_experiment(str(path), experiment.profile).space == experiment.space:
-                return content
-    raise InputError(
-        f"{experiment.folder}: no {experiment.name}.yaml with this experiment's settings"
-    )
+    path = experiment.file
+    if path.is_file():
+        content = path.read_bytes()
+        if load_experiment(str(path), experiment.profile).space == experiment.space:
+            return content
+    raise InputError(f"{experiment.folder}: no {path.name} with this experiment's settings")

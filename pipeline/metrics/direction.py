@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.lookup import metric_entry, score_kind
-from pipeline.own_parts.source_code import is_external
+from pipeline.own_parts.imports import is_external
 from pipeline.registry import METRICS, SCORES
 
 

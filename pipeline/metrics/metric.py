@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -51,8 +52,22 @@ class Scores:
         scores: dict[str, float] = {}
         for name, metric in self._metrics.items():
             found = metric.compute()
-            if isinstance(found, Mapping):
-                scores |= {key: float(value) for key, value in found.items()}
-            elif found is not None:
-                scores[name] = float(found)
+            further = found if isinstance(found, Mapping) else {name: found}
+            for key, value in further.items():
+                if value is not None:
+                    scores[key] = _number(name, value)
         return scores
+
+
+def numbers(scores: Mapping[str, float]) -> tuple[dict[str, float], dict[str, str]]:
+    """Those that are finite, and of the others what they are."""
+    undefined = {name: str(it) for name, it in scores.items() if not math.isfinite(it)}
+    return {name: it for name, it in scores.items() if name not in undefined}, undefined
+
+
+def _number(metric: str, value: Any) -> float:
+    """ValueError names the metric whose score is none."""
+    try:
+        return float(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{metric}: compute() gives {value!r}, not a number") from error

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.errors import InputError
-from pipeline.own_parts.source_code import OURS, is_external
+from pipeline.own_parts.imports import OURS, is_external
 
 #: Frames that are said: more do not help in one line.
 SAID = 3

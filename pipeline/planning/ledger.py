@@ -31,11 +31,13 @@ class Ledger:
     """What an experiment wants, what its workspace and MLflow have, and so what is missing.
 
     Records are read once, when they are first asked for. What ends after that the ledger is told
-    (`finished`, `failed`), and it plans from memory.
+    (`finished`, `failed`), and it plans from memory. Raises InputError where the experiment's name
+    stands for another search space in the workspace.
     """
 
     def __init__(self, experiment: Experiment, workspace: Workspace) -> None:
         self.experiment, self.workspace = experiment, workspace
+        workspace.check_name(experiment.full_name, experiment.origin)
         self.store: Store = workspace.store(experiment.full_name)
         self.raw = RawStore()
         self._data: tuple[Recipes, Mapping[str, Gap]] | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from pipeline.config.experiment import Experiment
@@ -87,6 +88,29 @@ class Plan:
     def is_failed(self, trial: Trial) -> bool:
         return not self.is_finished(trial) and trial.key in self.failures
 
+    @cached_property
+    def undefined(self) -> dict[tuple[str, str], dict[int, str]]:
+        """By row and column the seeds whose tests gave no number there, and what instead."""
+        found: dict[tuple[str, str], dict[int, str]] = {}
+        for row, name in self.experiment.cells():
+            column = self.experiment.space.columns[name]
+            for trial in self.finals.get((row, column.dataset), ()):
+                if trial.key in self.results and self.is_finished(trial):
+                    texts = self.results[trial.key].undefined.get(column.split, {})
+                    if text := texts.get(column.metric):
+                        found.setdefault((row, name), {})[trial.seed] = text
+        return found
+
+    def undefined_texts(self) -> list[str]:
+        """One for each such cell."""
+        texts = []
+        for (row, name), seeds in self.undefined.items():
+            column = self.experiment.space.columns[name]
+            which = ", ".join(f"{seed} ({text})" for seed, text in seeds.items())
+            texts.append(f"{row} / {name}: {column.metric} is no number on {column.split}, "
+                         f"seed {which}")  # fmt: skip
+        return texts
+
     @property
     def has_results(self) -> bool:
         return any(trial.key in self.results for trial in self.all_trials())
@@ -109,6 +133,7 @@ class Plan:
         return (
             not self.gaps
             and not self.unselected
+            and not self.undefined
             and all(
                 self.is_finished(trial) and not self.refusal(trial) for trial in self.all_trials()
             )

@@ -13,12 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import InputError, LockedError
-from pipeline.files import is_locked, locked, write_atomically
+from pipeline.files import is_locked, locked, too_long, write_atomically, write_derived
 from pipeline.record import Record, TrialFiles
 from pipeline.tracking.store import Store
 from pipeline.trial import Trial, data_key
 
 log = logging.getLogger("equigrid")
+
+#: The origin of a search space that was submitted from another machine ends so.
+SUBMITTED = " (submitted)"
+#: Bytes of the path of a database; SQLite's own 512 are with what it adds to a name.
+LONGEST_STORE = 500
 
 
 @dataclass(frozen=True)
@@ -32,10 +37,18 @@ class Failure:
 
 
 class Workspace:
-    """Everything an experiment writes lies below `root`."""
+    """Everything an experiment writes lies below `root`; InputError where that is too long."""
 
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
+        length = len(os.fsencode(self.root / "mlflow.db"))
+        if fault := too_long(self.root):
+            raise InputError(fault)
+        if length > LONGEST_STORE and not os.environ.get("MLFLOW_TRACKING_URI"):
+            raise InputError(
+                f"{str(self.root)[:64]}…: its mlflow.db has a path of {length} bytes; SQLite takes "
+                f"{LONGEST_STORE}: use another --workspace, or a server (MLFLOW_TRACKING_URI)"
+            )
 
     def data_file(self, recipe: Mapping[str, Any]) -> Path:
         return (
@@ -104,9 +117,50 @@ class Workspace:
         """Datasets that an experiment's last run could not have, and why."""
         return self.root / "results" / f"{name}.gaps.json"
 
-    def search_space_note(self, name: str) -> Path:
-        """Where the search space of an experiment's last run lies: its own parts are beside it."""
+    def _note(self, name: str) -> Path:
+        """Which search space an experiment's name stands for here."""
         return self.root / "results" / f"{name}.search_space"
+
+    def search_space_folder(self, name: str) -> Path | None:
+        """Where the search space of an experiment's last run lies: its own parts are beside it."""
+        noted = self._noted(name)
+        return Path(noted["folder"]) if noted else None
+
+    def take_name(self, name: str, folder: Path, origin: str) -> None:
+        """From now on the tables and reports of this name are those of this search space."""
+        note = {"folder": str(folder), "origin": origin, "root": str(self.root)}
+        if self._noted(name) != note:
+            write_derived(self._note(name), json.dumps(note, indent=1))
+
+    def check_name(self, name: str, origin: str) -> None:
+        """InputError where a name stands for another search space, whose table would be replaced.
+
+        One that is gone from its place was moved, as was one whose workspace lies elsewhere now.
+        """
+        noted = self._noted(name)
+        if noted is None or noted.get("origin", origin) == origin:
+            return
+        other, is_submitted = noted["origin"], noted["origin"].endswith(SUBMITTED)
+        if noted.get("root") != str(self.root) or is_submitted != origin.endswith(SUBMITTED):
+            return
+        if other.startswith("/") and not is_submitted and not _is_another(other, origin):
+            return
+        raise InputError(
+            f"{self.root}: the name {name} stands for {other}, whose table, report and MLflow "
+            f"experiment {origin} would replace: rename the file, or take another --workspace (if "
+            f"it is the same one, delete {self._note(name)})"
+        )
+
+    def _noted(self, name: str) -> dict[str, str] | None:
+        """Before the origin was kept, a note was the folder alone."""
+        try:
+            text = self._note(name).read_text("utf-8")
+            return dict(json.loads(text)) if text.startswith("{") else {"folder": text}
+        except FileNotFoundError:
+            return None
+        except (ValueError, TypeError) as error:
+            log.warning("%s: damaged (%s); not used", self._note(name), error)
+            return None
 
     def refusals_file(self, name: str) -> Path:
         """Records of an experiment that MLflow refused, with its reasons."""
@@ -244,6 +298,12 @@ class Workspace:
 
     def _quarantine(self, key: str) -> Path:
         return self.root / "quarantine" / f"{key}.json"
+
+
+def _is_another(file: str, origin: str) -> bool:
+    """Whether the file is still there, and by no other name the one of the origin."""
+    there = os.path.exists(file)
+    return there and not (os.path.exists(origin) and os.path.samefile(file, origin))
 
 
 def _who() -> str:

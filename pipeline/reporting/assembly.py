@@ -44,7 +44,9 @@ def assemble(plan: Plan) -> Table:
         }
         # What an objective measures itself it may not find, and another objective not at all.
         own = is_objectives_own(column.metric) or bool(experiment.rows[row].scores)
-        unmeasured = sum(bool(it.test) for it in done.values()) - len(scores) if own else 0
+        undefined = len(plan.undefined.get((row, name), ()))
+        measured = len(scores) + undefined
+        unmeasured = sum(bool(it.test) for it in done.values()) - measured if own else 0
         selection = plan.selections.get(arm)
         cells[row, name] = Cell(
             dataset=column.dataset,
@@ -52,7 +54,7 @@ def assemble(plan: Plan) -> Table:
             metric=column.metric,
             values=tuple(scores.values()),
             wanted=len(experiment.seeds(row, "final")) - unmeasured,
-            gap=_gap(plan, arm),
+            gap=_gap(plan, arm) or (f"{undefined} undefined" if undefined else ""),
             point=selection.point if selection else {},
             latents=_latents(experiment, row, done.values()),
             parameters=next((result.parameters for result in done.values()), None),
@@ -278,6 +280,7 @@ def _notes(plan: Plan) -> list[str]:
         devices = {plan.results[t.key].device for t in trials if plan.is_finished(t)}
         if len(devices) > 1:
             notes.append(f"{row} / {dataset} mixes devices: {', '.join(sorted(devices))}.")
+    notes += [f"{text}." for text in plan.undefined_texts()]
     notes += [f"No {dataset}, {gap.label}: {gap.reason}" for dataset, gap in plan.gaps.items()]
     failed = {t.key: t for t in plan.all_trials() if plan.is_failed(t)}
     notes += [f"Failed: {t.describe()}: {plan.failures[k]}" for k, t in failed.items()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from functools import cache
@@ -50,19 +51,24 @@ def coupling(low: int, high: int, degree: int) -> Floats:
     """e3nn's real Wigner 3j symbol [2l₁ + 1, 2l₂ + 1, 2l + 1]; Σ of squares 1.
 
     Calculated once on a machine (those of table H: 0.7 s, and 0.03 s to read): kept in the user's
-    cache.
+    cache, behind the SHA-256 of its bytes. A file that is not what was written is written anew.
     """
     shape = (2 * low + 1, 2 * high + 1, 2 * degree + 1)
     path = _cache_folder() / f"{low}-{high}-{degree}.f64"
-    if path.exists() and path.stat().st_size == 8 * np.prod(shape):
-        return np.fromfile(path).reshape(shape)
+    try:
+        kept = path.read_bytes()
+    except OSError:
+        kept = b""
+    if kept and hashlib.sha256(kept[32:]).digest() == kept[:32]:
+        return np.frombuffer(kept, np.float64, offset=32).reshape(shape)
     import torch
     from e3nn import o3
 
     found: Floats = o3.wigner_3j(low, high, degree, dtype=torch.float64).numpy()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, found.tobytes(), durable=False)
+        digest = hashlib.sha256(found.tobytes()).digest()
+        write_atomically(path, digest + found.tobytes(), durable=False)
     except OSError:  # a home that cannot be written: calculated again the next time
         pass
     return found

@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from pipeline.errors import InputError, StoreError
 from pipeline.record import Record, Result
 from pipeline.tracking.database import damage
-from pipeline.tracking.runs import connect, own_metrics, search
+from pipeline.tracking.runs import connect, own_metrics, search, undefined_scores
 from pipeline.tracking.store import Identity, Store, Tracked, TrackedRun
 
 #: Not runs of a trial.
@@ -84,7 +84,7 @@ def _result(run: Run) -> Result:
         test = {}
         for name, value in values.items():
             if name.startswith("test/"):
-                _, split, metric = name.split("/")
+                _, split, metric = name.split("/", 2)
                 test.setdefault(split, {})[metric] = value
     return Result(
         tags["run_key"],
@@ -94,6 +94,7 @@ def _result(run: Run) -> Result:
         tags.get("hardware", ""),
         tags.get("data_sha256", ""),
         own_metrics(tags),
+        undefined_scores(tags) if test is not None else {},
     )
 
 

@@ -17,7 +17,7 @@ from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline.errors import InputError
-from pipeline.files import canonical_json
+from pipeline.files import canonical_json, sha256
 from pipeline.record import Record
 from pipeline.tracking.database import make_store
 from pipeline.trial import Trial
@@ -25,6 +25,10 @@ from pipeline.trial import Trial
 PARENT = "parent"
 #: A tag with the fingerprint of a metric from outside the package begins so.
 METRIC = "metric."
+#: A tag with what a test gave instead of a number begins so.
+UNDEFINED = "undefined/"
+#: Characters that MLflow takes of a name, and of a parameter's value.
+LONGEST_NAME, LONGEST_VALUE = 250, 6000
 #: What MLflow takes for a part of a parameter's name.
 NAMED = re.compile(r"[A-Za-z0-9_. :/-]+")
 #: A grid trial logs at most so many of its epochs, and the best and the last of all: there are
@@ -69,7 +73,16 @@ def search(client: MlflowClient, experiment: str, filter_string: str = "") -> It
 
 def run_name(trial: Trial) -> str:
     """Short: row and dataset are the parent's name."""
-    return f"{trial.role}  {trial.point()}  seed {trial.seed}".replace("    ", "  ")
+    name = f"{trial.role}  {trial.point()}  seed {trial.seed}".replace("    ", "  ")
+    return held(name, LONGEST_NAME)
+
+
+def held(text: str, most: int) -> str:
+    """A text as MLflow can hold it: one that is longer by its beginning and its SHA-256."""
+    if len(text) <= most:
+        return text
+    mark = f" - SHA-256 {sha256(text.encode('utf-8', 'surrogatepass'))}"
+    return text[: most - len(mark)] + mark
 
 
 def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
@@ -82,7 +95,7 @@ def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
 
 
 def parameters(trial: Trial) -> dict[str, str]:
-    """The searched values first, then every setting by its dotted path."""
+    """The searched values first, then every setting by its dotted path; all as MLflow holds it."""
     flat = dict(trial.hyperparameters) | {"seed": trial.seed}
     params = {name: str(value) for name, value in flat.items()}
     for part in ("model", "objective", "training"):
@@ -91,7 +104,7 @@ def parameters(trial: Trial) -> dict[str, str]:
     params |= dict(_flat("data", {**recipe["parameters"], "builder": recipe["builder"]}))
     params["data.group"] = str(recipe["group"])
     params |= {f"code.{name}": digest for name, digest in trial.training_code.items()}
-    return params
+    return {held(name, LONGEST_NAME): held(it, LONGEST_VALUE) for name, it in params.items()}
 
 
 def metrics(record: Record, role: str) -> list[Metric]:
@@ -132,6 +145,16 @@ def own_metrics(tags: Mapping[str, str]) -> dict[str, str]:
     return {name.removeprefix(METRIC): it for name, it in tags.items() if name.startswith(METRIC)}
 
 
+def undefined_scores(tags: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """What a run's tests gave no number for, as its record has it."""
+    found: dict[str, dict[str, str]] = {}
+    for name, text in tags.items():
+        if name.startswith(UNDEFINED):
+            _, split, score = name.split("/", 2)
+            found.setdefault(split, {})[score] = text
+    return found
+
+
 def record_tags(trial: Trial, record: Record) -> dict[str, str]:
     """What a run is filtered by, beyond its identity."""
     return {
@@ -140,6 +163,11 @@ def record_tags(trial: Trial, record: Record) -> dict[str, str]:
         "weights_sha256": record.weights_sha256 or "none",
         "seed": str(trial.seed),
         **{f"{METRIC}{name}": digest for name, digest in trial.metrics.items()},
+        **{
+            f"{UNDEFINED}{split}/{name}": text
+            for split, texts in record.undefined.items()
+            for name, text in texts.items()
+        },
         "mlflow.source.name": "equigrid",
         "mlflow.source.git.commit": record.environment["git_commit"],
     }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,7 +17,7 @@ from pipeline.errors import TrainingDivergedError
 from pipeline.files import sha256, write_atomically
 from pipeline.lookup import load, model_entry, objective_entry
 from pipeline.metrics.direction import higher_is_better, is_better
-from pipeline.metrics.metric import Scores
+from pipeline.metrics.metric import Scores, numbers
 from pipeline.objectives.batch import Batch, Step
 from pipeline.objectives.regular import regular_action
 from pipeline.objectives.task import task_named, with_penalties
@@ -216,7 +215,8 @@ class TrialRun:
     def run_epoch(self) -> Epoch:
         """Train one epoch and validate; writes the checkpoint and a line of the journal.
 
-        Raises TrainingDivergedError where a loss is not finite.
+        Raises TrainingDivergedError where a loss, or the score that selects, is not finite. Another
+        score that is undefined is none of this epoch.
         """
         begun = time.perf_counter()
         number = len(self.history) + 1
@@ -230,9 +230,10 @@ class TrialRun:
         with seeded(self.device, self.trial.seed, "validation", number):
             scores = self._validate()
         row |= {f"val_{name}": value for name, value in scores.items()}
-        broken = [name for name, value in row.items() if not math.isfinite(value)]
-        if broken:
-            raise TrainingDivergedError(f"{broken[0]} is {row[broken[0]]} in epoch {number}")
+        row, undefined = numbers(row)
+        for name, value in undefined.items():
+            if name.endswith("loss") or name == self._select:
+                raise TrainingDivergedError(f"{name} is {value} in epoch {number}")
         best = self.history[self.best_epoch - 1][self._select] if self.best_epoch else None
         self.history.append(row)
         if is_better(self._select, row[self._select], best):
@@ -333,7 +334,10 @@ class TrialRun:
             not self.trial.metrics.items() <= record.trial.metrics.items()
         )
         if self.trial.role == "final" and untested:
-            record = replace(record, trial=self.trial, test=self._test(), sources=self.sources)
+            test, undefined = self._test()
+            record = replace(
+                record, trial=self.trial, test=test, sources=self.sources, undefined=undefined
+            )
         record.save(self.files.record)
         drop_checkpoints(self.files)
         return record
@@ -382,9 +386,14 @@ class TrialRun:
         commit = self.trial.search_space_commit
         return environment(self.device) | ({"search_space_commit": commit} if commit else {})
 
-    def _test(self) -> dict[str, dict[str, float]]:
+    def _test(self) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, str]]]:
+        """The scores by split, and those that are no numbers: they leave a gap, and are named.
+
+        Raises TrainingDivergedError where there is no number at all.
+        """
         self.model.eval()
-        further, scores = self.trial.metrics, {}
+        further, scores = self.trial.metrics, dict[str, dict[str, float]]()
+        undefined = dict[str, dict[str, str]]()
         for split in self.dataset.sources:
             if split != "val":
                 place = self.model, self.dataset, split, self.device
@@ -394,4 +403,7 @@ class TrialRun:
                     else:
                         scores[split] = evaluate(*place, further)
                     scores[split] |= probe(*place, (*self.dataset.metrics, *further))
-        return scores
+                scores[split], undefined[split] = numbers(scores[split])
+        if undefined and not any(scores.values()):
+            raise TrainingDivergedError(f"no test gives a number: {undefined}")
+        return {n: it for n, it in scores.items() if it}, {n: i for n, i in undefined.items() if i}

@@ -12,6 +12,7 @@ from example import SPACE, refusal, replaced
 
 from pipeline.config.experiment import load_experiment
 from pipeline.errors import InputError
+from pipeline.trial import shown
 
 
 @dataclass(frozen=True)
@@ -342,7 +343,7 @@ def test_names_that_could_leave_the_workspace_are_refused(write, place, old, new
     message = refusal(path)
     line = text[: text.index(json.dumps(name))].count("\n") + 1
     assert message.startswith(f"{path}:{line}: {place}")
-    assert repr(name) in message
+    assert shown(name) in message
     assert "letters" in message
 
 

@@ -154,8 +154,8 @@ def _without(arrays, key):
         (lambda it: it | {"train_images": it["train_images"][1:]}, "train_images holds uint8"),
         (lambda it: it | {"test_images": it["test_images"].astype(float)}, "holds float64"),
         (lambda it: it | {"test_labels": it["test_labels"] + 1}, "a label beyond 1"),
-        (lambda it: it | {"val_labels": np.array([object()])}, "cannot be read as npz"),
-        (None, "cannot be read as npz"),
+        (lambda it: it | {"val_labels": np.array([object()])}, "not an .npz file of arrays"),
+        (None, "not an .npz file of arrays"),
     ],
 )
 def test_a_file_that_is_not_the_set_is_named(tmp_path, quiet, damage, said):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import http.server
+import io
 import struct
 import threading
 from functools import partial
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from pipeline.datasets.digits import MNIST_FILES, SOURCES
-from pipeline.datasets.raw import RawFile, RawStore, raw_folder
+from pipeline.datasets.raw import RawFile, RawStore, raw_folder, read_npz
 from pipeline.errors import InputError, MissingRawDataError
 
 CONTENT = b"raw content"
@@ -62,6 +63,12 @@ def test_the_raw_folder_is_the_environments_or_the_users_cache(tmp_path, monkeyp
     monkeypatch.delenv("EQUIGRID_RAW_DIR")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert raw_folder() == tmp_path / "cache" / "equigrid" / "raw"
+
+
+def _npz(**arrays):
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
 
 
 def test_an_official_file_is_used_without_a_word(store, caplog):
@@ -121,6 +128,55 @@ def test_a_download_that_is_not_the_official_content_is_refused_and_removed(stor
     with pytest.raises(MissingRawDataError, match=r"127\.0\.0\.1"):
         store.content(file)
     assert not (store.folder / file.name).exists()
+
+
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
+
+
+@pytest.mark.parametrize("name", ["set.npz", "set.csv", "set.gz", "set.ttf"])
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"\xef\xbb\xbf\n<!DOCTYPE html>\n<html><body>Please log in", "an HTML page"),
+        (b"<HTML><HEAD><TITLE>403", "an HTML page"),
+        (b"<?xml version='1.0'?><Error><Code>AccessDenied", "an XML page"),
+        (LFS, "a pointer of Git LFS"),
+        (b"", "an empty file"),
+    ],
+)
+def test_what_was_saved_in_place_of_a_file_is_named(store, name, content, what):
+    """Without a word of what a reader makes of it, or of the checksum."""
+    path = _put(store, name, content)
+    for url, origin, remedy in ((UNREACHABLE, "", f"fetched from {UNREACHABLE}"),
+                                ("", "by mail", "put it there (by mail)")):  # fmt: skip
+        file = RawFile(name, url, OFFICIAL, origin=origin)
+        with pytest.raises(InputError) as caught:
+            store.fingerprint(file)
+        assert str(caught.value).startswith(f"{path}: {what}, not the file itself: remove it, and")
+        assert remedy in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        (b"<html>", "an HTML page, not an .npz file of arrays"),
+        (b"1,2,3\n", r"begins with b'1,2,3\\n', not an .npz"),
+        (b"\x80\x04]\x94.", r"begins with b'\\x80"),
+        (_npz(a=np.array([{}], object)), "Python objects, not numbers"),
+        (_npz(a=np.arange(9))[:90], "begins with b'PK"),
+        (_npz(a=np.arange(9)).replace(b"NUMPY", b"NUMBY"), "damaged: "),
+    ],
+)  # fmt: skip
+def test_what_is_no_npz_is_never_advised_to_be_unpickled(data, what):
+    with pytest.raises(InputError, match=f"^here: .*{what}") as caught:
+        read_npz(data, "here")
+    assert "pickle" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_npz_is_read():
+    (found,) = read_npz(_npz(a=np.arange(9)), "here").values()
+    np.testing.assert_array_equal(found, np.arange(9))
 
 
 def _truncated(packed):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -115,10 +116,11 @@ def test_no_other_file_is_overwritten(made: Made, tmp_path: Path) -> None:
 def test_an_edited_search_space_is_not_passed_off_as_the_exported_one(
     made: Made, tmp_path: Path
 ) -> None:
+    shutil.copytree(made.workspace.root, tmp_path / "workspace")
     experiment = load_experiment(str(spaces.write(tmp_path / "tiny.yaml")))
     spaces.write(tmp_path / "tiny.yaml", training={"epochs": 9, "batch_size": 20, "patience": 9})
     with pytest.raises(InputError, match=r"no tiny\.yaml with this experiment's settings"):
-        export(Ledger(experiment, made.workspace), tmp_path / "out")
+        export(Ledger(experiment, Workspace(tmp_path / "workspace")), tmp_path / "out")
 
 
 def test_a_file_changed_after_its_check_is_noticed(made: Made, tmp_path: Path) -> None:

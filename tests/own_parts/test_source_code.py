@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import sys
+import tomllib
+from collections.abc import Mapping
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
+from pipeline.config.resolution import resolve_dataset
+from pipeline.config.schema import DatasetSpec
+from pipeline.datasets.raw import RawStore
 from pipeline.errors import InputError
 from pipeline.lookup import load
-from pipeline.own_parts import source_code
+from pipeline.own_parts import imports, source_code
 from pipeline.own_parts.source_code import code_of, fingerprint
 
+ROOT = Path(__file__).parents[2]
 BASE = {"net.py": "import layers\n\n\ndef f(x):\n    return x + 1\n"}
 
 
@@ -83,6 +94,104 @@ def test_modules_beside_it_count_however_they_are_imported(folder: Path) -> None
         "bag/__init__.py", "bag/deep/__init__.py", "bag/deep/down.py", "bag/inner.py",
         "bag/tool.py", "dynamic.py", "late.py", "part.py",
     ]  # fmt: skip
+
+
+def test_imports_are_followed_wherever_python_finds_them(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lab's package in folders of its own: one package in two places, a star, a path put there
+    by the part itself; what only stands beside it in those folders does not count."""
+    first, second = tmp_path_factory.mktemp("src"), tmp_path_factory.mktemp("more")
+    hidden = tmp_path_factory.mktemp("hidden")
+    _write(folder, part=f"import sys\nsys.path.append({str(hidden)!r})\nimport späte\n"
+           "from lab.blocks import WIDTH\nfrom kit import *\n")  # fmt: skip
+    _write(first, **{"lab/blocks": "import lab.sizes\nWIDTH = lab.sizes.WIDTH\n", "unused": "",
+                     "kit/__init__": "__all__ = ['saw']\n", "kit/saw": ""})  # fmt: skip
+    _write(second, **{"lab/sizes": "WIDTH = 8\n", "lab/unused": ""})
+    _write(hidden, späte="")
+    for place in (first, second):
+        monkeypatch.syspath_prepend(str(place))
+    load("part:WIDTH")
+    sources = ["kit/__init__.py", "kit/saw.py", "lab/blocks.py", "lab/sizes.py"]
+    assert list(code_of("part:WIDTH").sources) == [*sources, "part.py", "späte.py"]
+    assert all(map(source_code.SOURCE.fullmatch, code_of("part:WIDTH").sources))
+    before = code_of("part:WIDTH").fingerprint
+    _write(second, **{"lab/sizes": "WIDTH = 16\n"})
+    assert code_of("part:WIDTH").fingerprint != before
+    assert load("part:WIDTH") == 16
+
+
+def test_a_metric_that_a_dataset_names_is_in_its_recipe(folder: Path) -> None:
+    """Where it is not among the sources of another part, as in the example: that stays as it is."""
+    for name in ("rings", "regression"):
+        shutil.copy(ROOT / "docs" / "examples" / "rings" / f"{name}.py", folder)
+    spec = DatasetSpec(builder="rings:Rings", group="C6")
+    code = resolve_dataset("C6", spec).recipe(RawStore())["code"]
+    assert list(code) == ["rings:Rings", "regression:Regression"]
+    text = (folder / "rings.py").read_text()
+    _write(folder, rings=text.replace("regression:MeanAbsoluteError", "measured:Error"),
+           measured="from regression import MeanAbsoluteError as Error\n")  # fmt: skip
+    code = resolve_dataset("C6", spec).recipe(RawStore())["code"]
+    assert list(code)[2:] == ["measured:Error"]
+
+
+@pytest.mark.parametrize(
+    ("origin", "counts"),
+    [
+        (None, {"tool": "installed, version tool-kit 1.5"}),
+        ({"url": "https://x/tool.whl", "archive_info": {}},
+         {"tool": "installed, version tool-kit 1.5"}),
+        ({"url": "file:///lab", "dir_info": {}}, {"tool.py": "SIZE = 1\n"}),
+        ({"url": "https://x", "vcs_info": {}}, {"tool.py": "SIZE = 1\n"}),
+    ],
+)  # fmt: skip
+def test_a_version_stands_for_what_came_from_an_index_and_for_nothing_else(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    origin: Mapping[str, object] | None,
+    counts: Mapping[str, str],
+) -> None:
+    place = folder / "site-packages"
+    _write(folder, part="import torch, numpy, json, tool\n")
+    _write(place, tool="SIZE = 1\n")
+    about = place / "tool_kit-1.5.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: tool-kit\nVersion: 1.5\n")
+    (about / "top_level.txt").write_text("tool\n")
+    if origin is not None:
+        (about / "direct_url.json").write_text(json.dumps(origin))
+    monkeypatch.syspath_prepend(str(place))
+    imports._of_index.cache_clear()
+    assert code_of("part:x").sources == {"part.py": "import torch, numpy, json, tool\n", **counts}
+
+
+def test_what_cannot_be_followed_is_named_with_its_line(folder: Path) -> None:
+    _write(folder, part="import importlib, ctypes\nname = 'lay' + 'ers'\n"
+           "importlib.import_module(name)\n__import__('layers')\nexec('import layers')\n"
+           "ctypes.CDLL('fast.so')\nimportlib.import_module('.more', __package__)\n"
+           "import fast\n", layers="")  # fmt: skip
+    (folder / "fast.abi3.so").write_bytes(b"not one")
+    code = code_of("part:x")
+    assert list(code.sources) == ["fast.abi3.so", "layers.py", "part.py"]
+    assert code.unseen == (
+        "fast.abi3.so is compiled",
+        "part.py:3: importlib.import_module(name)",
+        "part.py:5: exec('import layers')",
+        "part.py:6: ctypes.CDLL('fast.so')",
+        "part.py:7: importlib.import_module('.more', __package__)",
+    )
+
+
+def test_what_equigrid_stands_on_is_no_part_of_a_key() -> None:
+    """Of every requirement in pyproject.toml: else its next version trains everything anew."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    known = {
+        canonicalize_name(distribution)
+        for top, distributions in packages_distributions().items()
+        if top in imports.STACK
+        for distribution in distributions
+    }
+    assert {canonicalize_name(Requirement(it).name) for it in project["dependencies"]} <= known
 
 
 def test_of_an_installed_package_the_version_counts() -> None:

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -241,3 +242,43 @@ def test_names_of_another_kind_are_refused_before_any_file_is_touched(
         with pytest.raises(InputError, match="not a valid record"):
             Record.from_json(text, "elsewhere.json")
     assert not workspace.root.exists()
+
+
+def test_a_name_stands_for_one_search_space_of_those_that_are_there(tmp_path: Path) -> None:
+    """Edited, moved, with its workspace or without, linked to, or packaged it is the same one."""
+    first, second = tmp_path / "a" / "tiny.yaml", tmp_path / "b" / "tiny.yaml"
+    for path in (first, second):
+        path.parent.mkdir()
+        path.touch()
+    workspace = Workspace(tmp_path / "workspace")
+
+    def take(origin: object) -> None:
+        workspace.check_name("tiny", str(origin))
+        workspace.take_name("tiny", tmp_path, str(origin))
+
+    take(first)
+    take(first)
+    with pytest.raises(InputError, match="rename the file, or take another --workspace"):
+        take(second)
+    workspace.check_name("tiny.small", str(second))  # of a profile that was never run from there
+    shutil.copytree(workspace.root, tmp_path / "copied")
+    Workspace(tmp_path / "copied").check_name("tiny", str(second))
+    first.unlink()
+    take(second)
+    first.hardlink_to(second)
+    take(first)
+    with pytest.raises(InputError, match="stands for"):
+        take("the packaged one")
+
+    # Submitted from elsewhere, whatever is there now.
+    take("/laptop/tiny.yaml (submitted)")
+    take("/laptop/tiny.yaml (submitted)")
+    with pytest.raises(InputError, match=r"delete .*tiny\.search_space"):
+        take("/other/tiny.yaml (submitted)")
+
+    # A note from before the origin was kept, or a damaged one.
+    note = tmp_path / "workspace" / "results" / "tiny.search_space"
+    for text in (str(first.parent), "{", '{"folder": "/a"}'):
+        note.write_text(text)
+        workspace.check_name("tiny", str(second))
+    assert workspace.search_space_folder("tiny") == Path("/a")

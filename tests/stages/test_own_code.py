@@ -159,8 +159,13 @@ TRAINED, TRIVIAL = 2 + 1 + 1 + 1, 1
 
 
 def test_an_edit_trains_and_builds_exactly_what_depends_on_it(
-    project: Path, caplog: pytest.LogCaptureFixture
+    project: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Whether it lies beside the search space or, as `layers`, in a folder on the path."""
+    library = project.with_name("src")
+    library.mkdir()
+    layers = (project / "layers.py").rename(library / "layers.py")
+    monkeypatch.syspath_prepend(str(library))
     assert _run(project) == TRAINED + TRIVIAL
     table, data = spaces.tables(project / "workspace", "steps"), _data_files(project)
 
@@ -172,7 +177,7 @@ def test_an_edit_trains_and_builds_exactly_what_depends_on_it(
     assert spaces.tables(project / "workspace", "steps") == table
 
     # What the network imports: the trainings, not the data, nor the row without the network.
-    _edit(project / "layers.py", "8", "9")
+    _edit(layers, "8", "9")
     planned = spaces.in_this_process("plan", "steps.yaml", folder=project).stdout
     assert f"code of net:Net changed: {TRAINED} trainings anew" in planned
     assert (_run(project), _data_files(project)) == (TRAINED, data)
@@ -195,10 +200,10 @@ def test_an_edit_trains_and_builds_exactly_what_depends_on_it(
     # Back to the first code: everything is there.
     shutil.rmtree(project / "workspace" / "data")
     for file, old, new in (
-        ("group.py", '"signs"', '"sign"'), ("data.py", "0.7", "0.5"), ("layers.py", "9", "8"),
-        ("steps.yaml", "[0, 1, 2]", "[0, 1]"),
+        (project / "group.py", '"signs"', '"sign"'), (project / "data.py", "0.7", "0.5"),
+        (layers, "9", "8"), (project / "steps.yaml", "[0, 1, 2]", "[0, 1]"),
     ):  # fmt: skip
-        _edit(project / file, old, new)
+        _edit(file, old, new)
     assert _run(project) == 0
     assert spaces.tables(project / "workspace", "steps") == table
     assert "all match" in spaces.in_this_process("verify", "steps.yaml", folder=project).stdout
@@ -211,12 +216,20 @@ def _parameters(folder: Path) -> dict[str, set[int]]:
 
 
 def test_two_projects_in_one_workspace_stay_apart(project: Path, tmp_path: Path) -> None:
+    """What their parts are named does not mix them; of one name of theirs the second is refused."""
     other = tmp_path / "other"
     shutil.copytree(project, other)
     _edit(other / "layers.py", "8", "5")
     shared = ("--workspace", str(tmp_path / "shared"))
-    for folder in (project, other):
-        spaces.in_this_process("run", "steps.yaml", "--in-process", *shared, folder=folder)
+    spaces.in_this_process("run", "steps.yaml", "--in-process", *shared, folder=project)
+    table = spaces.tables(tmp_path / "shared", "steps")
+    for command in ("run", "tables", "status"):
+        refused = spaces.in_this_process(command, "steps.yaml", *shared, folder=other, expect=2)
+        assert f"the name steps stands for {project / 'steps.yaml'}, whose table" in refused.stderr
+        assert len(refused.stderr.splitlines()) == 1
+    (other / "steps.yaml").rename(other / "others.yaml")
+    spaces.in_this_process("run", "others.yaml", "--in-process", *shared, folder=other)
+    assert spaces.tables(tmp_path / "shared", "steps") == table
     count = len(list((tmp_path / "shared" / "records").iterdir()))
     assert count == 2 * TRAINED + TRIVIAL
     done = spaces.in_this_process("tables", "steps.yaml", *shared, folder=project)
@@ -258,6 +271,7 @@ def test_code_is_shown_travels_and_is_replayed(project: Path, tmp_path: Path) ->
         "replay", record.key[:12], *workspace, folder=elsewhere, expect=2
     )
     assert "code differs from the record's: net:Net (here" in refused.stderr
+    assert f"recorded {net[:12]}: layers.py)" in refused.stderr
     assert "data:Steps" not in refused.stderr
 
 

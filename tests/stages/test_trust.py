@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import spaces
+import torch
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
@@ -209,6 +210,34 @@ def test_a_run_is_replayed_from_its_record_bit_for_bit(copy: Path) -> None:
     path.write_text(path.read_text().replace(f'"accuracy": {value!r}', '"accuracy": 0.999'))
     text = spaces.in_this_process("replay", trial.key, folder=copy, expect=1).stdout
     assert f"test/accuracy was 0.999, is {value!r}" in text
+
+
+def test_another_instruction_set_is_another_stack(copy: Path) -> None:
+    """The processor's name does not tell it, nor does a record from before it was kept."""
+    key = finals(copy)[0].key
+    path = Workspace(copy / "workspace").record_file(key)
+    there = json.loads(path.read_text())["environment"]
+    assert there["cpu_capability"] == torch.backends.cpu.get_cpu_capability()
+    other = {"ATEN_CPU_CAPABILITY": "default"}
+    text = spaces.equigrid("replay", key, folder=copy, expect=None, environ=other).stdout
+    assert ", is ATEN_CPU_CAPABILITY=default" in text
+    if there["cpu_capability"] != "DEFAULT":
+        assert f"environment: cpu_capability was {there['cpu_capability']}, is DEFAULT" in text
+        assert "bitwise equal\n" not in text
+        assert "not bitwise equal, on another stack" in text
+
+    data = json.loads(path.read_text())
+    for name in ("cpu_capability", "instruction_sets"):
+        del data["environment"][name]
+    path.write_text(json.dumps(data))
+    text = spaces.in_this_process("replay", key, folder=copy).stdout
+    assert "environment: the record does not tell cpu_capability, here it is " in text
+    assert text.splitlines()[-1] == "bitwise equal"
+    data["test"]["test"]["loss"] += 1e-6
+    path.write_text(json.dumps(data))
+    text = spaces.in_this_process("replay", key, folder=copy).stdout
+    assert "the record does not tell whether on the same stack (cpu_capability)" in text
+    assert "on another stack;" not in text
 
 
 def test_weights_that_are_not_those_of_the_record_are_found(copy: Path) -> None:

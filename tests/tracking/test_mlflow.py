@@ -13,7 +13,7 @@ import spaces
 from tracked_runs import TESTED, content, identities, log, runs
 
 from pipeline.record import Record
-from pipeline.tracking.runs import metrics
+from pipeline.tracking.runs import metrics, parameters
 from pipeline.tracking.store import Store
 from pipeline.tracking.writer import Writer
 from pipeline.trial import Trial
@@ -79,6 +79,35 @@ def test_a_run_says_everything_of_its_trial(store: Store, records: list[Record])
         assert run.info.start_time == int(record.started * 1000)
         artifact = client.download_artifacts(run.info.run_id, "record.json")
         assert Path(artifact).read_text() == record.to_json()
+
+
+def test_what_mlflow_cannot_hold_is_held_by_its_beginning_and_hash(
+    store: Store, make_trial: Callable[..., Trial]
+) -> None:
+    """Long texts, long names and many of them: `verify` compares with what is held, so that it
+    can be satisfied, and two texts that differ beyond the limit are told apart."""
+    deep = {"a" * 150: {"b" * 150: 1}, **{f"n{n}": n for n in range(150)}}
+    models = [
+        {"name": "small_cnn", "width": 4, "latent": 10, "text": "λ" * 6000 + end, "deep": deep}
+        for end in ("", "one", "two")
+    ]
+    points = {f"searched_for_{n}": float(n) for n in range(20)}
+    made = [
+        spaces.made_up(make_trial(model=model, hyperparameters={"lr": 0.003, **points}))
+        for model in models
+    ]
+    log(store, made)
+    found = {run.data.tags["run_key"]: run for run in runs(store) if "run_key" in run.data.tags}
+    for record in made:
+        run = found[record.key]
+        assert run.info.status == "FINISHED"
+        assert dict(run.data.params) == parameters(record.trial)
+        assert len(run.info.run_name) <= 250
+    texts = {run.data.params["model.text"] for run in found.values()}
+    assert len(texts) == 3
+    assert max(map(len, texts)) == 6000
+    assert "λ" * 6000 in texts
+    assert sum(name.startswith("model.deep.a") for name in run.data.params) == 1
 
 
 def test_only_finals_have_test_scores(store: Store, records: list[Record]) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ast
 import importlib.util
-import io
-import zipfile
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -17,7 +15,7 @@ from pydantic import Field
 
 from pipeline.datasets.builder import random_stream
 from pipeline.datasets.images.builder import ImageClassification
-from pipeline.datasets.raw import RawFile, RawStore
+from pipeline.datasets.raw import RawFile, RawStore, read_npz
 from pipeline.datasets.store import Arrays, Progress
 from pipeline.errors import InputError
 from pipeline.parameters import Parameters
@@ -106,11 +104,7 @@ class MedMNIST3D(ImageClassification):
 
     def _read(self, content: bytes, name: str) -> dict[str, NDArray[Any]]:
         """The arrays of an npz; InputError where they are not what INFO says of them."""
-        try:
-            with np.load(io.BytesIO(content), allow_pickle=False) as file:
-                arrays = {key: file[key] for key in file.files}
-        except (ValueError, OSError, zipfile.BadZipFile) as error:
-            raise InputError(f"{name}: cannot be read as npz: {error}") from error
+        arrays = read_npz(content, name)
         # The official files have no axis for a single channel.
         channels = self.info["n_channels"]
         volume = (SIDE,) * 3 if channels == 1 else (channels, *(SIDE,) * 3)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeline import __version__
 from pipeline.files import canonical_json, sha256, write_atomically
-from pipeline.own_parts.source_code import is_external
+from pipeline.own_parts.imports import is_external
 from pipeline.planning.plan import Arm, Plan
 from pipeline.planning.workspace import Workspace
 from pipeline.record import Record

@@ -16,7 +16,7 @@ from pipeline.errors import DamagedFileError, InputError
 from pipeline.lookup import load, model_entry, objective_entry
 from pipeline.metrics.direction import higher_is_better
 from pipeline.own_parts.blame import users_code
-from pipeline.own_parts.source_code import is_external
+from pipeline.own_parts.imports import is_external
 from pipeline.planning.opening import KeptRun, open_dataset
 from pipeline.planning.plan import Arm, Plan
 from pipeline.planning.workspace import Workspace
