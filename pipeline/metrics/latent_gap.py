@@ -55,17 +55,9 @@ class LatentGap:
         self._numbers += second.numel()
 
     @property
-    def mismatch(self) -> float:
-        return float(self._mismatch)
-
-    @property
-    def spread(self) -> float:
-        return self._spread.total
-
-    @property
     def mean_square(self) -> float:
-        return self.mismatch / self._numbers
+        return float(self._mismatch) / self._numbers
 
     @property
     def relative(self) -> float:
-        return relative(self.mismatch, self.spread)
+        return relative(float(self._mismatch), self._spread.total)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from pipeline.metrics.latent_gap import LatentGap, Spread, relative
+from pipeline.metrics.latent_gap import Spread, relative
 
 #: (elements [b], latents [b, …]) → latents [b, …].
 Action = Callable[[Tensor, Tensor], Tensor]
@@ -28,53 +28,60 @@ class LatentMeasures:
     def __init__(self, action: Action, order: int) -> None:
         """action: of a group of `order` elements, linear in the latents."""
         self.action, self.order = action, order
-        self._gap, self._unmoved, self._fixed = LatentGap(), LatentGap(), Spread()
-        self._sum: Tensor | None = None
-        self._pairs, self._counts = 0, torch.zeros(order, dtype=torch.float64)
-        self._mismatch: Tensor | None = None
-        self._projector: Tensor | None = None
+        self._spread, self._fixed = Spread(), Spread()
+        self._numbers = self._pairs = 0
+        #: Σ‖ρ(g) z1 − z2‖² and Σ‖z1 − z2‖².
+        self._moved = self._unmoved = 0.0
+        #: By element g, how many pairs there were, and Σ (ρ(g) z1 − z2).
+        self._counts = torch.zeros(order, dtype=torch.float64)
+        self._mismatch = torch.zeros(())
+        self._sum = torch.zeros(())
+        self._projector = torch.zeros(())
 
     def add(self, elements: Tensor, z1: Tensor, z2: Tensor) -> None:
         """[b] elements g, [b, …] latents of x and of g·x."""
+        if not self._pairs:
+            self._start(z2)
         moved = self.action(elements, z1)  # in the latents' own precision, as elsewhere
-        self._gap.add(moved, z2)
-        self._unmoved.add(z1, z2)
         self._fixed.add(self._fixed_part(z2))
-        total = z1.double().sum(0) + z2.double().sum(0)
-        mismatch = moved.double() - z2.double()
-        if self._sum is None or self._mismatch is None:
-            self._sum = torch.zeros_like(total)
-            self._mismatch = total.new_zeros((self.order, *total.shape))
-            self._counts = self._counts.to(total.device)
-            self._dtype = z1.dtype
-        self._sum += total
-        self._pairs += len(z1)
+        moved, z1, z2 = moved.double(), z1.double(), z2.double()
+        mismatch = moved - z2
+        self._moved += float(mismatch.square().sum())
+        self._unmoved += float((z1 - z2).square().sum())
+        self._spread.add(z2)
+        self._sum += z1.sum(0) + z2.sum(0)
         self._mismatch.index_add_(0, elements, mismatch)
         self._counts += torch.bincount(elements, minlength=self.order)
+        self._pairs, self._numbers = self._pairs + len(z2), self._numbers + z2.numel()
 
-    def _each(self, latents: Tensor) -> Tensor:
-        """Σ over the group of ρ(h) z."""
-        found = torch.zeros_like(latents, dtype=torch.float64)
+    def _start(self, latents: Tensor) -> None:
+        """Make room for sums over latents of this shape."""
+        self._dtype = latents.dtype
+        shape, device = latents.shape[1:], latents.device
+        self._counts = self._counts.to(device)
+        self._sum = torch.zeros(shape, dtype=torch.float64, device=device)
+        self._mismatch = self._sum.new_zeros((self.order, *shape))
+        if latents.ndim == 2:
+            one = torch.eye(shape[0], dtype=latents.dtype, device=device)
+            self._projector = self._group_mean(one)
+
+    def _group_mean(self, latents: Tensor) -> Tensor:
+        """The mean of ρ(h) z over the group: what of z every ρ(h) fixes."""
+        found = torch.zeros_like(latents)
         for h in range(self.order):
             elements = torch.full((len(latents),), h, device=latents.device)
             found += self.action(elements, latents)
-        return found
+        return found.double() / self.order
 
     def _fixed_part(self, latents: Tensor) -> Tensor:
-        """The mean of ρ(h) z over the group: what of z every ρ(h) fixes."""
-        if latents.ndim > 2:
-            return self._each(latents) / self.order
-        if self._projector is None:
-            one = torch.eye(latents.shape[1], dtype=latents.dtype, device=latents.device)
-            self._projector = self._each(one) / self.order
+        if latents.ndim > 2:  # a matrix would be too large
+            return self._group_mean(latents)
         return latents.double() @ self._projector
 
     def compute(self) -> dict[str, float]:
-        """Raises AssertionError before the first `add`."""
-        assert self._sum is not None
-        assert self._mismatch is not None
+        """The measures of all pairs so far: at least one."""
         mean = (self._sum / (2 * self._pairs)).to(self._dtype)[None]
-        centred = self._gap.mismatch
+        centred = self._moved
         # Σ‖d − (ρ(g)m − m)‖² of the mismatches d and the mean m, from the sum of d for each g.
         for g in range(self.order):
             element = torch.full((1,), g, device=mean.device)
@@ -82,10 +89,11 @@ class LatentMeasures:
             centred += float(
                 self._counts[g] * shift.square().sum() - 2 * (self._mismatch[g] * shift).sum()
             )
+        spread = self._spread.total
         return {
-            "equivariance_loss": self._gap.mean_square,
-            "equivariance_error": self._gap.relative,
-            "centred_error": relative(max(0.0, centred), self._gap.spread),
-            "invariance_error": self._unmoved.relative,
-            "fixed_share": relative(self._fixed.total, self._gap.spread),
+            "equivariance_loss": self._moved / self._numbers,
+            "equivariance_error": relative(self._moved, spread),
+            "centred_error": relative(max(0.0, centred), spread),
+            "invariance_error": relative(self._unmoved, spread),
+            "fixed_share": relative(self._fixed.total, spread),
         }
