@@ -8,7 +8,9 @@ import logging
 import os
 import signal
 import sys
+import traceback
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,7 +18,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from pipeline import __version__
-from pipeline.errors import InputError
+from pipeline.errors import InputError, masked
 
 if TYPE_CHECKING:
     from pipeline.planning.ledger import Ledger
@@ -136,8 +138,21 @@ def _plainly(error: UnicodeError) -> tuple[str, int]:
     return "".join(PLAIN.get(letter, "?") for letter in text), error.end
 
 
+def _without_passwords(record: logging.LogRecord) -> bool:
+    record.msg, record.args = masked(record.getMessage()), None
+    return True
+
+
+def _show_traceback(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """An error of ours, for whoever mends it: whole, but for passwords."""
+    sys.stderr.write(masked("".join(traceback.format_exception(kind, error, trace))))
+
+
 def main() -> None:
     """Run a command; InputError is one line and exit code 2."""
+    sys.excepthook = _show_traceback
     signal.signal(signal.SIGINT, _interrupt)
     end_on_sigterm()
     codecs.register_error("plain", _plainly)
@@ -145,6 +160,7 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="plain")  # a terminal may know ASCII alone
     handler = RichHandler(console=console, show_path=False, show_time=False, markup=False)
+    handler.addFilter(_without_passwords)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
     log.setLevel(logging.INFO)
     try:
@@ -157,10 +173,10 @@ def main() -> None:
         print(f"equigrid: {error}", file=sys.stderr)
         sys.exit(BAD_INPUT)
     except typer.TyperException as error:
-        print(f"equigrid: {error.format_message()}; see --help", file=sys.stderr)
+        print(f"equigrid: {masked(error.format_message())}; see --help", file=sys.stderr)
         sys.exit(BAD_INPUT)
     except OSError as error:
-        print(f"equigrid: {error}", file=sys.stderr)
+        print(f"equigrid: {masked(str(error))}", file=sys.stderr)
         sys.exit(ERROR)
     except KeyboardInterrupt:
         print("equigrid: interrupted; run the same command again to go on", file=sys.stderr)
