@@ -125,6 +125,7 @@ def run(
                 log.info("%s", text)
             crew = Crew(ledger, dispatcher, data.prepared, writer, watcher, only)
             try:
+        ledger.look()
                 send_untracked(ledger, plan, writer)
                 watcher.begin("grid")
                 ran = grid(plan, crew)

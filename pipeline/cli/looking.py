@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import time
 from pathlib import Path
@@ -208,22 +209,37 @@ def ui(
     from pipeline.planning.workspace import Workspace
 
     place = Workspace(workspace)
-    if "MLFLOW_TRACKING_URI" not in os.environ and not (place.root / "mlflow.db").exists():
-        raise InputError(f"{place.root}: nothing is tracked here yet; run a search space first")
+    store = place.store("")
+    if store.is_server:
+        raise InputError(f"{store.uri} (MLFLOW_TRACKING_URI) has pages of its own: open them there")
+    if store.database is not None and not store.database.exists():
+        raise InputError(f"{store.database}: nothing is tracked here yet; run a search space first")
     from pipeline.errors import StoreError
     from pipeline.tracking.database import follow_move
 
     try:
-        follow_move(place.store(""))
+        follow_move(store)
     except StoreError as error:
         raise InputError(str(error)) from error
     console.print(f"MLflow UI: http://127.0.0.1:{port}", highlight=False)
     command = [
+    _check_port(port)
         sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port),
-        "--backend-store-uri", place.tracking_uri,
         "--default-artifact-root", place.artifact_folder.as_uri(), "--workers", "1",
     ]  # fmt: skip
-    os.execv(sys.executable, command)
+    # Not among the arguments, which every user of this machine can read: it may have a password.
+    os.execve(sys.executable, command, os.environ | {"MLFLOW_BACKEND_STORE_URI": store.uri})
+
+
+def _check_port(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers take one again
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise InputError(
+                f"--port {port}: cannot be had at 127.0.0.1 ({error.strerror}); name another"
+            ) from None
 
 
 @app.command()

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from secrets import token_hex
@@ -17,20 +18,24 @@ from rich.console import Console
 
 from pipeline.config.experiment import load_experiment
 from pipeline.datasets.raw import RawStore
-from pipeline.errors import InputError
+from pipeline.errors import InputError, StoreError, masked
+from pipeline.own_parts.blame import in_one_line
 from pipeline.planning.workspace import Workspace
-from pipeline.tracking.cache import ask_server
+from pipeline.tracking.look import look
 from pipeline.training.memory import available, kept
 
 #: (state, what, remedy): ok, warning or problem.
 Finding = tuple[str, str, str]
 SMALL_DISK = 5e9
+#: Imported to see whether they can be.
+NEEDED = ("torch", "h5py", "matplotlib.figure", "mlflow.tracking")
 
 
 def examine(name: str | None, root: Path, console: Console) -> bool:
     """Print every finding; False where there is a problem (warnings do not count)."""
     checks: list[Callable[[], Iterator[Finding]]] = [
         _versions,
+        _imports,
         lambda: _raw(name),
         lambda: _disk(root),
         _memory,
@@ -69,6 +74,17 @@ def _versions() -> Iterator[Finding]:
         else:
             need = f"pip install '{requirement}'"
             yield "problem", f"{requirement.name} {found}, not {requirement.specifier}", need
+
+
+def _imports() -> Iterator[Finding]:
+    """What every run needs: an installation of the right versions may be broken all the same."""
+    for name in NEEDED:
+        try:
+            import_module(name)
+        except Exception as error:  # noqa: BLE001 - what is broken raises anything
+            package = name.partition(".")[0]
+            remedy = f"pip install --force-reinstall {package}"
+            yield "problem", f"{package} cannot be imported: {in_one_line(error)}", remedy
 
 
 def _raw(name: str | None) -> Iterator[Finding]:
@@ -118,27 +134,23 @@ def _memory() -> Iterator[Finding]:
 
 
 def _mlflow(workspace: Workspace) -> Iterator[Finding]:
-    from pipeline.tracking.database import damage
-
-    store = workspace.store("")
-    if (path := store.database) is not None:
-        if not path.exists():
-            yield "ok", f"MLflow: {path} will be made", ""
-        elif broken := damage(store):
-            fault, _, remedy = broken.partition("; ")
-            yield "problem", f"MLflow: {fault}", remedy
-        else:
-            yield "ok", f"MLflow: {path}", ""
-        return
-    import requests
-
-    address = store.uri.partition("@")[2] or store.uri  # never show a password
+    store = workspace.store("equigrid")
+    path = store.database
+    where = f"MLflow server: {store.uri}" if store.is_server else f"MLflow: {path or store.uri}"
     try:
-        ask_server(store.uri, "/health").raise_for_status()
-        yield "ok", f"MLflow server: {address}", ""
-    except requests.RequestException as error:
-        remedy = "start it, or unset MLFLOW_TRACKING_URI to use the workspace's own store"
-        yield "problem", f"MLflow server {address}: {type(error).__name__}", remedy
+        look(store)
+    except StoreError as error:
+        fault, _, remedy = str(error).partition("; ")
+        if path is not None:
+            yield "problem", f"MLflow: {fault}", remedy
+            return
+        own = "unset MLFLOW_TRACKING_URI to use the workspace's own store"
+        yield "problem", f"{masked(where)}: {fault}", f"{remedy or 'start it'}, or {own}"
+    except InputError as error:
+        yield "problem", str(error), "name a server, or unset it to use the workspace's own store"
+    else:
+        to_come = path is not None and not path.exists()
+        yield "ok", f"{masked(where)}{' will be made' if to_come else ''}", ""
 
 
 def _ray() -> Iterator[Finding]:
@@ -171,8 +183,10 @@ def _ray() -> Iterator[Finding]:
 
 
 def _gpu() -> Iterator[Finding]:
-    import torch
-
+    try:
+        import torch
+    except Exception:  # noqa: BLE001 - said already, whatever it is
+        return
     if torch.cuda.is_available():
         yield "ok", f"GPU: {torch.cuda.get_device_name(0)} ({torch.cuda.device_count()})", ""
     elif shutil.which("nvidia-smi"):

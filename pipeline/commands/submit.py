@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.config.experiment import Experiment, find
 from pipeline.errors import InputError
 from pipeline.own_parts.source_code import code_of
+from pipeline.tracking.server import through_proxy
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
@@ -47,6 +48,7 @@ def connect(address: str) -> JobSubmissionClient:
     except (RayError, OSError, RuntimeError, ValueError) as error:
         raise InputError(
             f"--address: {address}: {_first_line(error)} (the cluster's token: RAY_AUTH_TOKEN)"
+            f"{through_proxy(address)}"
         ) from error
 
 

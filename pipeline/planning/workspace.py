@@ -15,7 +15,7 @@ from typing import Any
 from pipeline.errors import InputError, LockedError
 from pipeline.files import is_locked, locked, write_atomically
 from pipeline.record import Record, TrialFiles
-from pipeline.tracking.store import Store
+from pipeline.tracking.store import Store, sqlite_uri
 from pipeline.trial import Trial, data_key
 
 log = logging.getLogger("equigrid")
@@ -137,7 +137,8 @@ class Workspace:
     @property
     def tracking_uri(self) -> str:
         """`MLFLOW_TRACKING_URI`, else a SQLite file in the workspace."""
-        return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.root / 'mlflow.db'}"
+        given = os.environ.get("MLFLOW_TRACKING_URI", "").strip()
+        return given or sqlite_uri(self.root / "mlflow.db")
 
     @property
     def artifact_folder(self) -> Path:
