@@ -19,6 +19,7 @@ from rich.logging import RichHandler
 
 from pipeline import __version__
 from pipeline.errors import InputError, masked
+from pipeline.machine import give_home
 
 if TYPE_CHECKING:
     from pipeline.planning.ledger import Ledger
@@ -153,6 +154,7 @@ def _show_traceback(
 def main() -> None:
     """Run a command; InputError is one line and exit code 2."""
     sys.excepthook = _show_traceback
+    give_home()
     signal.signal(signal.SIGINT, _interrupt)
     end_on_sigterm()
     codecs.register_error("plain", _plainly)

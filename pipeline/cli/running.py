@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated
@@ -23,6 +22,7 @@ from pipeline.cli.app import (
     show_table,
 )
 
+from pipeline.machine import cluster
 
 @app.command()
 def run(
@@ -51,11 +51,11 @@ def run(
     experiment = ledger.experiment
     cells = [experiment.cell(text) for text in only or []]
     arms = {(row, experiment.space.columns[column].dataset) for row, column in cells}
-    is_alone = "RAY_ADDRESS" not in os.environ
+    is_alone = cluster() is None
     if is_alone:
         from pipeline.commands.forecast import check_room
 
-        check_room(experiment)
+        check_room(experiment, with_ray=not in_process)
 
     with ThreadPoolExecutor(1) as background:
         begun: Future[None] | None = None

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
-from secrets import token_hex
 
 from packaging.requirements import Requirement
 from rich.console import Console
@@ -19,10 +18,11 @@ from rich.console import Console
 from pipeline.config.experiment import load_experiment
 from pipeline.datasets.raw import RawStore
 from pipeline.errors import InputError, StoreError, masked
+from pipeline.machine import cluster, cores, memory
 from pipeline.own_parts.blame import in_one_line
 from pipeline.planning.workspace import Workspace
 from pipeline.tracking.look import look
-from pipeline.training.memory import available, kept
+from pipeline.training.memory import kept
 
 #: (state, what, remedy): ok, warning or problem.
 Finding = tuple[str, str, str]
@@ -111,7 +111,7 @@ def _raw(name: str | None) -> Iterator[Finding]:
 
 
 def _disk(root: Path) -> Iterator[Finding]:
-    place = root.resolve()
+    place = Workspace(root).root
     while not place.exists():
         place = place.parent
     free = shutil.disk_usage(place).free
@@ -125,7 +125,7 @@ def _disk(root: Path) -> Iterator[Finding]:
 
 
 def _memory() -> Iterator[Finding]:
-    here = f"{available() / 1e9:.1f} GB of memory"
+    here = f"{memory() / 1e9:.1f} GB of memory"
     if most := kept():
         yield "ok", f"{here}; a training on the CPU keeps up to {most / 1e9:.1f} GB it freed", ""
     else:
@@ -155,27 +155,25 @@ def _mlflow(workspace: Workspace) -> Iterator[Finding]:
 
 def _ray() -> Iterator[Finding]:
     # In a process of its own: importing Ray takes seconds and sets up its logging.
-    code = (
-        "import os, ray; ray.init(address=os.environ.get('RAY_ADDRESS', 'local'), "
-        "include_dashboard=False, log_to_driver=False, logging_level='ERROR'); "
-        "print(ray.cluster_resources())"
-    )
-    environment = dict(os.environ)
-    if "RAY_ADDRESS" not in environment:
-        environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token_hex(16), **environment}
+    code = "from pathlib import Path; from pipeline.orchestration import ray_start as it; "
+    code += "it.start_ray(Path.cwd()); print(it.ray.cluster_resources())"
+    alone = cluster() is None
+    remedy = "try `equigrid run --in-process`" if alone else "start it, or unset RAY_ADDRESS"
     try:
         found = subprocess.run(
-            [sys.executable, "-c", code],
-            capture_output=True, text=True, timeout=120, env=environment, check=False,
-        )  # fmt: skip
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+        )
     except subprocess.TimeoutExpired:
-        yield "problem", "Ray does not start within 120 s", "try `equigrid run --in-process`"
+        yield "problem", "Ray does not start within 120 s", remedy
         return
     if found.returncode:
         last = (found.stderr.strip().splitlines() or ["no message"])[-1]
-        yield "problem", f"Ray does not start: {last}", "try `equigrid run --in-process`"
+        said = last.partition("InputError: ")[2] or last
+        yield "problem", f"Ray does not start: {said}", remedy
     else:
-        yield "ok", f"Ray starts; {os.cpu_count()} cores here", ""
+        own = f"{os.cpu_count()} cores here"
+        given = own if cores() == os.cpu_count() else f"{cores()} of {own} for us"
+        yield "ok", f"Ray starts; {given}" if alone else f"Ray answers at {cluster()}", ""
     shared = Path("/dev/shm")
     if shared.exists() and shutil.disk_usage(shared).free < 2e8:
         remedy = "give the container more shared memory (--shm-size)"

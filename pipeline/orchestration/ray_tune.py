@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.config.schema import ResourcesSpec
 from pipeline.datasets.store import PreparedData
+from pipeline.machine import cluster
 from pipeline.orchestration.dispatch import SLICE_SECONDS, OnSlice, Slice
 from pipeline.orchestration.ray_start import start_ray
 from pipeline.planning.workspace import Failure, Workspace
@@ -254,7 +255,7 @@ class RayTune:
     ) -> None:
         self.workspace, self.retries, self.resources = workspace, retries, resources
         self.slice_seconds = slice_seconds
-        self.is_cluster = "RAY_ADDRESS" in os.environ
+        self.is_cluster = cluster() is not None
         if not ray.is_initialized():
             start_ray(module_folder)
 

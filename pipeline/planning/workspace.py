@@ -14,6 +14,7 @@ from typing import Any
 
 from pipeline.errors import InputError, LockedError
 from pipeline.files import is_locked, locked, write_atomically
+from pipeline.machine import expanded
 from pipeline.record import Record, TrialFiles
 from pipeline.tracking.store import Store, sqlite_uri
 from pipeline.trial import Trial, data_key
@@ -35,7 +36,7 @@ class Workspace:
     """Everything an experiment writes lies below `root`."""
 
     def __init__(self, root: Path) -> None:
-        self.root = root.resolve()
+        self.root = expanded(root).resolve()
 
     def data_file(self, recipe: Mapping[str, Any]) -> Path:
         return (

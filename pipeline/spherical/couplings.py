@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.cluster.hierarchy import DisjointSet
 
 from pipeline.files import write_atomically
+from pipeline.machine import cache_folder
 
 Floats = NDArray[np.float64]
 Pair = tuple[int, int]
@@ -40,11 +39,6 @@ def vanishes(pair: Pair, degree: int) -> bool:
     return pair[0] == pair[1] and degree % 2 == 1
 
 
-def _cache_folder() -> Path:
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "equigrid" / "couplings"
-
-
 @cache
 def coupling(low: int, high: int, degree: int) -> Floats:
     """e3nn's real Wigner 3j symbol [2l₁ + 1, 2l₂ + 1, 2l + 1]; Σ of squares 1.
@@ -53,7 +47,7 @@ def coupling(low: int, high: int, degree: int) -> Floats:
     cache.
     """
     shape = (2 * low + 1, 2 * high + 1, 2 * degree + 1)
-    path = _cache_folder() / f"{low}-{high}-{degree}.f64"
+    path = cache_folder() / "couplings" / f"{low}-{high}-{degree}.f64"
     if path.exists() and path.stat().st_size == 8 * np.prod(shape):
         return np.fromfile(path).reshape(shape)
     import torch
