@@ -28,7 +28,7 @@ from stages.augment_cache import augment_cache
 from stages.data_build import data_build
 from stages.final_runs import final_runs
 from stages.grid import grid
-from stages.tables import tables
+from stages.tables import report, tables
 
 log = logging.getLogger("equigrid")
 
@@ -49,6 +49,16 @@ class Data:
     def check_any(self) -> None:
         if not self.recipes:
             raise InputError(f"no dataset can be made: {next(iter(self.gaps.values())).reason}")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """plan: as it ended. ran: trials that this run trained or tested. fault: of its report."""
+
+    plan: Plan
+    table: Table
+    ran: int
+    fault: str
 
 
 def prepare_data(ledger: Ledger, watcher: Watcher) -> Data:
@@ -98,8 +108,8 @@ def run(
     *,
     retry_failed: bool = False,
     only: Container[Arm] | None = None,
-) -> tuple[Plan, Table, int]:
-    """From a search space to its table; returns the plan as it ended, and the trials run.
+) -> Ended:
+    """From a search space to its table.
 
     only: the (row, dataset) whose trials may run, None for all.
     """
@@ -115,6 +125,7 @@ def run(
     with workspace.driver():
         note = workspace.search_space_note(experiment.full_name)
         write_atomically(note, str(experiment.folder), durable=False)
+        ledger.look()
         data = prepare_data(ledger, watcher)
         if retry_failed:
             ledger.retry_failed()
@@ -125,7 +136,6 @@ def run(
                 log.info("%s", text)
             crew = Crew(ledger, dispatcher, data.prepared, writer, watcher, only)
             try:
-        ledger.look()
                 send_untracked(ledger, plan, writer)
                 watcher.begin("grid")
                 ran = grid(plan, crew)
@@ -146,17 +156,14 @@ def run(
             tracked = ledger.tracked()
             plan = replace(ledger.plan(), tracked=tracked)
             table = tables(plan, workspace)
-            # Here: matplotlib takes half a second, for which trials would have waited.
-            from pipeline.reporting.page.content import current_report
-
-            current_report(plan, table, workspace)
+            fault = report(plan, table, workspace)
             publish(plan, table, workspace, writer)
         ledger.index.save()
         if tracked is not None and not writer.unsent:
             # Only parents and the table were written since: the next command need not read again.
             keep(tracked, ledger.store, workspace.tracked_cache(experiment.full_name))
         watcher.end("tables", str(workspace.tables(experiment.full_name)))
-    return plan, table, ran + tested
+    return Ended(plan, table, ran + tested, fault)
 
 
 def _counts(plan: Plan, role: str, ran: int) -> str:

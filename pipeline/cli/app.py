@@ -46,7 +46,8 @@ Root = Annotated[
 ]
 WORKSPACE = Path("workspace")
 
-ERROR, BAD_INPUT, GAPS, INTERRUPTED, TERMINATED = 1, 2, 3, 130, 143
+GO_ON = "run the same command again to go on"
+ERROR, BAD_INPUT, GAPS, INTERRUPTED = 1, 2, 3, 130
 
 
 def _version(value: bool) -> None:
@@ -115,14 +116,16 @@ def _interrupt(signal_number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
-def end_on_sigterm() -> None:
-    """A batch system's signal ends in order too, as one Ctrl-C does."""
+def end_on_signals() -> None:
+    """A batch system's signal, or a terminal that closes, ends in order too, as one Ctrl-C does."""
 
     def terminate(signal_number: int, frame: object) -> None:
-        ended_by.append(TERMINATED)
+        ended_by.append(128 + signal_number)
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, terminate)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, terminate)
 
 
 #: The exit code of what interrupted the command, where it was not Ctrl-C.
@@ -155,8 +158,10 @@ def main() -> None:
     """Run a command; InputError is one line and exit code 2."""
     sys.excepthook = _show_traceback
     give_home()
+    # A notebook's own backend is inherited by what it starts, and is not there for it.
+    os.environ["MPLBACKEND"] = "agg"
     signal.signal(signal.SIGINT, _interrupt)
-    end_on_sigterm()
+    end_on_signals()
     codecs.register_error("plain", _plainly)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -181,5 +186,5 @@ def main() -> None:
         print(f"equigrid: {masked(str(error))}", file=sys.stderr)
         sys.exit(ERROR)
     except KeyboardInterrupt:
-        print("equigrid: interrupted; run the same command again to go on", file=sys.stderr)
+        print(f"equigrid: interrupted; {GO_ON}", file=sys.stderr)
         sys.exit(ended_by.pop() if ended_by else INTERRUPTED)

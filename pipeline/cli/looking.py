@@ -23,6 +23,7 @@ from pipeline.cli.app import (
     end,
     open_ledger,
     show_table,
+    warn,
 )
 from pipeline.errors import InputError
 
@@ -113,14 +114,15 @@ def analyse(
     """
     from pipeline.commands.analyse import analysed, shown, wanted
     from pipeline.reporting.assembly import assemble
-    from pipeline.reporting.page.content import current_report
+    from stages.tables import report as write_report
 
     ledger = open_ledger(name, profile, workspace)
     found = ledger.known()
     for record, split in wanted(ledger, found, what):
         for part in shown(record, analysed(ledger, record, split)):
             console.print(part, highlight=False, soft_wrap=isinstance(part, str))
-    current_report(found, assemble(found), ledger.workspace)
+    if fault := write_report(found, assemble(found), ledger.workspace):
+        warn(fault)
 
 
 @app.command()
@@ -221,9 +223,9 @@ def ui(
         follow_move(store)
     except StoreError as error:
         raise InputError(str(error)) from error
+    _check_port(port)
     console.print(f"MLflow UI: http://127.0.0.1:{port}", highlight=False)
     command = [
-    _check_port(port)
         sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port),
         "--default-artifact-root", place.artifact_folder.as_uri(), "--workers", "1",
     ]  # fmt: skip
