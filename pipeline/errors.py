@@ -60,5 +60,9 @@ class StoreError(_ToldError):
     """MLflow's store cannot be read or written; the text says why, and what to do."""
 
 
+class EndedEarlyError(_ToldError):
+    """What runs the trials has given up; nothing is wrong with them: the same command goes on."""
+
+
 class TrainingDivergedError(Exception):
     """The loss is no longer a finite number."""

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from pipeline import __version__
-from pipeline.errors import InputError, masked
+from pipeline.errors import EndedEarlyError, InputError, masked
 from pipeline.machine import give_home
 
 if TYPE_CHECKING:
@@ -184,6 +184,9 @@ def main() -> None:
         sys.exit(BAD_INPUT)
     except OSError as error:
         print(f"equigrid: {masked(str(error))}", file=sys.stderr)
+        sys.exit(ERROR)
+    except EndedEarlyError as error:
+        print(f"equigrid: {error}; {GO_ON}", file=sys.stderr)
         sys.exit(ERROR)
     except KeyboardInterrupt:
         print(f"equigrid: interrupted; {GO_ON}", file=sys.stderr)
