@@ -2,8 +2,42 @@
 
 from __future__ import annotations
 
+import os
+import re
+from urllib.parse import unquote
 
-class InputError(Exception):
+#: From `://` to the last @ where a colon says that a password is in between, as it was written: an
+#: unquoted password may hold anything. Else to an @ that comes before the path: a token.
+USERINFO = re.compile(r"://(?:[^\s/@:]*:\S*|[^\s/@]*)@")
+PAIR = re.compile(r"\b(password|passwd|pwd|token)=[^\s&;'\"]+", re.IGNORECASE)
+#: A password of fewer letters is not looked for by itself: it would be found in any word.
+SHORTEST = 4
+
+
+def masked(text: str) -> str:
+    """A text without the passwords of its addresses, or of MLFLOW_TRACKING_URI's parts."""
+    text = PAIR.sub(r"\1=***", USERINFO.sub("://***@", text))
+    user, found, host = os.environ.get("MLFLOW_TRACKING_URI", "").rpartition("@")
+    if not found:
+        return text
+    password = user.partition("://")[2].partition(":")[2]
+    for secret in {password, unquote(password)}:
+        if len(secret) >= SHORTEST:
+            text = text.replace(secret, "***")
+    # An unquoted @ in it: the rest is taken for a part of the host's name.
+    if server := re.split(r"[:/?]", host)[0]:
+        text = re.sub(rf"[^\s'\"(/@]+@{re.escape(server)}", f"***@{server}", text)
+    return text
+
+
+class _ToldError(Exception):
+    """Its text is shown to the user: without passwords."""
+
+    def __init__(self, text: str = "") -> None:
+        super().__init__(masked(text))
+
+
+class InputError(_ToldError):
     """Something the user gave is wrong: one clear line, exit code 2, before any work."""
 
 
@@ -22,8 +56,12 @@ class LockedError(Exception):
     """Another process holds the lock; the text says which."""
 
 
-class StoreError(Exception):
+class StoreError(_ToldError):
     """MLflow's store cannot be read or written; the text says why, and what to do."""
+
+
+class EndedEarlyError(_ToldError):
+    """What runs the trials has given up; nothing is wrong with them: the same command goes on."""
 
 
 class TrainingDivergedError(Exception):

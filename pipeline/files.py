@@ -97,7 +97,8 @@ def write_derived(path: Path, text: str) -> None:
 def locked(path: Path, *, wait: bool, label: str = "") -> Iterator[None]:
     """Hold an exclusive lock on a file; the kernel releases it when the holder dies.
 
-    With wait=False a held lock raises LockedError with what the holder wrote into the file.
+    With wait=False a held lock raises LockedError with what the holder wrote into the file. An
+    OSError names the path, and what to do where its file system has no locks.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as file:
@@ -106,6 +107,8 @@ def locked(path: Path, *, wait: bool, label: str = "") -> Iterator[None]:
         except BlockingIOError:
             file.seek(0)
             raise LockedError(file.read().strip() or "an unnamed process") from None
+        except OSError as error:
+            raise _unlockable(path, error) from error
         file.truncate(0)
         file.write(label)
         file.flush()
@@ -121,4 +124,14 @@ def is_locked(path: Path) -> bool:
         return False
     except BlockingIOError:
         return True
+    except OSError as error:
+        raise _unlockable(path, error) from error
     return False
+
+
+def _unlockable(path: Path, error: OSError) -> OSError:
+    """With the path, which the kernel's error of a lock lacks."""
+    if error.filename is not None:
+        return error
+    remedy = "put the workspace (--workspace) on a disk whose file system has them"
+    return OSError(error.errno, f"{error.strerror}: no file locks at {path}; {remedy}")

@@ -27,7 +27,7 @@ from stages.augment_cache import augment_cache
 from stages.data_build import data_build
 from stages.final_runs import final_runs
 from stages.grid import grid
-from stages.tables import tables
+from stages.tables import report, tables
 
 log = logging.getLogger("equigrid")
 
@@ -48,6 +48,16 @@ class Data:
     def check_any(self) -> None:
         if not self.recipes:
             raise InputError(f"no dataset can be made: {next(iter(self.gaps.values())).reason}")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """plan: as it ended. ran: trials that this run trained or tested. fault: of its report."""
+
+    plan: Plan
+    table: Table
+    ran: int
+    fault: str
 
 
 def prepare_data(ledger: Ledger, watcher: Watcher, only: Collection[Arm] | None = None) -> Data:
@@ -109,8 +119,8 @@ def run(
     *,
     retry_failed: bool = False,
     only: Collection[Arm] | None = None,
-) -> tuple[Plan, Table, int]:
-    """From a search space to its table; returns the plan as it ended, and the trials run.
+) -> Ended:
+    """From a search space to its table.
 
     only: the (row, dataset) whose trials may run, None for all.
     """
@@ -127,6 +137,7 @@ def run(
         workspace.take_name(experiment.full_name, experiment.folder, experiment.origin)
         for text in experiment.unseen_code():
             log.warning("%s", text)
+        ledger.look()
         data = prepare_data(ledger, watcher, only)
         if retry_failed:
             ledger.retry_failed()
@@ -157,17 +168,14 @@ def run(
             tracked = ledger.tracked()
             plan = replace(ledger.plan(), tracked=tracked)
             table = tables(plan, workspace)
-            # Here: matplotlib takes half a second, for which trials would have waited.
-            from pipeline.reporting.page.content import current_report
-
-            current_report(plan, table, workspace)
+            fault = report(plan, table, workspace)
             publish(plan, table, workspace, writer)
         ledger.index.save()
         if tracked is not None and not writer.unsent:
             # Only parents and the table were written since: the next command need not read again.
             keep(tracked, ledger.store, workspace.tracked_cache(experiment.full_name))
         watcher.end("tables", str(workspace.tables(experiment.full_name)))
-    return plan, table, ran + tested
+    return Ended(plan, table, ran + tested, fault)
 
 
 def _counts(plan: Plan, role: str, ran: int) -> str:

@@ -1,8 +1,10 @@
-"""Stage 5: results → the table, in every format."""
+"""Stage 5: results → the table, in every format, and its report."""
 
 from __future__ import annotations
 
+from pipeline.errors import masked
 from pipeline.files import write_atomically
+from pipeline.own_parts.blame import in_one_line
 from pipeline.planning.plan import Plan
 from pipeline.planning.workspace import Workspace
 from pipeline.reporting import csv_files, formats
@@ -28,3 +30,19 @@ def tables(plan: Plan, workspace: Workspace) -> Table:
         if not path.exists() or path.read_text("utf-8") != content:
             write_atomically(path, content)
     return table
+
+
+def report(plan: Plan, table: Table, workspace: Workspace) -> str:
+    """Bring the workspace's report up to date; returns why it cannot be drawn, empty where it can.
+
+    A table that is finished is not lost for its figures.
+    """
+    try:
+        # Here: matplotlib takes half a second, for which trials would have waited.
+        from pipeline.reporting.page.content import current_report
+
+        current_report(plan, table, workspace)
+    except Exception as error:  # noqa: BLE001 - an own part's drawing raises anything
+        why = masked(in_one_line(error))
+        return f"the report is not written, the table is: {why}; `equigrid report` tries again"
+    return ""

@@ -24,6 +24,8 @@ from pipeline.trial import Trial
 EXECUTABLE = str(Path(sys.executable).with_name("equigrid"))
 #: A machine under other load is no failure.
 PATIENCE = 300.0
+#: Signals that the command line has a hand on.
+NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 DATASET: dict[str, Any] = {
     "builder": "ddmnist",
@@ -163,7 +165,7 @@ def in_this_process(
     For tests of many commands; it also shows that a process that stays keeps nothing stale.
     """
     output, errors, argv = io.StringIO(), io.StringIO(), sys.argv
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in NUMBERS}
     before, path, kept = Path.cwd(), list(sys.path), dict(os.environ)
     os.environ.update(environ or {})
     os.chdir(folder)

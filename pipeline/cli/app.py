@@ -8,7 +8,9 @@ import logging
 import os
 import signal
 import sys
+import traceback
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,8 +18,9 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from pipeline import __version__
-from pipeline.errors import InputError
+from pipeline.errors import EndedEarlyError, InputError, masked
 from pipeline.files import too_long
+from pipeline.machine import give_home
 
 if TYPE_CHECKING:
     from pipeline.planning.ledger import Ledger
@@ -44,7 +47,8 @@ Root = Annotated[
 ]
 WORKSPACE = Path("workspace")
 
-ERROR, BAD_INPUT, GAPS, INTERRUPTED, TERMINATED = 1, 2, 3, 130, 143
+GO_ON = "run the same command again to go on"
+ERROR, BAD_INPUT, GAPS, INTERRUPTED = 1, 2, 3, 130
 
 
 def _version(value: bool) -> None:
@@ -115,14 +119,16 @@ def _interrupt(signal_number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
-def end_on_sigterm() -> None:
-    """A batch system's signal ends in order too, as one Ctrl-C does."""
+def end_on_signals() -> None:
+    """A batch system's signal, or a terminal that closes, ends in order too, as one Ctrl-C does."""
 
     def terminate(signal_number: int, frame: object) -> None:
-        ended_by.append(TERMINATED)
+        ended_by.append(128 + signal_number)
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, terminate)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, terminate)
 
 
 #: The exit code of what interrupted the command, where it was not Ctrl-C.
@@ -139,15 +145,32 @@ def _plainly(error: UnicodeError) -> tuple[str, int]:
     return "".join(PLAIN.get(letter, "?") for letter in text), error.end
 
 
+def _without_passwords(record: logging.LogRecord) -> bool:
+    record.msg, record.args = masked(record.getMessage()), None
+    return True
+
+
+def _show_traceback(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """An error of ours, for whoever mends it: whole, but for passwords."""
+    sys.stderr.write(masked("".join(traceback.format_exception(kind, error, trace))))
+
+
 def main() -> None:
     """Run a command; InputError is one line and exit code 2."""
+    sys.excepthook = _show_traceback
+    give_home()
+    # A notebook's own backend is inherited by what it starts, and is not there for it.
+    os.environ["MPLBACKEND"] = "agg"
     signal.signal(signal.SIGINT, _interrupt)
-    end_on_sigterm()
+    end_on_signals()
     codecs.register_error("plain", _plainly)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="plain")  # a terminal may know ASCII alone
     handler = RichHandler(console=console, show_path=False, show_time=False, markup=False)
+    handler.addFilter(_without_passwords)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
     log.setLevel(logging.INFO)
     try:
@@ -160,12 +183,15 @@ def main() -> None:
         print(f"equigrid: {error}", file=sys.stderr)
         sys.exit(BAD_INPUT)
     except typer.TyperException as error:
-        print(f"equigrid: {error.format_message()}; see --help", file=sys.stderr)
+        print(f"equigrid: {masked(error.format_message())}; see --help", file=sys.stderr)
         sys.exit(BAD_INPUT)
     except OSError as error:
         fault = too_long(Path(str(error.filename or "")))
-        print(f"equigrid: {fault or error}", file=sys.stderr)
+        print(f"equigrid: {masked(str(fault or error))}", file=sys.stderr)
+        sys.exit(ERROR)
+    except EndedEarlyError as error:
+        print(f"equigrid: {error}; {GO_ON}", file=sys.stderr)
         sys.exit(ERROR)
     except KeyboardInterrupt:
-        print("equigrid: interrupted; run the same command again to go on", file=sys.stderr)
+        print(f"equigrid: interrupted; {GO_ON}", file=sys.stderr)
         sys.exit(ended_by.pop() if ended_by else INTERRUPTED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import time
 from pathlib import Path
@@ -22,6 +23,7 @@ from pipeline.cli.app import (
     end,
     open_ledger,
     show_table,
+    warn,
 )
 from pipeline.errors import InputError
 
@@ -112,14 +114,15 @@ def analyse(
     """
     from pipeline.commands.analyse import analysed, shown, wanted
     from pipeline.reporting.assembly import assemble
-    from pipeline.reporting.page.content import current_report
+    from stages.tables import report as write_report
 
     ledger = open_ledger(name, profile, workspace)
     found = ledger.known()
     for record, split in wanted(ledger, found, what):
         for part in shown(record, analysed(ledger, record, split)):
             console.print(part, highlight=False, soft_wrap=isinstance(part, str))
-    current_report(found, assemble(found), ledger.workspace)
+    if fault := write_report(found, assemble(found), ledger.workspace):
+        warn(fault)
 
 
 @app.command()
@@ -208,22 +211,37 @@ def ui(
     from pipeline.planning.workspace import Workspace
 
     place = Workspace(workspace)
-    if "MLFLOW_TRACKING_URI" not in os.environ and not (place.root / "mlflow.db").exists():
-        raise InputError(f"{place.root}: nothing is tracked here yet; run a search space first")
+    store = place.store("")
+    if store.is_server:
+        raise InputError(f"{store.uri} (MLFLOW_TRACKING_URI) has pages of its own: open them there")
+    if store.database is not None and not store.database.exists():
+        raise InputError(f"{store.database}: nothing is tracked here yet; run a search space first")
     from pipeline.errors import StoreError
     from pipeline.tracking.database import follow_move
 
     try:
-        follow_move(place.store(""))
+        follow_move(store)
     except StoreError as error:
         raise InputError(str(error)) from error
+    _check_port(port)
     console.print(f"MLflow UI: http://127.0.0.1:{port}", highlight=False)
     command = [
         sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port),
-        "--backend-store-uri", place.tracking_uri,
         "--default-artifact-root", place.artifact_folder.as_uri(), "--workers", "1",
     ]  # fmt: skip
-    os.execv(sys.executable, command)
+    # Not among the arguments, which every user of this machine can read: it may have a password.
+    os.execve(sys.executable, command, os.environ | {"MLFLOW_BACKEND_STORE_URI": store.uri})
+
+
+def _check_port(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers take one again
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise InputError(
+                f"--port {port}: cannot be had at 127.0.0.1 ({error.strerror}); name another"
+            ) from None
 
 
 @app.command()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated
@@ -18,10 +17,12 @@ from pipeline.cli.app import (
     app,
     console,
     end,
-    end_on_sigterm,
+    end_on_signals,
     open_ledger,
     show_table,
+    warn,
 )
+from pipeline.machine import cluster
 
 
 @app.command()
@@ -51,11 +52,11 @@ def run(
     experiment = ledger.experiment
     cells = [experiment.cell(text) for text in only or []]
     arms = {(row, experiment.space.columns[column].dataset) for row, column in cells}
-    is_alone = "RAY_ADDRESS" not in os.environ
+    is_alone = cluster() is None
     if is_alone:
         from pipeline.commands.forecast import check_room
 
-        check_room(experiment)
+        check_room(experiment, with_ray=not in_process)
 
     with ThreadPoolExecutor(1) as background:
         begun: Future[None] | None = None
@@ -80,16 +81,18 @@ def run(
                 begun.result()
             resources = experiment.space.resources
             made = RayTune(ledger.workspace, retries, resources, experiment.folder)
-            end_on_sigterm()  # Ray has put handlers of its own in its place
+            end_on_signals()  # Ray has put handlers of its own in its place
             return made
 
         with Display(console) as display:
-            plan, table, _ = run_stages(
+            ended = run_stages(
                 ledger, dispatcher, display, retry_failed=retry_failed, only=arms or None
             )
-    show_table(table)
-    if not cells or any(not table.cells[cell].is_whole for cell in cells):
-        end(plan)
+    show_table(ended.table)
+    if ended.fault:
+        warn(ended.fault)
+    if not cells or any(not ended.table.cells[cell].is_whole for cell in cells):
+        end(ended.plan)
 
 
 def _start_ray(module_folder: Path) -> None:

@@ -8,30 +8,35 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
-from secrets import token_hex
 
 from packaging.requirements import Requirement
 from rich.console import Console
 
 from pipeline.config.experiment import load_experiment
 from pipeline.datasets.raw import RawStore
-from pipeline.errors import InputError
+from pipeline.errors import InputError, StoreError, masked
+from pipeline.machine import cluster, cores, memory
+from pipeline.own_parts.blame import in_one_line
 from pipeline.own_parts.commit import UNKNOWN, our_commit
 from pipeline.planning.workspace import Workspace
-from pipeline.tracking.cache import ask_server
-from pipeline.training.memory import available, kept
+from pipeline.tracking.look import look
+from pipeline.training.memory import kept
 
 #: (state, what, remedy): ok, warning or problem.
 Finding = tuple[str, str, str]
 SMALL_DISK = 5e9
+#: Imported to see whether they can be.
+NEEDED = ("torch", "h5py", "matplotlib.figure", "mlflow.tracking")
 
 
 def examine(name: str | None, root: Path, console: Console) -> bool:
     """Print every finding; False where there is a problem (warnings do not count)."""
     checks: list[Callable[[], Iterator[Finding]]] = [
         _versions,
+        _imports,
         lambda: _raw(name),
         lambda: _disk(root),
         _memory,
@@ -76,6 +81,17 @@ def _versions() -> Iterator[Finding]:
             yield "problem", f"{requirement.name} {found}, not {requirement.specifier}", need
 
 
+def _imports() -> Iterator[Finding]:
+    """What every run needs: an installation of the right versions may be broken all the same."""
+    for name in NEEDED:
+        try:
+            import_module(name)
+        except Exception as error:  # noqa: BLE001 - what is broken raises anything
+            package = name.partition(".")[0]
+            remedy = f"pip install --force-reinstall {package}"
+            yield "problem", f"{package} cannot be imported: {in_one_line(error)}", remedy
+
+
 def _raw(name: str | None) -> Iterator[Finding]:
     store = RawStore()
     if name is None:
@@ -100,7 +116,7 @@ def _raw(name: str | None) -> Iterator[Finding]:
 
 
 def _disk(root: Path) -> Iterator[Finding]:
-    place = root.resolve()
+    place = Workspace(root).root
     while not place.exists():
         place = place.parent
     free = shutil.disk_usage(place).free
@@ -114,7 +130,7 @@ def _disk(root: Path) -> Iterator[Finding]:
 
 
 def _memory() -> Iterator[Finding]:
-    here = f"{available() / 1e9:.1f} GB of memory"
+    here = f"{memory() / 1e9:.1f} GB of memory"
     if most := kept():
         yield "ok", f"{here}; a training on the CPU keeps up to {most / 1e9:.1f} GB it freed", ""
     else:
@@ -123,52 +139,46 @@ def _memory() -> Iterator[Finding]:
 
 
 def _mlflow(workspace: Workspace) -> Iterator[Finding]:
-    from pipeline.tracking.database import damage
-
-    store = workspace.store("")
-    if (path := store.database) is not None:
-        if not path.exists():
-            yield "ok", f"MLflow: {path} will be made", ""
-        elif broken := damage(store):
-            fault, _, remedy = broken.partition("; ")
-            yield "problem", f"MLflow: {fault}", remedy
-        else:
-            yield "ok", f"MLflow: {path}", ""
-        return
-    import requests
-
-    address = store.uri.partition("@")[2] or store.uri  # never show a password
+    store = workspace.store("equigrid")
+    path = store.database
+    where = f"MLflow server: {store.uri}" if store.is_server else f"MLflow: {path or store.uri}"
     try:
-        ask_server(store.uri, "/health").raise_for_status()
-        yield "ok", f"MLflow server: {address}", ""
-    except requests.RequestException as error:
-        remedy = "start it, or unset MLFLOW_TRACKING_URI to use the workspace's own store"
-        yield "problem", f"MLflow server {address}: {type(error).__name__}", remedy
+        look(store)
+    except StoreError as error:
+        fault, _, remedy = str(error).partition("; ")
+        if path is not None:
+            yield "problem", f"MLflow: {fault}", remedy
+            return
+        own = "unset MLFLOW_TRACKING_URI to use the workspace's own store"
+        yield "problem", f"{masked(where)}: {fault}", f"{remedy or 'start it'}, or {own}"
+    except InputError as error:
+        yield "problem", str(error), "name a server, or unset it to use the workspace's own store"
+    else:
+        to_come = path is not None and not path.exists()
+        yield "ok", f"{masked(where)}{' will be made' if to_come else ''}", ""
 
 
 def _ray() -> Iterator[Finding]:
     # In a process of its own: importing Ray takes seconds and sets up its logging.
-    code = (
-        "import os, ray; ray.init(address=os.environ.get('RAY_ADDRESS', 'local'), "
-        "include_dashboard=False, log_to_driver=False, logging_level='ERROR'); "
-        "print(ray.cluster_resources())"
-    )
-    environment = dict(os.environ)
-    if "RAY_ADDRESS" not in environment:
-        environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token_hex(16), **environment}
+    code = "from pathlib import Path; from pipeline.orchestration import ray_start as it; "
+    code += "it.start_ray(Path.cwd()); print(it.ray.cluster_resources())"
+    alone = cluster() is None
+    remedy = "try `equigrid run --in-process`" if alone else "start it, or unset RAY_ADDRESS"
     try:
         found = subprocess.run(
-            [sys.executable, "-c", code],
-            capture_output=True, text=True, timeout=120, env=environment, check=False,
-        )  # fmt: skip
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+        )
     except subprocess.TimeoutExpired:
-        yield "problem", "Ray does not start within 120 s", "try `equigrid run --in-process`"
+        yield "problem", "Ray does not start within 120 s", remedy
         return
     if found.returncode:
         last = (found.stderr.strip().splitlines() or ["no message"])[-1]
-        yield "problem", f"Ray does not start: {last}", "try `equigrid run --in-process`"
+        said = last.partition("InputError: ")[2] or last
+        yield "problem", f"Ray does not start: {said}", remedy
     else:
-        yield "ok", f"Ray starts; {os.cpu_count()} cores here", ""
+        own = f"{os.cpu_count()} cores here"
+        given = own if cores() == os.cpu_count() else f"{cores()} of {own} for us"
+        yield "ok", f"Ray starts; {given}" if alone else f"Ray answers at {cluster()}", ""
     shared = Path("/dev/shm")
     if shared.exists() and shutil.disk_usage(shared).free < 2e8:
         remedy = "give the container more shared memory (--shm-size)"
@@ -176,8 +186,10 @@ def _ray() -> Iterator[Finding]:
 
 
 def _gpu() -> Iterator[Finding]:
-    import torch
-
+    try:
+        import torch
+    except Exception:  # noqa: BLE001 - said already, whatever it is
+        return
     if torch.cuda.is_available():
         yield "ok", f"GPU: {torch.cuda.get_device_name(0)} ({torch.cuda.device_count()})", ""
     elif shutil.which("nvidia-smi"):

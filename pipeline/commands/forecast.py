@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator, Mapping
 from statistics import fmean
 
@@ -13,6 +12,7 @@ from rich.table import Table as RichTable
 from pipeline.config.experiment import Experiment
 from pipeline.errors import InputError
 from pipeline.lookup import model_entry
+from pipeline.machine import cores, memory, sockets_folder
 from pipeline.planning.ahead import changes, trials_ahead
 from pipeline.planning.ledger import Ledger
 from pipeline.planning.plan import Arm, Plan
@@ -82,24 +82,26 @@ def _absent_files(ledger: Ledger) -> Iterator[str]:
 
 def too_large(experiment: Experiment) -> Iterator[str]:
     """What this machine can never do, whatever else happens."""
-    wanted, cores = experiment.space.resources.cpu, os.cpu_count() or 1
-    if wanted > cores:
+    wanted, most = experiment.space.resources.cpu, cores()
+    if wanted > most:
         yield (
-            f"resources.cpu: a trial wants {wanted:g} CPUs, this machine has {cores}; it could "
-            "never start"
+            f"resources.cpu: a trial wants {wanted:g} CPUs, this machine has {most} for us; it "
+            "could never start"
         )
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    room = memory()
     for name, dataset in experiment.datasets.items():
         least = dataset.builder.least_bytes
-        if least > memory:
+        if least > room:
             yield (
                 f"datasets.{name}: it takes at least {least / 1e9:.0f} GB, this machine has "
-                f"{memory / 1e9:.0f} GB of memory"
+                f"{room / 1e9:.0f} GB of memory for us"
             )
 
 
-def check_room(experiment: Experiment) -> None:
+def check_room(experiment: Experiment, *, with_ray: bool) -> None:
     """InputError where this machine, which cannot grow, can never do what is asked for."""
+    if with_ray:
+        sockets_folder()
     for text in too_large(experiment):
         raise InputError(f"{experiment.name}: {text}")
 
@@ -119,8 +121,7 @@ def _estimate(plan: Plan, workspace: Workspace, ahead: Mapping[Arm, int]) -> str
         if per_epoch is None:
             return f"time: unknown until a first trial of {arm[0]} / {arm[1]} has finished"
         seconds += count * per_epoch * plan.experiment.rows[arm[0]].training.epochs
-    cores = os.cpu_count() or 1
-    slots = max(1, math.floor(cores / plan.experiment.space.resources.cpu))
+    slots = max(1, math.floor(cores() / plan.experiment.space.resources.cpu))
     basis = "by finished trials" if measured else "roughly, by the model's cost on one CPU thread"
     return (
         f"at most {duration(seconds / slots)} on {slots} CPU slots of this machine ({basis}; "

@@ -17,6 +17,7 @@ from pipeline.config.experiment import PACKAGED, SUBMITTED_FROM, Experiment, fin
 from pipeline.errors import InputError
 from pipeline.own_parts.source_code import code_of
 from pipeline.planning.workspace import SUBMITTED
+from pipeline.tracking.server import through_proxy
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
@@ -48,6 +49,7 @@ def connect(address: str) -> JobSubmissionClient:
     except (RayError, OSError, RuntimeError, ValueError) as error:
         raise InputError(
             f"--address: {address}: {_first_line(error)} (the cluster's token: RAY_AUTH_TOKEN)"
+            f"{through_proxy(address)}"
         ) from error
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import InputError, MissingRawDataError
 from pipeline.files import sha256
+from pipeline.machine import cache_folder, expanded
 
 log = logging.getLogger("equigrid")
 
@@ -88,9 +89,8 @@ def read_npz(data: bytes, source: str) -> dict[str, NDArray[Any]]:
 def raw_folder() -> Path:
     """`EQUIGRID_RAW_DIR`, else a cache folder in the user's home."""
     if folder := os.environ.get("EQUIGRID_RAW_DIR"):
-        return Path(folder).expanduser().resolve()
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "equigrid" / "raw"
+        return expanded(Path(folder)).resolve()
+    return cache_folder() / "raw"
 
 
 class RawStore:

@@ -10,18 +10,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-# Read by Ray when it is imported.
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-if "RAY_ADDRESS" in os.environ:
+from pipeline.machine import cluster, cores, sockets_folder
+
+# Read by Ray when it is imported. An empty setting is none, though Ray would take it for one.
+os.environ["RAY_USAGE_STATS_ENABLED"] = os.environ.get("RAY_USAGE_STATS_ENABLED") or "0"
+if cluster() is not None:
     # Ray asks a cluster that refuses its token again and again: 20 times, without this.
-    os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "2")
+    os.environ["RAY_NUM_REDIS_GET_RETRIES"] = os.environ.get("RAY_NUM_REDIS_GET_RETRIES") or "2"
 else:
+    os.environ.pop("RAY_ADDRESS", None)  # an empty one makes Ray listen at every address
     # A local Ray: token authentication with a token of this run's own, nothing written to home.
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
-    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(16))
+    os.environ["RAY_AUTH_MODE"] = os.environ.get("RAY_AUTH_MODE") or "token"
+    os.environ["RAY_AUTH_TOKEN"] = os.environ.get("RAY_AUTH_TOKEN") or secrets.token_hex(16)
     # As Ray has it by default on macOS: a Ray that serves this machine alone. All its processes
     # then listen at the loopback address, not at every address of the machine.
-    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    for_networks = os.environ.get("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER")
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = for_networks or "0"
 
 import ray
 
@@ -39,19 +43,25 @@ def start_ray(module_folder: Path) -> None:
     """Start a Ray on this machine, or join the cluster that `RAY_ADDRESS` names.
 
     module_folder: where workers find the code beside a search space. Raises InputError where no Ray
-    answers there, or one that demands another token; TimeoutError where a Ray of this machine does
-    not start.
+    answers there, or one that demands another token, and what `sockets_folder` raises; TimeoutError
+    where a Ray of this machine does not start.
     """
-    address = os.environ.get("RAY_ADDRESS")
+    address = cluster()
     paths = [str(module_folder), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {
         "PYTHONPATH": os.pathsep.join(paths),
         "OMP_NUM_THREADS": "1",
         "PL_DISABLE_FORK": "1",  # as Tune has it: Lightning must not fork in a Ray worker
+        "MPLBACKEND": "agg",  # a notebook's own, which programs inherit, is not there for them
     }
     options: dict[str, Any] = {}
     if address is None:
-        options = {"include_dashboard": False, "object_store_memory": LOCAL_OBJECT_STORE}
+        options = {
+            "include_dashboard": False,
+            "object_store_memory": LOCAL_OBJECT_STORE,
+            "num_cpus": cores(),  # Ray counts those that this process may not use too
+        }
+        os.environ["RAY_TMPDIR"] = str(sockets_folder())
         # A local Ray's processes inherit it; one that Ray has to set takes half a second longer.
         os.environ |= environment
     else:

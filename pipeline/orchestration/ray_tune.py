@@ -9,7 +9,6 @@ import signal
 import tempfile
 import threading
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -18,9 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.config.schema import ResourcesSpec
 from pipeline.datasets.store import PreparedData
+from pipeline.errors import EndedEarlyError
+from pipeline.machine import cluster
 from pipeline.orchestration.dispatch import SLICE_SECONDS, OnSlice, Slice
 from pipeline.orchestration.ray_start import start_ray
-from pipeline.planning.workspace import Failure, Workspace
+from pipeline.orchestration.reporter import Reporter
+from pipeline.planning.workspace import Workspace
 from pipeline.trial import Trial
 
 # Read by Ray and Tune when they are imported. Loggers off: 304 files less for 60 trials. Without
@@ -35,6 +37,7 @@ os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 import ray
 from ray import tune
 from ray.air._internal import usage
+from ray.exceptions import RayError
 from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, TuneConfig, Tuner
 from ray.tune.execution import class_cache
 from ray.tune.search import Searcher
@@ -42,6 +45,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 if TYPE_CHECKING:
     from pipeline.orchestration.courier import DistantWorker
+    from pipeline.orchestration.worker import Worker
 
 log = logging.getLogger("equigrid")
 # What did not complete is told here, and is not always over.
@@ -51,8 +55,6 @@ logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
 PENDING = 16
 #: Seconds in which a worker that is told to end gets its checkpoint to the workspace.
 RESCUE_SECONDS = 10.0
-#: In Ray's reason where a process was told to end, or its node.
-ORDERLY = "SIGTERM"
 #: Seconds of the longest slice.
 LONGEST_SLICE = 60.0
 
@@ -110,34 +112,52 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
     """A Worker behind Tune's interface: a step is a slice of a second or more."""
 
     def setup(self, config: dict[str, Any], context: dict[str, Any] | None = None) -> None:
-        # Here alone: without torch the driver, which only dispatches, starts a second earlier.
-        from pipeline.orchestration.courier import DistantWorker
-        from pipeline.orchestration.worker import Worker
-
         assert context is not None
-        settings = context["prepared"], context["retries"], context["device"]
-        if context["courier"] is None or context["marker"].exists():
-            self.worker = Worker(context["root"], *settings)
-        else:
-            self.worker = DistantWorker(context["courier"], *settings)
-            rescue_on_sigterm(self.worker)
+        self.context = context
         self.trials: Mapping[str, Trial] = context["trials"]
+        self.worker: Worker | None = None
         self.pace = Pace(context["slice_seconds"])
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         # An error here is not retried by Tune: only store the trial.
-        self.worker.assign(self.trials[new_config["key"]])
+        self.trial = self.trials[new_config["key"]]
+        self.rested = time.monotonic() + new_config.get("rest", 0.0)
+        if self.worker is not None:
+            self.worker.assign(self.trial)
         self.pace.rest()
         return True
 
     def step(self) -> dict[str, Any]:
-        piece = self.worker.advance(self.pace.begin(time.monotonic()))
+        seconds = self.pace.begin(time.monotonic())
+        if (left := self.rested - time.monotonic()) > 0:
+            time.sleep(min(left, seconds))
+            piece = Slice("waiting")
+        else:
+            piece = self._working().advance(seconds)
         self.pace.end(time.monotonic())
         return {"slice": asdict(piece), "done": piece.state in ("finished", "failed")}
 
+    def _working(self) -> Worker:
+        """Made when there is work: torch alone takes 300 MB, which a trial that rests leaves."""
+        if self.worker is not None:
+            return self.worker
+        # Here alone: without torch the driver, which only dispatches, starts a second earlier.
+        from pipeline.orchestration.courier import DistantWorker
+        from pipeline.orchestration.worker import Worker
+
+        context = self.context
+        settings = context["prepared"], context["retries"], context["device"]
+        if context["courier"] is None or context["marker"].exists():
+            self.worker = Worker(context["root"], *settings)
+        else:
+            self.worker = distant = DistantWorker(context["courier"], *settings)
+            rescue_on_sigterm(distant)
+        self.worker.assign(self.trial)
+        return self.worker
+
     def cleanup(self) -> None:
-        if hasattr(self, "worker"):
+        if self.worker is not None:
             self.worker.drop()
 
 
@@ -163,79 +183,12 @@ class _Queue(Searcher):  # type: ignore[misc]
     restore = save
 
 
-class _Reporter(Callback):  # type: ignore[misc]
-    """Tells of slices, and quarantines a trial whose process died more often than `retries`."""
-
-    def __init__(
-        self,
-        trials: Mapping[str, Trial],
-        workspace: Workspace,
-        retries: int,
-        on_slice: OnSlice,
-    ) -> None:
-        self.trials = trials
-        self.workspace, self.retries, self.on_slice = workspace, retries, on_slice
-        self.ended: set[str] = set()
-        #: How often a trial's process died, in the calls of Tune that are over.
-        self.deaths: Counter[str] = Counter()
-        #: Those that have trained since their process last ended.
-        self.trained: set[str] = set()
-        #: What Tune gave up too soon, by key: to be run again.
-        self.left: list[str] = []
+class _Callback(Reporter, Callback):  # type: ignore[misc]
+    """A reporter, of the class that Tune asks for."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Tune pickles its callbacks to disk; this one holds live objects and is never restored.
         return (object, ())
-
-    def on_trial_result(
-        self, iteration: int, trials: Any, trial: Any, result: Any, **_: Any
-    ) -> None:
-        ours = self.trials[trial.config["key"]]
-        piece = Slice(**result["slice"])
-        if piece.state in ("finished", "failed"):
-            self.ended.add(ours.key)
-        if piece.epochs:
-            self.trained.add(ours.key)
-        self.on_slice(ours, piece)
-
-    def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
-        ours = self.trials[trial.config["key"]]
-        last, _details = _last_error(trial)
-        trial.run_metadata.num_failures -= self._was_orderly(ours.key, last)
-        self.on_slice(ours, Slice("training", reason=f"its process ended: {last[:300]}"))
-
-    def on_trial_error(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
-        ours = self.trials[trial.config["key"]]
-        last, details = _last_error(trial)
-        orderly = self._was_orderly(ours.key, last)
-        self.deaths[ours.key] += trial.run_metadata.num_failures - orderly
-        deaths = self.deaths[ours.key]
-        if deaths <= self.retries:
-            # Tune also gives up a trial that waits to start again, and hears once more of its end.
-            self.left.append(ours.key)
-            self.on_slice(ours, Slice("training", reason=f"its process ended: {last[:300]}"))
-            return
-        reason = f"its process died {deaths} times: {last[:300]}"
-        failure = Failure(ours, reason, details, deaths)
-        self.workspace.quarantine(failure)
-        self.ended.add(ours.key)
-        self.on_slice(ours, Slice("failed", reason=failure.reason))
-
-    def _was_orderly(self, key: str, last: str) -> bool:
-        """Whether the end of a process is no failure of its trial's: its node was taken away.
-
-        Only where the trial had trained: what is told to end before it can, again and again (for
-        its memory, say), is given up at some time.
-        """
-        had_trained = key in self.trained
-        self.trained.discard(key)
-        return had_trained and ORDERLY in last
-
-
-def _last_error(trial: Any) -> tuple[str, str]:
-    """The last line of what Tune knows of a trial's errors, and all of it."""
-    details = Path(trial.error_file).read_text("utf-8", "replace") if trial.error_file else ""
-    return (details.strip().splitlines() or ["no reason given"])[-1].strip(), details
 
 
 class RayTune:
@@ -254,7 +207,7 @@ class RayTune:
     ) -> None:
         self.workspace, self.retries, self.resources = workspace, retries, resources
         self.slice_seconds = slice_seconds
-        self.is_cluster = "RAY_ADDRESS" in os.environ
+        self.is_cluster = cluster() is not None
         if not ray.is_initialized():
             start_ray(module_folder)
 
@@ -266,7 +219,7 @@ class RayTune:
         self.workspace.tune_folder.mkdir(parents=True)
         scratch = Path(tempfile.mkdtemp(dir=self.workspace.tune_folder))
         by_key = {trial.key: trial for trial in trials}
-        reporter = _Reporter(by_key, self.workspace, self.retries, on_slice)
+        reporter = _Callback(by_key, self.workspace, self.retries, on_slice)
         need = {"cpu": self.resources.cpu}
         if self.resources.gpu and ray.cluster_resources().get("GPU"):
             need["gpu"] = self.resources.gpu
@@ -290,11 +243,17 @@ class RayTune:
             while keys := reporter.left:
                 reporter.left = []
                 self._fit(actor, keys, reporter, scratch)
+        except (RayError, tune.TuneError) as error:
+            # Its housekeeping waits a minute for an answer: no process gives one that is suspended.
+            raise EndedEarlyError(
+                f"Ray has given up, as it may where a machine was suspended or its processes were "
+                f"ended: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            ) from error
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
         self._account_for([t for t in trials if t.key not in reporter.ended], on_slice)
 
-    def _fit(self, actor: Any, keys: Sequence[str], reporter: _Reporter, scratch: Path) -> None:
+    def _fit(self, actor: Any, keys: Sequence[str], reporter: Reporter, scratch: Path) -> None:
         Tuner(
             actor,
             tune_config=TuneConfig(

@@ -19,6 +19,7 @@ from pipeline.planning.plan import Arm, Gap, Plan, grid_trials, make_plan
 from pipeline.planning.workspace import Workspace
 from pipeline.record import Record, Result
 from pipeline.tracking.cache import last_known, load_tracked, refresh
+from pipeline.tracking.look import look
 from pipeline.tracking.store import Store, Tracked, read_refusals
 from pipeline.trial import Trial, data_key
 
@@ -219,6 +220,19 @@ class Ledger:
     def _tracked_cache(self) -> Path:
         return self.workspace.tracked_cache(self.experiment.full_name)
 
+    def look(self) -> None:
+        """Say once, before any work, what keeps MLflow from taking records.
+
+        Raises InputError where MLFLOW_TRACKING_URI is none that it takes. The workspace's own file
+        is looked at where it is read.
+        """
+        if self.store.database is not None:
+            return
+        try:
+            look(self.store)
+        except StoreError as error:
+            self._tell(error, "what it lacks is sent by a later run")
+
     def tracked(self) -> Tracked | None:
         """What MLflow holds; where it cannot be read, what it held last, or None; logged once."""
         try:
@@ -226,8 +240,10 @@ class Ledger:
         except StoreError as error:
             kept = last_known(self._tracked_cache)
             instead = "the workspace alone" if kept is None else "what it held when last read"
-            text = f"MLflow cannot be read ({error}); going by {instead}"
-            if text not in self._told:
-                self._told.add(text)
-                log.warning("%s", text)
+            self._tell(error, f"going by {instead}")
             return kept
+
+    def _tell(self, error: StoreError, instead: str) -> None:
+        if str(error) not in self._told:
+            self._told.add(str(error))
+            log.warning("MLflow cannot be used (%s); %s", error, instead)

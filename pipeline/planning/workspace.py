@@ -14,8 +14,9 @@ from typing import Any
 
 from pipeline.errors import InputError, LockedError
 from pipeline.files import is_locked, locked, too_long, write_atomically, write_derived
+from pipeline.machine import expanded
 from pipeline.record import Record, TrialFiles
-from pipeline.tracking.store import Store
+from pipeline.tracking.store import Store, sqlite_uri
 from pipeline.trial import Trial, data_key
 
 log = logging.getLogger("equigrid")
@@ -40,7 +41,7 @@ class Workspace:
     """Everything an experiment writes lies below `root`; InputError where that is too long."""
 
     def __init__(self, root: Path) -> None:
-        self.root = root.resolve()
+        self.root = expanded(root).resolve()
         length = len(os.fsencode(self.root / "mlflow.db"))
         if fault := too_long(self.root):
             raise InputError(fault)
@@ -191,7 +192,8 @@ class Workspace:
     @property
     def tracking_uri(self) -> str:
         """`MLFLOW_TRACKING_URI`, else a SQLite file in the workspace."""
-        return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.root / 'mlflow.db'}"
+        given = os.environ.get("MLFLOW_TRACKING_URI", "").strip()
+        return given or sqlite_uri(self.root / "mlflow.db")
 
     @property
     def artifact_folder(self) -> Path:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.cluster.hierarchy import DisjointSet
 
 from pipeline.files import write_atomically
+from pipeline.machine import cache_folder
 
 Floats = NDArray[np.float64]
 Pair = tuple[int, int]
@@ -41,11 +40,6 @@ def vanishes(pair: Pair, degree: int) -> bool:
     return pair[0] == pair[1] and degree % 2 == 1
 
 
-def _cache_folder() -> Path:
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "equigrid" / "couplings"
-
-
 @cache
 def coupling(low: int, high: int, degree: int) -> Floats:
     """e3nn's real Wigner 3j symbol [2l₁ + 1, 2l₂ + 1, 2l + 1]; Σ of squares 1.
@@ -54,7 +48,7 @@ def coupling(low: int, high: int, degree: int) -> Floats:
     cache, behind the SHA-256 of its bytes. A file that is not what was written is written anew.
     """
     shape = (2 * low + 1, 2 * high + 1, 2 * degree + 1)
-    path = _cache_folder() / f"{low}-{high}-{degree}.f64"
+    path = cache_folder() / "couplings" / f"{low}-{high}-{degree}.f64"
     try:
         kept = path.read_bytes()
     except OSError:

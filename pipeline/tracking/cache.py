@@ -1,26 +1,24 @@
-"""What MLflow holds of an experiment, and its cache on disk. Imports no mlflow.
+"""What MLflow holds of an experiment, and its cache on disk. Of files and servers without mlflow.
 
 The cache is derived and may be deleted at any time: it serves while the store is unchanged since
-it was read (SQLite: size and time of the file and of its write-ahead log; a server: a tag that
-every writer moves on, asked over REST).
+it was read (SQLite: size and time of the file and of its write-ahead log; else: a tag that every
+writer moves on, asked over REST, or through MLflow's client where there is no HTTP).
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import os
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from pipeline.errors import StoreError
 from pipeline.files import write_derived
 from pipeline.record import Result
-from pipeline.tracking.store import CHANGED, Identity, Store, Tracked, TrackedRun
-
-if TYPE_CHECKING:
-    import requests
+from pipeline.tracking.look import mlflow_imported, stamp_by_client
+from pipeline.tracking.server import server_stamp
+from pipeline.tracking.store import Identity, Store, Tracked, TrackedRun
 
 log = logging.getLogger("equigrid")
 
@@ -31,7 +29,7 @@ CACHE_SCHEMA = 1
 def stamp(store: Store) -> list[Any] | None:
     """What changes when the store does; None where there is no store yet.
 
-    Raises StoreError where a server does not answer.
+    Raises what `look` raises.
     """
     path = store.database
     if path is not None:
@@ -41,45 +39,8 @@ def stamp(store: Store) -> list[Any] | None:
         for file in (path, path.with_name(f"{path.name}-wal")):
             status = file.stat() if file.exists() else None
             parts += [status.st_size, status.st_mtime_ns] if status else [0, 0]
-        return parts
-    return _server_stamp(store)
-
-
-def ask_server(uri: str, path: str, **parameters: str) -> requests.Response:
-    """A GET with the credentials that MLflow's own client takes from the environment."""
-    import requests
-
-    read = os.environ.get
-    user, password = read("MLFLOW_TRACKING_USERNAME"), read("MLFLOW_TRACKING_PASSWORD")
-    token = None if user and password else read("MLFLOW_TRACKING_TOKEN")
-    insecure = (read("MLFLOW_TRACKING_INSECURE_TLS") or "").lower() in ("true", "1")
-    return requests.get(
-        f"{uri.rstrip('/')}{path}",
-        params=parameters,
-        auth=(user, password) if user and password else None,
-        headers={"Authorization": f"Bearer {token}"} if token else None,
-        verify=not insecure and (read("MLFLOW_TRACKING_SERVER_CERT_PATH") or True),
-        timeout=10,
-    )
-
-
-def _server_stamp(store: Store) -> list[Any] | None:
-    import requests
-
-    try:
-        answer = ask_server(
-            store.uri,
-            "/api/2.0/mlflow/experiments/get-by-name",
-            experiment_name=store.experiment,
-        )
-        if answer.status_code == 404:
-            return None
-        answer.raise_for_status()
-        experiment = answer.json()["experiment"]
-    except (requests.RequestException, ValueError, KeyError) as error:
-        raise StoreError(f"{type(error).__name__}: {error}") from error
-    tags = {tag["key"]: tag["value"] for tag in experiment.get("tags", [])}
-    return [experiment["experiment_id"], tags.get(CHANGED, "")]
+        return [*parts, version("mlflow")]  # which may ask for another schema
+    return server_stamp(store) if store.is_server else stamp_by_client(store)
 
 
 def load_tracked(store: Store, cache: Path) -> Tracked:
@@ -97,7 +58,8 @@ def load_tracked(store: Store, cache: Path) -> Tracked:
 
 def refresh(store: Store, cache: Path) -> Tracked:
     """Read the store itself and renew the cache."""
-    from pipeline.tracking import query
+    with mlflow_imported():
+        from pipeline.tracking import query
 
     before = stamp(store)
     tracked = query.read(store)
@@ -116,7 +78,7 @@ def keep(tracked: Tracked, store: Store, cache: Path) -> None:
 
     A server's stamp moves with trials' runs only.
     """
-    if store.uri.startswith("sqlite:"):
+    if store.database is not None:
         write_derived(cache, _to_json(tracked, stamp(store)))
 
 

@@ -11,9 +11,12 @@ from pathlib import Path
 
 from pipeline.errors import StoreError
 from pipeline.files import locked
-from pipeline.tracking.store import Store
+from pipeline.tracking.store import Store, sqlite_uri
 
 log = logging.getLogger("equigrid")
+
+#: Python's own where a damaged page is in SQLite's words.
+BROKEN = (sqlite3.Error, UnicodeDecodeError)
 
 
 def make_store(path: Path) -> None:
@@ -32,7 +35,7 @@ def make_store(path: Path) -> None:
         beside = path.with_name(f".{path.name}.new")
         for left in (beside, path.with_name(f"{beside.name}-journal")):
             left.unlink(missing_ok=True)
-        MlflowClient(tracking_uri=f"sqlite:///{beside}").search_experiments(max_results=1)
+        MlflowClient(tracking_uri=sqlite_uri(beside)).search_experiments(max_results=1)
         os.replace(beside, path)
 
 
@@ -43,7 +46,9 @@ def damage(store: Store) -> str:
         return ""
     found = "cannot be written" if not os.access(path, os.W_OK) else ""
     try:
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+        address = f"{path.absolute().as_uri()}?mode=ro"
+        with closing(sqlite3.connect(address, uri=True)) as connection:
+            connection.text_factory = _readable
             (answer,) = connection.execute("PRAGMA quick_check(1)").fetchone()
             connection.execute("SELECT count(*) FROM runs").fetchone()
             if answer != "ok":
@@ -51,7 +56,7 @@ def damage(store: Store) -> str:
     except sqlite3.OperationalError as error:
         if "locked" not in str(error):
             found = f"damaged: {error}"
-    except sqlite3.Error as error:
+    except BROKEN as error:
         found = f"damaged: {error}"
     if not found:
         return ""
@@ -59,6 +64,10 @@ def damage(store: Store) -> str:
         f"{path} is {' '.join(found.split())}; the records are whole, and `equigrid doctor "
         f"--repair-store --workspace {shlex.quote(str(path.parent))}` writes it anew from them"
     ).replace("is cannot", "cannot")
+
+
+def _readable(text: bytes) -> str:
+    return text.decode("utf-8", "replace")
 
 
 def follow_move(store: Store) -> None:
@@ -72,7 +81,7 @@ def follow_move(store: Store) -> None:
         return
     try:
         _rewrite_addresses(store, path)
-    except sqlite3.Error as error:
+    except BROKEN as error:
         raise StoreError(damage(store) or f"{path}: {error}") from error
 
 

@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline.errors import InputError, StoreError
 from pipeline.record import Record, Result
-from pipeline.tracking.database import damage
+from pipeline.tracking.look import reason
 from pipeline.tracking.runs import connect, own_metrics, search, undefined_scores
 from pipeline.tracking.store import Identity, Store, Tracked, TrackedRun
 
@@ -65,8 +65,7 @@ def read_runs(store: Store) -> list[tuple[Identity, Run]]:
                 found.append((identity, run))
         return found
     except Exception as error:  # a damaged file gives any
-        text = damage(store) or (str(error).splitlines() or [type(error).__name__])[0]
-        raise StoreError(text) from error
+        raise StoreError(reason(store, error)) from error
     finally:
         if collects:
             gc.enable()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from mlflow.entities import (
@@ -13,13 +12,16 @@ from mlflow.entities import (
     ViewType,
 )
 from mlflow.exceptions import MlflowException
+from mlflow.store.db.db_types import DATABASE_ENGINES
 from mlflow.tracking import MlflowClient
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import NullPool, create_engine
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from pipeline.errors import InputError
 from pipeline.files import canonical_json, sha256
 from pipeline.record import Record
 from pipeline.tracking.database import make_store
+from pipeline.tracking.store import sqlite_file
 from pipeline.trial import Trial
 
 PARENT = "parent"
@@ -38,13 +40,18 @@ GRID_POINTS = 40
 
 
 def connect(uri: str) -> MlflowClient:
-    if uri.startswith("sqlite:///") and "?" not in uri:  # with options it is no plain path
-        make_store(Path(uri.removeprefix("sqlite:///")))
+    if (path := sqlite_file(uri)) is not None:
+        make_store(path)
+    elif uri.partition(":")[0].partition("+")[0] in DATABASE_ENGINES:
+        # Once: MLflow itself asks a database that does not answer for a minute and a half.
+        create_engine(uri, poolclass=NullPool).connect().close()
     return MlflowClient(tracking_uri=uri)
 
 
 #: HTTP statuses by which a store says that it will not take what it was given.
 REFUSED = (400, 404, 409, 413, 422)
+#: How MLflow's client begins to tell of an answer that is not MLflow's, or of none.
+REST_FAILED = "API request to"
 
 
 def is_refusal(error: Exception) -> bool:
@@ -54,8 +61,21 @@ def is_refusal(error: Exception) -> bool:
     """
     if isinstance(error, MlflowException):
         of_database = isinstance(error.__cause__, SQLAlchemyError)
-        return error.get_http_status_code() in REFUSED and not of_database
+        status = error.get_http_status_code()
+        # Of an address that a server does not know it speaks as any server does.
+        lost = status == 404 and (
+            str(error).startswith(REST_FAILED) or error.error_code == "ENDPOINT_NOT_FOUND"
+        )
+        return status in REFUSED and not of_database and not lost
     return isinstance(error, InputError | ValueError | TypeError)
+
+
+def is_no_store(error: Exception) -> bool:
+    """Whether MLflow takes no such address at all: a scheme, a driver, a version it lacks."""
+    if isinstance(error, MlflowException):
+        of_database = isinstance(error.__cause__, SQLAlchemyError)
+        return not of_database and not str(error).startswith(REST_FAILED)
+    return isinstance(error, ArgumentError | ImportError | ValueError)
 
 
 def search(client: MlflowClient, experiment: str, filter_string: str = "") -> Iterator[Run]:

@@ -65,7 +65,7 @@ class Session:
         return str(
             self.client.create_experiment(
                 self.store.experiment,
-                artifact_location=place.as_uri() if self.store.is_file else None,
+                artifact_location=None if self.store.is_server else place.as_uri(),
                 tags=tags,
             )
         )
@@ -248,8 +248,8 @@ class Session:
         return False
 
     def mark_change(self) -> None:
-        """Readers of a server keep what they read until this tag moves on."""
-        if not self.store.is_file:
+        """Readers of a store that is no file keep what they read until this tag moves on."""
+        if self.store.database is None:
             self.client.set_experiment_tag(self.experiment, CHANGED, str(time.time_ns()))
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 from pipeline.record import Result
 from pipeline.trial import Trial
@@ -16,6 +17,9 @@ log = logging.getLogger("equigrid")
 
 #: The experiment's tag that a writer moves on when it has written.
 CHANGED = "equigrid.changed"
+
+#: The scheme of a SQLite file's quoted path, see `sqlite_uri`.
+QUOTED = "sqlite+pysqlite"
 
 #: row, dataset, role, run key: what makes a run the only one of its kind in its experiment.
 Identity = tuple[str, str, str, str]
@@ -36,15 +40,29 @@ class Store:
     run_files: Path | None = None
 
     @property
-    def is_file(self) -> bool:
-        """Whether this process writes the database itself; a server writes its own."""
-        return self.uri.startswith("sqlite:")
+    def is_server(self) -> bool:
+        """Whether a server writes the database and places artifacts; else this process does."""
+        return self.uri.startswith(("http://", "https://"))
 
     @property
     def database(self) -> Path | None:
-        """The file of a SQLite store; None of a server, or where options follow the path."""
-        is_plain = self.uri.startswith("sqlite:///") and "?" not in self.uri
-        return Path(self.uri.removeprefix("sqlite:///")) if is_plain else None
+        """The file of a SQLite store; None of any other, or where options follow the path."""
+        return sqlite_file(self.uri)
+
+
+def sqlite_file(uri: str) -> Path | None:
+    """The path in a SQLite file's URI; None in any other, or where options follow it."""
+    scheme, _, path = uri.partition(":///")
+    is_plain = scheme in ("sqlite", QUOTED) and path and "?" not in path
+    return Path(unquote(path)) if is_plain else None
+
+
+def sqlite_uri(path: Path) -> str:
+    """A SQLite file as MLflow's client takes it, whatever letters are in its path."""
+    if "?" not in str(path) and "%" not in str(path):
+        return f"sqlite:///{path}"
+    # Of a plain `sqlite:` MLflow makes the folders as they are written, with their %.
+    return f"{QUOTED}:///{quote(str(path))}"
 
 
 def read_refusals(path: Path) -> dict[Identity, str]:

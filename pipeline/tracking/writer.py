@@ -11,13 +11,18 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.errors import StoreError, masked
 from pipeline.files import write_atomically
+from pipeline.own_parts.blame import in_one_line
 from pipeline.record import Record
 from pipeline.tracking.database import damage
+from pipeline.tracking.look import mlflow_imported, reason
 from pipeline.tracking.store import Store, identity_of, read_refusals
 from pipeline.trial import Trial
 
@@ -31,6 +36,8 @@ Job = Callable[["Session"], bool]
 
 #: Seconds between attempts while the store cannot be reached.
 BACKOFF = (1.0, 2.0, 5.0, 10.0)
+#: Seconds after which who waits looks again whether there is anybody to wait for.
+LOOK = 0.5
 #: Records that a server gets at once, and how many are handed out together.
 AT_ONCE, TOGETHER = 8, 256
 
@@ -61,6 +68,8 @@ class Writer:
         self._jobs: queue.Queue[Entry | None] = queue.Queue()
         self._session: Session | None = None
         self._wrote = False
+        #: The patience is spent, or the store is broken: what follows is not tried either.
+        self._gave_up = False
         self._deadline: float | None = None
         self._thread = threading.Thread(target=self._work, name="mlflow-writer", daemon=True)
         self._thread.start()
@@ -100,7 +109,9 @@ class Writer:
         """
         self._jobs.put(Entry(self._mark_change))
         self._deadline = time.monotonic() + self.patience
-        self._jobs.join()
+        with self._jobs.all_tasks_done:
+            while self._jobs.unfinished_tasks and self._thread.is_alive():
+                self._jobs.all_tasks_done.wait(LOOK)
         self._deadline = None
 
     def close(self) -> None:
@@ -108,6 +119,10 @@ class Writer:
         self.flush()
         self._jobs.put(None)
         self._thread.join()
+        with suppress(queue.Empty):
+            while True:  # a thread that has died leaves them
+                left = self._jobs.get_nowait()
+                self.unsent += left is not None and left.job != self._mark_change
         if self.unsent:
             log.warning(
                 "%d entries are not in MLflow yet (%s); their records are safe in the workspace, "
@@ -124,7 +139,7 @@ class Writer:
         ended = False
         while not ended:
             entries = [self._jobs.get()]
-            if not self.store.is_file:
+            if self.store.is_server:
                 with suppress(queue.Empty):
                     while len(entries) < TOGETHER:
                         entries.append(self._jobs.get_nowait())
@@ -139,29 +154,26 @@ class Writer:
         """Send records side by side, each tried once; returns those that are left to send."""
         # Of two records of one run (its tests came later) the second one changes the first's run.
         trials = [identity_of(entry.trial) for entry in entries if entry.trial is not None]
-        if len(entries) < 2 or len(set(trials)) < len(entries) or self.unsent:
+        if len(entries) < 2 or len(set(trials)) < len(entries) or self._gave_up:
             return entries
-        from pipeline.tracking.runs import is_refusal
-
-        try:
-            session = self._connected()
-        except Exception:  # noqa: BLE001 - whatever it is, trying them one by one meets it again
-            return entries
-
         gone = threading.Event()
 
-        def send(entry: Entry) -> bool | None:
+        def send(session: Session, entry: Entry) -> bool | None:
             if gone.is_set():
                 return None
             try:
                 return entry.job(session)
             except Exception as error:  # noqa: BLE001 - looked at again when it is sent alone
-                if not is_refusal(error):
+                if not self._is_refusal(error):
                     gone.set()  # the others need not find out one by one
                 return None
 
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            changed = list(pool.map(send, entries))
+        try:
+            session = self._connected()
+            with ThreadPoolExecutor(AT_ONCE) as pool:
+                changed = list(pool.map(partial(send, session), entries))
+        except BaseException:  # noqa: BLE001 - whatever it is, trying them one by one meets it again
+            return entries
         self._wrote |= any(changed)
         left = [it for it, found in zip(entries, changed, strict=True) if found is None]
         if left:
@@ -172,60 +184,85 @@ class Writer:
         return left
 
     def _connected(self) -> Session:
-        from pipeline.tracking.session import Session  # MLflow takes a second
+        """Raises StoreError: what a store says before it is given anything refuses nothing."""
+        if self._session is None:
+            from pipeline.tracking.session import Session
 
-        self._session = self._session or Session(self.store)
+            try:
+                self._session = Session(self.store)
+            except Exception as error:
+                raise StoreError(reason(self.store, error)) from error
         return self._session
 
-    def _send(self, entry: Entry) -> None:
-        """Send what an entry has; again and again while the store cannot be reached."""
-        attempt, refused, sent = 0, False, False
-        # Once the patience is spent, or the store is broken, what follows is not tried either.
-        while not sent and not self.unsent:
-            try:
-                self._wrote |= entry.job(self._connected())
-                sent = True
-                if entry.trial is not None:
-                    self._settle(entry.trial, None)
-            except Exception as error:  # noqa: BLE001 - any failure of the store is looked at
-                from pipeline.tracking import runs
+    def _is_refusal(self, error: Exception) -> bool:
+        if isinstance(error, StoreError):
+            return False
+        from pipeline.tracking.runs import is_refusal  # there was a session: MLflow is there
 
-                self._session = None
-                self.error = f"{type(error).__name__}: {error}"
-                if runs.is_refusal(error):
-                    # Once more with what the store knows now, in case ours was out of date.
-                    sent = refused
-                    if refused:
-                        self._refused(entry.trial, error)
-                    refused = True
-                    continue
-                if broken := damage(self.store):
-                    self.error = broken
-                    break
-                if self._deadline is not None and time.monotonic() >= self._deadline:
-                    break
-                time.sleep(BACKOFF[min(attempt, len(BACKOFF) - 1)])
-                attempt += 1
+        return is_refusal(error)
+
+    def _send(self, entry: Entry) -> None:
+        """Send what an entry has, whatever goes wrong: an entry left unsettled is waited for."""
+        sent = False
+        if not self._gave_up:
+            try:
+                with mlflow_imported():  # it takes a second; and where it fails, it fails again
+                    import_module("pipeline.tracking.session")
+                sent = self._tried(entry)
+                self._gave_up = not sent
+            except StoreError as error:
+                self.error, self._gave_up = str(error), True
+            except BaseException as error:  # noqa: BLE001 - of our own code: the others may do
+                self.error = masked(in_one_line(error))
         self.unsent += not sent and entry.job != self._mark_change
 
+    def _tried(self, entry: Entry) -> bool:
+        """Try again and again while the store cannot be reached; whether it was sent."""
+        attempt, refused = 0, False
+        while True:
+            try:
+                self._wrote |= entry.job(self._connected())
+                if entry.trial is not None:
+                    self._settle(entry.trial, None)
+                return True
+            except Exception as error:  # noqa: BLE001 - any failure of the store is looked at
+                self._session = None
+                if self._is_refusal(error):
+                    # Once more with what the store knows now, in case ours was out of date.
+                    if refused:
+                        self._refused(entry.trial, error)
+                        return True
+                    refused = True
+                    continue
+                is_ours = isinstance(error, StoreError)
+                self.error = str(error) if is_ours else masked(reason(self.store, error))
+                if damage(self.store):
+                    return False
+                if self._deadline is not None and time.monotonic() >= self._deadline:
+                    return False
+                time.sleep(BACKOFF[min(attempt, len(BACKOFF) - 1)])
+                attempt += 1
+
     def _refused(self, trial: Trial | None, error: Exception) -> None:
-        reason = " ".join(str(error).split())[:500]
+        why = masked(" ".join(str(error).split())[:500])
         log.warning(
-            "MLflow refuses %s: %s", "a summary" if trial is None else trial.describe(), reason
+            "MLflow refuses %s: %s", "a summary" if trial is None else trial.describe(), why
         )
         if trial is not None:
-            self._settle(trial, reason)
+            self._settle(trial, why)
 
     def _settle(self, trial: Trial, refusal: str | None) -> None:
         """Remember that the store refused a trial's record, or that it took it."""
-        if self.store.refusals is None:
+        if (path := self.store.refusals) is None:
             return
-        known = read_refusals(self.store.refusals)
-        identity = (trial.row, trial.dataset, trial.role, trial.key)
-        if known.get(identity) == refusal:
-            return
-        known.pop(identity, None)
-        if refusal is not None:
-            known[identity] = refusal
-        entries = [[*each, reason] for each, reason in known.items()]
-        write_atomically(self.store.refusals, json.dumps(entries, indent=1))
+        identity = identity_of(trial)
+        try:
+            known = read_refusals(path)
+            if known.get(identity) == refusal:
+                return
+            known.pop(identity, None)
+            if refusal is not None:
+                known[identity] = refusal
+            write_atomically(path, json.dumps([[*it, why] for it, why in known.items()], indent=1))
+        except OSError as error:
+            log.warning("what MLflow refuses is not kept, the next run finds out again: %s", error)

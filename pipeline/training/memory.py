@@ -10,9 +10,9 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
+
+from pipeline.machine import cores, memory
 
 #: Parameters of mallopt(3).
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
@@ -22,25 +22,6 @@ MOST = 2**31 - 1
 PIECE = 64 * 2**20
 #: Of a core's share of the memory, at most so much lies unused.
 PART = 4
-#: Where a container's limit stands: control groups of version 2, and of version 1.
-LIMITS = (
-    Path("/sys/fs/cgroup/memory.max"),
-    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
-)
-
-
-def available(limits: tuple[Path, ...] = LIMITS) -> int:
-    """Bytes of memory that this machine has, or that its container may use."""
-
-    def found() -> Iterator[int]:
-        yield os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        for path in limits:
-            try:
-                yield int(path.read_text("ascii"))  # `max` where there is no limit
-            except (OSError, ValueError):
-                continue
-
-    return min(found())
 
 
 def kept() -> int:
@@ -50,7 +31,7 @@ def kept() -> int:
     """
     if platform.libc_ver()[0] != "glibc" or "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", ""):
         return 0
-    return min(MOST, available() // (PART * (os.cpu_count() or 1)))
+    return min(MOST, memory() // (PART * cores()))
 
 
 def _glibc() -> Any:

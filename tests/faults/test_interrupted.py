@@ -1,7 +1,8 @@
-"""Ctrl-C while Ray trains: once ends in order, twice ends now; SIGTERM; nothing is left running."""
+"""Ctrl-C while Ray trains, once and twice; SIGTERM; SIGSTOP; nothing is left running."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import tempfile
@@ -91,7 +92,14 @@ def test_it_ends_leaves_nothing_running_and_goes_on_where_it_was(
         print(f"ended {time.monotonic() - second:.2f} s after the second Ctrl-C")
         assert twice.process.returncode == 130
 
-        start().finish()
+        # A lid that is closed, Slurm's suspend: all of it stands still, and goes on.
+        suspended = start()
+        everything = suspended.processes()
+        for number in (signal.SIGSTOP, signal.SIGCONT):
+            for process in everything:
+                os.kill(process, number)
+            time.sleep(5 if number == signal.SIGSTOP else 0)
+        suspended.finish()
         assert drivers.orphans(EVERYTHING) == []
 
     undisturbed = tmp_path / "undisturbed"

@@ -67,8 +67,12 @@ def test_every_process_of_a_run_listens_at_the_loopback_address_alone(tmp_path: 
     spaces.write(
         tmp_path / "long.yaml", training={"epochs": 100_000, "batch_size": 20, "patience": 100_000}
     )
-    running = tmp_path / "workspace" / "running"
-    process = spaces.start("run", "long.yaml", folder=tmp_path)
+    running, home = tmp_path / "workspace" / "running", tmp_path / "home"
+    home.mkdir()
+    # Settings that are empty are none: Ray itself would listen for a cluster, with a token in home.
+    none = dict.fromkeys(("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"), "")
+    environ = none | {"HOME": str(home)}
+    process = spaces.start("run", "long.yaml", folder=tmp_path, environ=environ)
     try:
         deadline = time.monotonic() + spaces.PATIENCE
         while not list(running.glob("*/checkpoint")):
@@ -82,5 +86,6 @@ def test_every_process_of_a_run_listens_at_the_loopback_address_alone(tmp_path: 
     finally:
         spaces.end_session(process)
     assert {"raylet", "gcs_server"} <= names
+    assert not (home / ".ray").exists()
     assert len(found) >= 4, found
     assert [str(address) for address in found if not address.is_loopback] == []

@@ -5,9 +5,8 @@ from __future__ import annotations
 import http.server
 import json
 import os
+import re
 import shutil
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -16,14 +15,18 @@ from typing import Any
 
 import pytest
 import spaces
+from strangers import NOBODY, run_as
 from tracking_server import TrackingServer
 
 from pipeline.commands import doctor
 from pipeline.config.experiment import load_experiment
+from pipeline.errors import StoreError
 from pipeline.planning.ledger import Ledger
 from pipeline.planning.workspace import Workspace
 from pipeline.record import Record
 from pipeline.tracking.cache import load_tracked
+from pipeline.tracking.database import damage
+from pipeline.tracking.look import look
 from pipeline.tracking.store import Store, read_refusals
 from pipeline.tracking.writer import Writer
 
@@ -149,42 +152,20 @@ def test_a_damaged_store_is_named_and_written_anew(
     assert spaces.tables(finished / "workspace") == tables
 
 
-#: Imports whatever the command needs, as root; then another user runs it.
-AS_NOBODY = """
-import os, sys
-sys.path.insert(0, sys.argv[1])
-import spaces
-import pipeline.tracking.query
-folder, rehearsal, *arguments = sys.argv[2:]
-spaces.in_this_process(*arguments, folder=rehearsal, expect=None)
-os.setgroups([])
-os.setgid(65534)
-os.setuid(65534)
-done = spaces.in_this_process(*arguments, folder=folder, expect=None)
-print(done.stdout, done.stderr, f"exit code {done.returncode}")
-"""
-
-
-def _as_nobody(*arguments: object, folder: Path) -> str:
-    """A command as a user who may read everything here and write nothing."""
-    if os.getuid() != 0:
-        pytest.skip("only root can become another user")
-    for place in map(Path, (sys.prefix, spaces.__file__)):
-        if any(parent.stat().st_mode & 0o005 != 0o005 for parent in place.parents):
-            pytest.skip(f"another user cannot enter {place.parent}, where the programs lie")
-    rehearsal = folder.parent / "rehearsal"
-    if not rehearsal.exists():
-        shutil.copytree(folder, rehearsal)
-    home = folder.parent / "home"
-    home.mkdir(exist_ok=True)
-    home.chmod(0o777)
-    tests = str(Path(spaces.__file__).parent)
-    done = subprocess.run(
-        [sys.executable, "-c", AS_NOBODY, tests, folder, rehearsal, *map(str, arguments)],
-        capture_output=True, text=True, check=False,
-        env=spaces.environment(HOME=str(home), TMPDIR=str(home)),
-    )  # fmt: skip
-    return (done.stdout + done.stderr).strip()
+def test_whatever_is_overwritten_the_file_is_named(finished: Path) -> None:
+    """Also where the damage is in SQLite's own words, which are no text then."""
+    workspace = Workspace(finished / "workspace")
+    path = workspace.root / "mlflow.db"
+    whole = path.read_bytes()
+    found = [it.start() for it in re.finditer(b"CREATE (TABLE|INDEX)", whole)]
+    assert len(found) > 50
+    for start in found[::4]:
+        path.write_bytes(whole[: start - 40] + b"\x8d" * 200 + whole[start + 160 :])
+        said = damage(workspace.store("tiny"))
+        assert said.startswith(f"{path} is damaged: ")
+        assert "equigrid doctor --repair-store" in said
+        with pytest.raises(StoreError, match=re.escape(str(path))):
+            look(workspace.store("tiny"))
 
 
 @pytest.fixture
@@ -210,7 +191,7 @@ def test_what_only_reads_works_where_nothing_can_be_written(readable: Path) -> N
         cached.unlink()
     for command in ("verify", "status", "show"):
         more = ("Ours/plain",) if command == "show" else ()
-        said = _as_nobody(command, "tiny.yaml", *more, folder=readable)
+        said = run_as(NOBODY, command, "tiny.yaml", *more, folder=readable)
         assert said.endswith("exit code 0"), said
         if command == "verify":
             assert "all match" in said
@@ -231,7 +212,7 @@ def test_a_store_that_cannot_be_written_is_named(readable: Path) -> None:
     (workspace / "mlflow.db").chmod(0o444)
     readable.joinpath("tiny.yaml").chmod(0o644)
     spaces.write(readable / "tiny.yaml", seeds={"grid": [0], "final": [0, 1, 2]})
-    said = _as_nobody("run", "tiny.yaml", "--in-process", folder=readable)
+    said = run_as(NOBODY, "run", "tiny.yaml", "--in-process", folder=readable)
     said = " ".join(said.split())  # a long line is wrapped
     assert f"{workspace}/mlflow.db cannot be written; the records are whole" in said
     assert "equigrid doctor --repair-store" in said
@@ -291,7 +272,8 @@ def _answering(answer: Callable[[Any], tuple[int, str]]) -> Iterator[str]:
 
 
 def test_a_bearer_token_reads_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipeline.tracking.cache import ask_server, stamp
+    from pipeline.tracking.cache import stamp
+    from pipeline.tracking.server import ask
 
     def answer(request: Any) -> tuple[int, str]:
         if request.headers.get("Authorization") != "Bearer a-secret":
@@ -302,7 +284,7 @@ def test_a_bearer_token_reads_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         monkeypatch.delenv(name, raising=False)
     with _answering(answer) as uri:
         store = Store(uri, tmp_path, "tiny")
-        assert ask_server(uri, "/health").status_code == 401
+        assert ask(uri, "/health").status_code == 401
         monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "a-secret")
         assert stamp(store) == ["7", ""]
 
@@ -316,7 +298,7 @@ def test_a_server_that_is_gone_costs_one_line(
     done = spaces.equigrid("run", "tiny.yaml", "--in-process", folder=finished, environ=environ)
     said = (done.stdout + done.stderr).splitlines()
     assert len([line for line in said if "MLflow" in line or "retry" in line.lower()]) == 2
-    assert any("MLflow cannot be read" in line for line in said)
+    assert any("MLflow cannot be used" in line for line in said)
     assert any("entries are not in MLflow yet" in line for line in said)
     done = spaces.equigrid("status", "tiny.yaml", folder=finished, environ=environ, expect=0)
-    assert len([line for line in done.stdout.splitlines() if "cannot be read" in line]) == 1
+    assert len([line for line in done.stdout.splitlines() if "cannot be used" in line]) == 1

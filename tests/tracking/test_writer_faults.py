@@ -61,6 +61,46 @@ writer.close()
 """
 
 
+def test_an_error_while_a_record_is_settled_leaves_nobody_waiting(
+    store: Store, records: list[Record], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was refused cannot be noted: the records are sent all the same."""
+    (tmp_path / "no folder").touch()
+    nowhere = replace(store, refusals=tmp_path / "no folder" / "refused.json")
+    with caplog.at_level(logging.WARNING, "equigrid"):
+        log(nowhere, records)
+    assert "what MLflow refuses is not kept" in caplog.text
+    assert set(identities(store).values()) == {1}
+
+
+@pytest.mark.parametrize("error", [RuntimeError("of our own"), SystemExit(3)])
+def test_an_error_that_is_no_store_s_is_told_and_waited_for_no_longer(
+    error: BaseException, store: Store, records: list[Record]
+) -> None:
+    class Broken(Writer):
+        def _tried(self, entry: object) -> bool:
+            raise error
+
+    writer = Broken(store)
+    for record in records:
+        writer.record(record.trial, record)
+    writer.close()
+    assert writer.unsent == len(records)
+    assert type(error).__name__ in str(writer.error)
+
+
+def test_a_thread_that_is_gone_is_not_waited_for(store: Store, records: list[Record]) -> None:
+    class Dead(Writer):
+        def _work(self) -> None:
+            """Ends at once, whatever comes."""
+
+    writer = Dead(store)
+    for record in records:
+        writer.record(record.trial, record)
+    writer.close()
+    assert writer.unsent == len(records)
+
+
 def test_runs_left_by_a_killed_writer_are_used_again(
     store: Store, make_trial: Callable[..., Trial], tmp_path: Path
 ) -> None:
@@ -265,9 +305,9 @@ def test_a_run_goes_on_without_its_store_and_the_next_sends_everything_once(
     def go() -> int:
         display = Display(Console(file=StringIO()))
         ledger = Ledger(experiment, workspace)
-        plan, _, ran = run_stages(ledger, lambda: InProcess(workspace, 0), display)
-        assert plan.is_complete
-        return ran
+        ended = run_stages(ledger, lambda: InProcess(workspace, 0), display)
+        assert ended.plan.is_complete
+        return ended.ran
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri.format(garbage=garbage))
     with caplog.at_level(logging.WARNING, "equigrid"):

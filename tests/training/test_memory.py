@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -69,15 +68,6 @@ def test_the_same_numbers_without_asking_for_pages_again() -> None:
     assert kept["faults"] * 20 < little["faults"]
     # What waits for its next trial holds nothing that it could give back.
     assert kept["left"] < kept["held"] - 50 * 2**20
-
-
-def test_a_container_s_limit_counts(tmp_path: Path) -> None:
-    machine = memory.available(())
-    limit, none, absent = tmp_path / "limit", tmp_path / "none", tmp_path / "absent"
-    limit.write_text("1073741824\n")
-    none.write_text("max\n")
-    assert memory.available((absent, none)) == machine
-    assert memory.available((none, limit)) == min(machine, 2**30)
 
 
 def test_a_user_s_own_settings_stay(monkeypatch: pytest.MonkeyPatch) -> None:
