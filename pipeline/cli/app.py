@@ -141,6 +141,10 @@ def _plainly(error: UnicodeError) -> tuple[str, int]:
 
 def main() -> None:
     """Run a command; InputError is one line and exit code 2."""
+    if sys.flags.optimize > 1:
+        text = "PYTHONOPTIMIZE=2 (python -OO) takes the docstrings away that Ray and MLflow need"
+        print(f"equigrid: {text}: unset it, or set it to 1", file=sys.stderr)
+        sys.exit(BAD_INPUT)
     signal.signal(signal.SIGINT, _interrupt)
     end_on_sigterm()
     codecs.register_error("plain", _plainly)
