@@ -49,6 +49,20 @@ def test_help_and_version(tmp_path: Path) -> None:
     assert spaces.equigrid("--version", folder=tmp_path).stdout.startswith("equigrid 0.")
 
 
+def test_without_docstrings_it_is_refused_and_cases_without_asserts(tmp_path: Path) -> None:
+    """Ray cannot be imported then; and the cases of `pipeline.testing` would all pass."""
+    optimised = {"PYTHONOPTIMIZE": "2"}
+    done = spaces.equigrid("plan", "quickstart", folder=tmp_path, expect=2, environ=optimised)
+    assert "PYTHONOPTIMIZE=2" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    done = subprocess.run(
+        [sys.executable, "-O", "-c", "import pipeline.testing"], cwd=tmp_path,
+        env=spaces.environment(), text=True, capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("RuntimeError: the cases are asserts")
+
+
 def test_no_command_shows_the_help(tmp_path: Path) -> None:
     done = spaces.equigrid(folder=tmp_path, expect=None)
     assert "Example: equigrid run quickstart" in done.stdout + done.stderr

@@ -159,6 +159,10 @@ def _show_traceback(
 
 def main() -> None:
     """Run a command; InputError is one line and exit code 2."""
+    if sys.flags.optimize > 1:
+        text = "PYTHONOPTIMIZE=2 (python -OO) takes the docstrings away that Ray and MLflow need"
+        print(f"equigrid: {text}: unset it, or set it to 1", file=sys.stderr)
+        sys.exit(BAD_INPUT)
     sys.excepthook = _show_traceback
     give_home()
     # A notebook's own backend is inherited by what it starts, and is not there for it.

@@ -71,9 +71,8 @@ def read_npz(data: bytes, source: str) -> dict[str, NDArray[Any]]:
     """The arrays of an .npz; InputError names the source and says what its bytes are instead."""
     wrong = _instead(data, source)
     if wrong or not zipfile.is_zipfile(io.BytesIO(data)):
-        raise InputError(
-            f"{source}: {wrong or f'begins with {data[:16]!r}'}, not an .npz file of arrays"
-        )
+        cut = "cut short" if data.startswith(b"PK") else f"begins with {data[:16]!r}"
+        raise InputError(f"{source}: {wrong or cut}, not an .npz file of arrays")
     arrays: dict[str, NDArray[Any]] = {}
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
@@ -122,10 +121,8 @@ class RawStore:
             if downloaded:
                 path.unlink()
                 raise MissingRawDataError(f"{file.url}: what came is {wrong}")
-            remedy = (
-                f"it is fetched from {file.url}" if file.url else f"put it there ({file.origin})"
-            )
-            raise InputError(f"{path}: {wrong}, not the file itself: remove it, and {remedy}")
+            then = f"it is fetched from {file.url}" if file.url else f"put it there ({file.origin})"
+            raise InputError(f"{path}: {wrong}, not the file itself: remove it, and {then}")
         try:
             data = gzip.decompress(data) if path.suffix == ".gz" and not file.packed else data
         except (OSError, EOFError, zlib.error) as error:

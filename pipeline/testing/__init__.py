@@ -12,3 +12,6 @@ from pipeline.testing.objectives import ObjectiveCase
 from pipeline.testing.scores import MetricCase, TaskCase
 
 __all__ = ["DatasetCase", "MetricCase", "ModelCase", "ObjectiveCase", "TaskCase"]
+
+if not __debug__:
+    raise RuntimeError("the cases are asserts, which PYTHONOPTIMIZE (python -O) takes away")

@@ -163,7 +163,7 @@ def test_what_was_saved_in_place_of_a_file_is_named(store, name, content, what):
         (b"1,2,3\n", r"begins with b'1,2,3\\n', not an .npz"),
         (b"\x80\x04]\x94.", r"begins with b'\\x80"),
         (_npz(a=np.array([{}], object)), "Python objects, not numbers"),
-        (_npz(a=np.arange(9))[:90], "begins with b'PK"),
+        (_npz(a=np.arange(9))[:90], "cut short, not"),
         (_npz(a=np.arange(9)).replace(b"NUMPY", b"NUMBY"), "damaged: "),
     ],
 )  # fmt: skip
