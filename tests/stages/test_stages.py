@@ -108,13 +108,11 @@ def test_a_plan_says_what_is_missing_and_touches_nothing(done: Path, tmp_path: P
     assert "nothing to train" in finished
 
 
-def test_a_plan_after_an_edit_counts_the_new_trials(done: Path, tmp_path: Path) -> None:
+def test_a_plan_after_an_edit_counts_the_new_trials(copy: Path) -> None:
     content = spaces.space(seeds={"grid": [0], "final": [0, 1, 2]})
     content["rows"]["Ours"]["grid"]["lambda"] = [0.5, 2, 5]
-    spaces.write(tmp_path / "tiny.yaml", content)
-    text = spaces.in_this_process(
-        "plan", "tiny.yaml", "--workspace", done / "workspace", folder=tmp_path
-    ).stdout
+    spaces.write(copy / "tiny.yaml", content)
+    text = spaces.in_this_process("plan", "tiny.yaml", folder=copy).stdout
     # One more λ; one more seed of CNN; of Ours as many seeds as its new selection may need.
     assert "6 cells, 5 grid and 7 final trials; 4 trainings missing" in text
 
