@@ -180,6 +180,10 @@ class TestRegularRepresentation(ObjectiveCase):
     point = {"lr": 3e-3, "lambda": 0.5}
 
 
+class TestTwoViews(ObjectiveCase):
+    objective = "two_views"
+
+
 class TestLearnedRepresentation(ObjectiveCase):
     objective = {"learned_representation": {"relations": {"a^3 = e": 0.5, "b^2 = e": 0.5}}}
     model, dataset = TestMLPAutoencoder.model, TURNED

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from pipeline.datasets.digits import SOURCES
 from pipeline.datasets.raw import RawStore
-from pipeline.spherical import couplings
 from pipeline.spherical.couplings import coupling, pairs_to, vanishes
 from pipeline.spherical.harmonics import Grid, degree_of, harmonics, power_spectrum
 from pipeline.spherical.images import disc, on_sphere
@@ -159,7 +158,6 @@ def test_couplings_commute_with_rotations_and_are_kept(tmp_path, monkeypatch) ->
         assert files[0].read_bytes() == sound
     coupling.cache_clear()
     np.testing.assert_array_equal(coupling(0, 2, 2), found)
-    monkeypatch.setattr(couplings, "_cache_folder", lambda: tmp_path / "equigrid" / "couplings")
     assert not np.asarray(coupling(1, 1, 1) + coupling(1, 1, 1).transpose(1, 0, 2)).any()
     assert vanishes((1, 1), 1)
     assert not vanishes((1, 1), 2)
