@@ -53,7 +53,8 @@ def table(name: str, run: Callable[..., int] = command) -> str:
 def replaced(page: str, name: str, content: str) -> str:
     """The page with a table between the marks of its name."""
     begin, end = f"<!-- {name} -->\n", "\n<!-- end -->"
-    pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.S)
+    # Up to the next mark, which has to be the end: never into another table.
+    pattern = re.compile(re.escape(begin) + "(?:(?!<!-- ).)*?<!-- end -->", re.S)
     if len(pattern.findall(page)) != 1:
         raise RuntimeError(f"{PAGE}: not exactly one place for {name}")
     return pattern.sub(lambda _: begin + content + end, page)
