@@ -6,7 +6,9 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,14 @@ for name in ("HOME", "USER", "LOGNAME") if int(user) == 4321 else ():
 done = spaces.in_this_process(*arguments, folder=folder, expect=None)
 print(done.stdout, done.stderr, f"exit code {done.returncode}")
 """
+
+
+@contextmanager
+def where_others_enter(folder: Path) -> Iterator[Path]:
+    """A copy of a folder, not below this user's own temporary one, which pytest closes to others."""
+    with tempfile.TemporaryDirectory() as place:
+        Path(place).chmod(0o755)
+        yield Path(shutil.copytree(folder, Path(place) / "here"))
 
 
 def run_as(

@@ -231,7 +231,7 @@ class Ledger:
         try:
             look(self.store)
         except StoreError as error:
-            self._tell(error, "what it lacks is sent by a later run")
+            self._tell(error, "used", "what it lacks is sent by a later run")
 
     def tracked(self) -> Tracked | None:
         """What MLflow holds; where it cannot be read, what it held last, or None; logged once."""
@@ -240,10 +240,10 @@ class Ledger:
         except StoreError as error:
             kept = last_known(self._tracked_cache)
             instead = "the workspace alone" if kept is None else "what it held when last read"
-            self._tell(error, f"going by {instead}")
+            self._tell(error, "read", f"going by {instead}")
             return kept
 
-    def _tell(self, error: StoreError, instead: str) -> None:
+    def _tell(self, error: StoreError, what: str, instead: str) -> None:
         if str(error) not in self._told:
             self._told.add(str(error))
-            log.warning("MLflow cannot be used (%s); %s", error, instead)
+            log.warning("MLflow cannot be %s (%s); %s", what, error, instead)

@@ -12,7 +12,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ from typing import Any
 
 import pytest
 import spaces
-from strangers import UNKNOWN, run_as
+from strangers import UNKNOWN, run_as, where_others_enter
 
 from pipeline.commands import doctor
 from pipeline.errors import StoreError
@@ -60,10 +59,8 @@ def test_a_workspace_may_have_any_name(tmp_path: Path) -> None:
 
 @pytest.fixture
 def for_all(finished: Path) -> Iterator[Path]:
-    """The same where every user may write, not below this user's own temporary folder."""
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o755)
-        copy = Path(shutil.copytree(finished, Path(folder) / "here"))
+    """The same where every user may write."""
+    with where_others_enter(finished) as copy:
         for path in (copy, *copy.rglob("*")):
             path.chmod(0o777 if path.is_dir() else 0o666)
         yield copy
