@@ -38,7 +38,7 @@ print(done.stdout, done.stderr, f"exit code {done.returncode}")
 
 @contextmanager
 def where_others_enter(folder: Path) -> Iterator[Path]:
-    """A copy of a folder, not below this user's own temporary one, which pytest closes to others."""
+    """A copy of a folder outside this user's temporary one, which pytest closes to others."""
     with tempfile.TemporaryDirectory() as place:
         Path(place).chmod(0o755)
         yield Path(shutil.copytree(folder, Path(place) / "here"))
