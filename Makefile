@@ -2,10 +2,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+LINKS := build/links
 # Five at once: much of what they do is waiting for processes. A file's tests share what it made.
 TESTS ?= -n 5 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test lint setup clean
+.PHONY: demo test lint links setup clean
 
 demo: setup
 	$(BIN)/equigrid run quickstart
@@ -13,11 +14,17 @@ demo: setup
 test: lint
 	$(BIN)/python -m pytest $(TESTS)
 
-lint: setup
+lint: setup links
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports --no-cache
+	MYPYPATH=$(LINKS) $(BIN)/mypy
+	PYTHONPATH=$(LINKS) $(BIN)/lint-imports --no-cache
+
+# The folders as the one package that they are installed as: what reads files, not Python's import,
+# needs it. An editable install finds new files by itself.
+links:
+	@rm -rf $(LINKS) && mkdir -p $(LINKS)/equigrid
+	@ln -s $(CURDIR)/pipeline/* $(CURDIR)/stages $(CURDIR)/search_spaces $(LINKS)/equigrid
 
 setup: $(VENV)/.installed
 

@@ -28,9 +28,9 @@ import torch
 from common import Report, begin, quiet, side_by_side, synthetic_double_digits, timed, wall
 from scipy import ndimage
 
-from pipeline.datasets.ddmnist.builder import DDMNIST
-from pipeline.datasets.rotation import rotations, transform_images
-from pipeline.datasets.store import Arrays, read_arrays, write_arrays
+from equigrid.datasets.ddmnist.builder import DDMNIST
+from equigrid.datasets.rotation import rotations, transform_images
+from equigrid.datasets.store import Arrays, read_arrays, write_arrays
 
 BATCH, DRAWS, EPOCHS = 256, 4, 150
 

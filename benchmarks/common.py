@@ -21,17 +21,17 @@ os.environ.setdefault("RAY_worker_niceness", "0")
 import numpy as np
 import torch
 
-from pipeline.config.experiment import Experiment, load_experiment
-from pipeline.datasets.ddmnist.builder import DDMNIST, DDMNISTParameters
-from pipeline.datasets.raw import RawStore
-from pipeline.datasets.recipe import builder_of, group_named
-from pipeline.datasets.resident import Dataset
-from pipeline.datasets.store import Arrays, PreparedData, read_arrays
-from pipeline.planning.workspace import Workspace
-from pipeline.training.environment import environment
-from pipeline.trial import Trial
-from stages.augment_cache import augment_cache
-from stages.data_build import data_build
+from equigrid.config.experiment import Experiment, load_experiment
+from equigrid.datasets.ddmnist.builder import DDMNIST, DDMNISTParameters
+from equigrid.datasets.raw import RawStore
+from equigrid.datasets.recipe import builder_of, group_named
+from equigrid.datasets.resident import Dataset
+from equigrid.datasets.store import Arrays, PreparedData, read_arrays
+from equigrid.planning.workspace import Workspace
+from equigrid.stages.augment_cache import augment_cache
+from equigrid.stages.data_build import data_build
+from equigrid.training.environment import environment
+from equigrid.trial import Trial
 
 torch.set_num_threads(1)
 

@@ -31,12 +31,12 @@ from typing import Any
 
 from common import Report, begin, quickstart_trial
 
-import pipeline.orchestration.courier as carrying
-from pipeline.files import write_atomically
-from pipeline.orchestration.courier import CARRY_SECONDS, CARRY_SHARE, Courier, DistantWorker
-from pipeline.orchestration.dispatch import Slice
-from pipeline.orchestration.worker import Worker
-from pipeline.trial import Trial
+import equigrid.orchestration.courier as carrying
+from equigrid.files import write_atomically
+from equigrid.orchestration.courier import CARRY_SECONDS, CARRY_SHARE, Courier, DistantWorker
+from equigrid.orchestration.dispatch import Slice
+from equigrid.orchestration.worker import Worker
+from equigrid.trial import Trial
 
 #: Parameters of published networks: a checkpoint has 16 bytes for each.
 PARAMETERS = {"table 4, CNN": 33_742, "table 5, CNN": 141_998, "table 6, MLP": 8_324_992}

@@ -37,16 +37,16 @@ from common import (
     wall,
 )
 
-from pipeline.datasets.resident import Dataset
-from pipeline.objectives.regular import LatentAction
-from pipeline.planning.workspace import Workspace
-from pipeline.record import Record, TrialFiles
-from pipeline.tracking.store import Store
-from pipeline.training.environment import environment
-from pipeline.training.evaluation import EVALUATION_BATCH
-from pipeline.training.model import build_model
-from pipeline.training.run import TrialRun
-from pipeline.trial import Trial
+from equigrid.datasets.resident import Dataset
+from equigrid.objectives.regular import LatentAction
+from equigrid.planning.workspace import Workspace
+from equigrid.record import Record, TrialFiles
+from equigrid.tracking.store import Store
+from equigrid.training.environment import environment
+from equigrid.training.evaluation import EVALUATION_BATCH
+from equigrid.training.model import build_model
+from equigrid.training.run import TrialRun
+from equigrid.trial import Trial
 
 POINT = {"lr": 1e-3, "lambda": 1.0}
 
@@ -110,7 +110,7 @@ def record_of(trial: Trial, epochs: int, epoch_seconds: float) -> Record:
 
 def track(report: Report, count: int) -> None:
     """Through the functions the writer thread calls; connecting is left out (once a command)."""
-    from pipeline.tracking.session import Session
+    from equigrid.tracking.session import Session
 
     with tempfile.TemporaryDirectory() as folder:
         uri = f"sqlite:///{folder}/mlflow.db"

@@ -25,10 +25,10 @@ ROOT = Path(__file__).parents[1]
 RAY_ALONE = """
 import os
 from pathlib import Path
-from pipeline.orchestration.ray_start import start_ray
+from equigrid.orchestration.ray_start import start_ray
 import ray
 
-start_ray(Path.cwd())
+start_ray()
 
 class Actor:
     def torch(self):
@@ -45,7 +45,7 @@ def first_epoch() -> float:
     """Seconds until a journal of the quickstart has a line."""
     with tempfile.TemporaryDirectory(prefix="equigrid-", ignore_cleanup_errors=True) as folder:
         workspace = Path(folder) / "workspace"
-        command = "from pipeline.cli import main; main()"
+        command = "from equigrid.cli import main; main()"
         begun = time.perf_counter()
         run = subprocess.Popen(
             [sys.executable, "-c", command, "run", "quickstart", "--workspace", str(workspace)],

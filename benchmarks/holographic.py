@@ -19,10 +19,10 @@ import torch
 from common import begin, side_by_side, timed, wall
 from torch import Tensor
 
-from pipeline.models.holographic import HolographicAutoencoder
-from pipeline.spherical.couplings import coupling, vanishes
-from pipeline.spherical.layers import Product, Signal
-from pipeline.training.memory import keep_freed
+from equigrid.models.holographic import HolographicAutoencoder
+from equigrid.spherical.couplings import coupling, vanishes
+from equigrid.spherical.layers import Product, Signal
+from equigrid.training.memory import keep_freed
 
 BATCH, DEGREE = 100, 10
 #: Seconds a step.

@@ -32,15 +32,15 @@ from typing import Any
 import yaml
 from common import Report, begin, prepare, quickstart_trial
 
-from pipeline.config.experiment import find, load_experiment
-from pipeline.config.schema import ResourcesSpec
-from pipeline.datasets.raw import RawStore
-from pipeline.datasets.store import PreparedData
-from pipeline.orchestration.dispatch import SLICE_SECONDS, Slice
-from pipeline.orchestration.in_process import InProcess
-from pipeline.orchestration.worker import Worker
-from pipeline.planning.workspace import Workspace
-from pipeline.trial import Trial, data_key
+from equigrid.config.experiment import find, load_experiment
+from equigrid.config.schema import ResourcesSpec
+from equigrid.datasets.raw import RawStore
+from equigrid.datasets.store import PreparedData
+from equigrid.orchestration.dispatch import SLICE_SECONDS, Slice
+from equigrid.orchestration.in_process import InProcess
+from equigrid.orchestration.worker import Worker
+from equigrid.planning.workspace import Workspace
+from equigrid.trial import Trial, data_key
 
 
 class WorkerActor:
@@ -110,7 +110,7 @@ def resident() -> float:
 
 def slices(report: Report, folder: Path, epochs: int = 300) -> None:
     """Processor time of the driver for a result; the first slices include the actors' start."""
-    from pipeline.orchestration.ray_tune import RayTune
+    from equigrid.orchestration.ray_tune import RayTune
 
     content = yaml.safe_load(find("quickstart").read_text())
     content["datasets"]["C4"] |= {"digits": 2, "per_label": {"train": 8, "val": 4, "test": 4}}
@@ -147,7 +147,7 @@ def main() -> None:
         workspace = Workspace(Path(folder))
         prepared = {data_key(majority.data): prepare(workspace, majority.data)}
         begun = time.perf_counter()
-        from pipeline.orchestration.ray_tune import RayTune
+        from equigrid.orchestration.ray_tune import RayTune
 
         tuned = RayTune(workspace, 0, ResourcesSpec(cpu=1), Path(folder))
         report.show("start-up: import Ray, ray.init", time.perf_counter() - begun, "s", 1)

@@ -15,11 +15,11 @@ import torch
 from common import Report, begin, overhead, side_by_side, wall
 from torch import nn
 
-from pipeline.models.ddmnist_cnn import DDMNISTCNN
-from pipeline.models.field_cnn import FieldCNN
-from pipeline.models.resnet3d import ResNet3D
-from pipeline.models.small_cnn import SmallCNN
-from pipeline.training.normalisation import Sequential, with_right_sums
+from equigrid.models.ddmnist_cnn import DDMNISTCNN
+from equigrid.models.field_cnn import FieldCNN
+from equigrid.models.resnet3d import ResNet3D
+from equigrid.models.small_cnn import SmallCNN
+from equigrid.training.normalisation import Sequential, with_right_sums
 
 LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
 #: Goal: percent that a step may take longer.

@@ -35,15 +35,15 @@ from typing import Any
 
 from common import begin, open_dataset, prepare, quickstart
 
-from pipeline.config.schema import ResourcesSpec
-from pipeline.datasets.store import PreparedData
-from pipeline.orchestration.dispatch import Slice
-from pipeline.planning.workspace import Workspace
-from pipeline.record import TrialFiles
-from pipeline.tracking.store import Store
-from pipeline.tracking.writer import Writer
-from pipeline.training.run import TrialRun
-from pipeline.trial import Trial, data_key
+from equigrid.config.schema import ResourcesSpec
+from equigrid.datasets.store import PreparedData
+from equigrid.orchestration.dispatch import Slice
+from equigrid.planning.workspace import Workspace
+from equigrid.record import TrialFiles
+from equigrid.tracking.store import Store
+from equigrid.tracking.writer import Writer
+from equigrid.training.run import TrialRun
+from equigrid.trial import Trial, data_key
 
 SLOTS = os.cpu_count() or 1
 
@@ -210,13 +210,13 @@ def main() -> None:
         prepared = {data_key(recipe): prepare(workspace, recipe)}
 
         begun = time.perf_counter()
-        from pipeline.tracking.session import Session
+        from equigrid.tracking.session import Session
 
         store = Store(workspace.tracking_uri, workspace.artifact_folder, "benchmark")
         Session(store)
         report.show("start-up: import MLflow, make its store", time.perf_counter() - begun, "s", 1)
         begun = time.perf_counter()
-        from pipeline.orchestration.ray_tune import RayTune
+        from equigrid.orchestration.ray_tune import RayTune
 
         report.show("start-up: import Ray", time.perf_counter() - begun, "s", 1)
         begun = time.perf_counter()

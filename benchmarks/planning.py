@@ -21,15 +21,15 @@ from typing import Any
 
 from common import begin, side_by_side, timed, wall
 
-from pipeline.commands.status import status
-from pipeline.config.experiment import Experiment, load_experiment
-from pipeline.datasets.raw import RawStore
-from pipeline.files import canonical_json, sha256
-from pipeline.planning.ledger import Ledger
-from pipeline.planning.plan import grid_trials
-from pipeline.planning.workspace import Workspace
-from pipeline.record import Record
-from pipeline.training.environment import environment
+from equigrid.commands.status import status
+from equigrid.config.experiment import Experiment, load_experiment
+from equigrid.datasets.raw import RawStore
+from equigrid.files import canonical_json, sha256
+from equigrid.planning.ledger import Ledger
+from equigrid.planning.plan import grid_trials
+from equigrid.planning.workspace import Workspace
+from equigrid.record import Record
+from equigrid.training.environment import environment
 
 TRIALS = 10_000
 

@@ -18,14 +18,14 @@ from statistics import mean, stdev
 
 from common import machine, quiet
 
-from pipeline.datasets.raw import RawStore
-from pipeline.exchange.bundle import read_bundle
-from pipeline.orchestration.worker import Worker
-from pipeline.planning.workspace import Workspace
-from pipeline.record import Record
-from pipeline.trial import Trial, data_key
-from stages.augment_cache import augment_cache
-from stages.data_build import data_build
+from equigrid.datasets.raw import RawStore
+from equigrid.exchange.bundle import read_bundle
+from equigrid.orchestration.worker import Worker
+from equigrid.planning.workspace import Workspace
+from equigrid.record import Record
+from equigrid.stages.augment_cache import augment_cache
+from equigrid.stages.data_build import data_build
+from equigrid.trial import Trial, data_key
 
 
 def in_bf16(record: Record, workspace: Workspace) -> Record:

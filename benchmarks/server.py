@@ -24,9 +24,9 @@ from pathlib import Path
 
 from common import Report, begin, quickstart_trial
 
-from pipeline.record import Record
-from pipeline.tracking.store import Store
-from pipeline.tracking.writer import Writer
+from equigrid.record import Record
+from equigrid.tracking.store import Store
+from equigrid.tracking.writer import Writer
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 

@@ -19,8 +19,8 @@ import numpy as np
 from common import Report, begin, quiet, timed
 from numpy.typing import NDArray
 
-from pipeline.datasets.smoke.builder import BUOYANCY, INFLOWS
-from pipeline.datasets.smoke.simulation import Flow, simulate
+from equigrid.datasets.smoke.builder import BUOYANCY, INFLOWS
+from equigrid.datasets.smoke.simulation import Flow, simulate
 
 
 def flow(k: int) -> Flow:

@@ -18,12 +18,12 @@ import torch
 from common import Report, begin, overhead, side_by_side, timed, wall
 from torch import nn
 
-from pipeline.lookup import load
-from pipeline.registry import MODELS
-from pipeline.steerable import kernels, partial
-from pipeline.steerable.layers import Expanding
-from pipeline.symmetry import group_by_name
-from pipeline.training.memory import keep_freed
+from equigrid.lookup import load
+from equigrid.registry import MODELS
+from equigrid.steerable import kernels, partial
+from equigrid.steerable.layers import Expanding
+from equigrid.symmetry import group_by_name
+from equigrid.training.memory import keep_freed
 
 #: Per cent of a step over that of plain convolutions with the same channels.
 GOAL = 15

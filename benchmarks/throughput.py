@@ -29,16 +29,16 @@ from typing import Any
 import torch
 from common import Report, begin, synthetic_double_digits
 
-from pipeline.config.experiment import load_experiment
-from pipeline.datasets.raw import RawStore
-from pipeline.models.field_cnn import FieldCNN
-from pipeline.models.resnet3d import ResNet3D
-from pipeline.record import TrialFiles
-from pipeline.training.memory import keep_freed
-from pipeline.training.normalisation import with_right_sums
-from pipeline.training.precision import fit_for_bf16
-from pipeline.training.run import TrialRun
-from pipeline.trial import Trial
+from equigrid.config.experiment import load_experiment
+from equigrid.datasets.raw import RawStore
+from equigrid.models.field_cnn import FieldCNN
+from equigrid.models.resnet3d import ResNet3D
+from equigrid.record import TrialFiles
+from equigrid.training.memory import keep_freed
+from equigrid.training.normalisation import with_right_sums
+from equigrid.training.precision import fit_for_bf16
+from equigrid.training.run import TrialRun
+from equigrid.trial import Trial
 
 KINDS = ("returned", "kept", "bf16")
 #: The rows of table 4 of which an epoch is trained.

@@ -25,13 +25,13 @@ from statistics import median
 import yaml
 from common import Report, machine
 
-from pipeline.config.experiment import Experiment, load_experiment
-from pipeline.datasets.raw import RawStore
-from pipeline.planning.plan import grid_trials, make_plan
-from pipeline.planning.workspace import Workspace
-from pipeline.record import Record, Result
-from pipeline.tracking.writer import Writer
-from pipeline.trial import Trial
+from equigrid.config.experiment import Experiment, load_experiment
+from equigrid.datasets.raw import RawStore
+from equigrid.planning.plan import grid_trials, make_plan
+from equigrid.planning.workspace import Workspace
+from equigrid.record import Record, Result
+from equigrid.tracking.writer import Writer
+from equigrid.trial import Trial
 
 GOAL_WARM, GOAL_COLD = 2.0, 20.0
 

@@ -21,13 +21,13 @@ import torch
 from common import Report, begin, open_dataset, quiet, side_by_side, timed, wall
 from epoch import compare
 
-from pipeline.config.experiment import load_experiment
-from pipeline.datasets.medmnist3d.builder import medmnist_info
-from pipeline.datasets.raw import RawStore
-from pipeline.datasets.store import read_arrays
-from pipeline.planning.workspace import Workspace
-from stages.augment_cache import augment_cache
-from stages.data_build import data_build
+from equigrid.config.experiment import load_experiment
+from equigrid.datasets.medmnist3d.builder import medmnist_info
+from equigrid.datasets.raw import RawStore
+from equigrid.datasets.store import read_arrays
+from equigrid.planning.workspace import Workspace
+from equigrid.stages.augment_cache import augment_cache
+from equigrid.stages.data_build import data_build
 
 FLAG, BATCH = "nodulemnist3d", 32
 

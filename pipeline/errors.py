@@ -41,6 +41,10 @@ class InputError(_ToldError):
     """Something the user gave is wrong: one clear line, exit code 2, before any work."""
 
 
+class NameTakenError(InputError):
+    """A file of the user's own has the name of a module that is imported in its place."""
+
+
 class MissingRawDataError(InputError):
     """A raw file is neither in the raw folder nor to be fetched; the text says where it comes from.
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import LockedError
+from equigrid.errors import LockedError
 
 #: Bytes that file systems take of a name, and of a path.
 LONGEST_NAME, LONGEST_PATH = 255, 4096

@@ -14,12 +14,12 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, TypeAdapter
 
-from pipeline.errors import InputError
-from pipeline.own_parts.blame import users_code
-from pipeline.own_parts.imports import is_external
-from pipeline.own_parts.source_code import import_part
-from pipeline.parameters import NonNegative, parameters_of
-from pipeline.registry import (
+from equigrid.errors import InputError
+from equigrid.own_parts.blame import users_code
+from equigrid.own_parts.imports import is_external
+from equigrid.own_parts.source_code import import_part
+from equigrid.parameters import NonNegative, parameters_of
+from equigrid.registry import (
     CLASSIFICATION,
     DATASETS,
     HYPERPARAMETER,
@@ -36,7 +36,7 @@ from pipeline.registry import (
     Task,
     Tasks,
 )
-from pipeline.trial import COMPONENT, COMPONENTS, shown
+from equigrid.trial import COMPONENT, COMPONENTS, shown
 
 Known = TypeVar("Known")
 
@@ -128,15 +128,15 @@ def _searched(part: str, declared: Any) -> dict[str, Any]:
 
 
 def dataset_builder(name: str) -> Any:
-    """The builder class behind a name: see pipeline.datasets.builder.Builder."""
+    """The builder class behind a name: see equigrid.datasets.builder.Builder."""
     found = load(name if is_external(name) else _known("dataset builder", name, DATASETS))
     parameters = getattr(found, "Parameters", None)
     if not (inspect.isclass(found) and inspect.isclass(parameters)
             and hasattr(parameters, "model_fields")):  # fmt: skip
-        raise InputError(f"{name!r} is not a Builder: see pipeline.datasets.builder")
+        raise InputError(f"{name!r} is not a Builder: see equigrid.datasets.builder")
     if inspect.isabstract(found):
         lacking = ", ".join(sorted(getattr(found, "__abstractmethods__", ())))
-        raise InputError(f"{name!r} lacks {lacking}: see pipeline.datasets.builder")
+        raise InputError(f"{name!r} lacks {lacking}: see equigrid.datasets.builder")
     return found
 
 
@@ -154,7 +154,7 @@ def _known(kind: str, name: str, entries: Mapping[str, Known]) -> Known:
 
 def published_names() -> tuple[str, ...]:
     """The published tables that a search space can name."""
-    text = resources.files("pipeline.reporting").joinpath("published.yaml").read_text("utf-8")
+    text = resources.files("equigrid.reporting").joinpath("published.yaml").read_text("utf-8")
     return tuple(yaml.safe_load(text))
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from pipeline.errors import InputError
+from equigrid.errors import InputError
 
 #: Where the kernel shows control groups: version 2 at its top or in a folder, version 1 in others.
 GROUPS = Path("/sys/fs/cgroup")

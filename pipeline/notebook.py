@@ -1,6 +1,6 @@
 """For people who write Python: an experiment's table, runs, models and predictions.
 
-    from pipeline.notebook import open_experiment
+    from equigrid.notebook import open_experiment
 
     quickstart = open_experiment("quickstart")
     quickstart.table()
@@ -20,16 +20,16 @@ from typing import Any
 
 import pandas
 
-from pipeline.config.experiment import load_experiment
-from pipeline.errors import InputError
-from pipeline.planning.ledger import Ledger
-from pipeline.planning.opening import OpenRun, open_run
-from pipeline.planning.plan import Plan
-from pipeline.planning.workspace import Workspace
-from pipeline.record import Record
-from pipeline.reporting import csv_files
-from pipeline.reporting.assembly import assemble
-from pipeline.trial import Trial
+from equigrid.config.experiment import load_experiment
+from equigrid.errors import InputError
+from equigrid.planning.ledger import Ledger
+from equigrid.planning.opening import OpenRun, open_run
+from equigrid.planning.plan import Plan
+from equigrid.planning.workspace import Workspace
+from equigrid.record import Record
+from equigrid.reporting import csv_files
+from equigrid.reporting.assembly import assemble
+from equigrid.trial import Trial
 
 __all__ = ["OpenExperiment", "OpenRun", "open_experiment"]
 

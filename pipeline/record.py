@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import InputError
-from pipeline.files import write_atomically
-from pipeline.own_parts.source_code import SOURCE, fingerprint
-from pipeline.trial import Trial
+from equigrid.errors import InputError
+from equigrid.files import write_atomically
+from equigrid.own_parts.source_code import SOURCE, fingerprint
+from equigrid.trial import Trial
 
 RECORD_SCHEMA = 1
 #: Fields that records gained since: an older one has the default.

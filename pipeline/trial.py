@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
-from pipeline.errors import InputError
-from pipeline.files import canonical_json, sha256
+from equigrid.errors import InputError
+from equigrid.files import canonical_json, sha256
 
 #: Raised when the shape of the canonical configuration changes.
 SCHEMA = 1

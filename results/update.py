@@ -30,7 +30,7 @@ def names() -> list[str]:
 
 def command(folder: Path, *arguments: str | Path) -> int:
     """Run an equigrid command in a folder; its exit code."""
-    code = [sys.executable, "-c", "from pipeline.cli import main; main()"]
+    code = [sys.executable, "-c", "from equigrid.cli import main; main()"]
     run = subprocess.run([*code, *arguments], cwd=folder, stdout=subprocess.DEVNULL, check=False)
     return run.returncode
 

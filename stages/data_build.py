@@ -7,13 +7,13 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.datasets.builder import checked_arrays
-from pipeline.datasets.raw import RawStore
-from pipeline.datasets.recipe import builder_of, data_identity
-from pipeline.datasets.store import Progress, read_arrays, write_arrays
-from pipeline.errors import DamagedFileError
-from pipeline.own_parts.blame import users_code
-from pipeline.planning.workspace import Workspace
+from equigrid.datasets.builder import checked_arrays
+from equigrid.datasets.raw import RawStore
+from equigrid.datasets.recipe import builder_of, data_identity
+from equigrid.datasets.store import Progress, read_arrays, write_arrays
+from equigrid.errors import DamagedFileError
+from equigrid.own_parts.blame import users_code
+from equigrid.planning.workspace import Workspace
 
 log = logging.getLogger("equigrid")
 

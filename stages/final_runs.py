@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pipeline.orchestration.crew import Crew, run_missing
-from pipeline.planning.plan import Plan
+from equigrid.orchestration.crew import Crew, run_missing
+from equigrid.planning.plan import Plan
 
 
 def final_runs(plan: Plan, crew: Crew) -> int:

@@ -10,24 +10,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.datasets.store import PreparedData
-from pipeline.errors import InputError, MissingRawDataError
-from pipeline.orchestration.crew import Crew, Watcher
-from pipeline.orchestration.dispatch import Dispatcher
-from pipeline.planning.ahead import changes, trials_ahead
-from pipeline.planning.ledger import Ledger
-from pipeline.planning.plan import Arm, Gap, Plan
-from pipeline.record import Record
-from pipeline.reporting.publishing import publish
-from pipeline.reporting.table import Table
-from pipeline.tracking.cache import keep
-from pipeline.tracking.writer import Writer
-from pipeline.trial import Role, data_key
-from stages.augment_cache import augment_cache
-from stages.data_build import data_build
-from stages.final_runs import final_runs
-from stages.grid import grid
-from stages.tables import report, tables
+from equigrid.datasets.store import PreparedData
+from equigrid.errors import InputError, MissingRawDataError
+from equigrid.orchestration.crew import Crew, Watcher
+from equigrid.orchestration.dispatch import Dispatcher
+from equigrid.planning.ahead import changes, trials_ahead
+from equigrid.planning.ledger import Ledger
+from equigrid.planning.plan import Arm, Gap, Plan
+from equigrid.record import Record
+from equigrid.reporting.publishing import publish
+from equigrid.reporting.table import Table
+from equigrid.stages.augment_cache import augment_cache
+from equigrid.stages.data_build import data_build
+from equigrid.stages.final_runs import final_runs
+from equigrid.stages.grid import grid
+from equigrid.stages.tables import report, tables
+from equigrid.tracking.cache import keep
+from equigrid.tracking.writer import Writer
+from equigrid.trial import Role, data_key
 
 log = logging.getLogger("equigrid")
 
@@ -218,7 +218,7 @@ def fetch_tracked(ledger: Ledger) -> None:
 
 
 def _bring_home(ledger: Ledger, run_id: str, key: str) -> None:
-    from pipeline.tracking import query
+    from equigrid.tracking import query
 
     with tempfile.TemporaryDirectory() as folder:
         try:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from pipeline.errors import masked
-from pipeline.files import write_atomically
-from pipeline.own_parts.blame import in_one_line
-from pipeline.planning.plan import Plan
-from pipeline.planning.workspace import Workspace
-from pipeline.reporting import csv_files, formats
-from pipeline.reporting.assembly import assemble
-from pipeline.reporting.table import Table
+from equigrid.errors import masked
+from equigrid.files import write_atomically
+from equigrid.own_parts.blame import in_one_line
+from equigrid.planning.plan import Plan
+from equigrid.planning.workspace import Workspace
+from equigrid.reporting import csv_files, formats
+from equigrid.reporting.assembly import assemble
+from equigrid.reporting.table import Table
 
 
 def tables(plan: Plan, workspace: Workspace) -> Table:
@@ -39,7 +39,7 @@ def report(plan: Plan, table: Table, workspace: Workspace) -> str:
     """
     try:
         # Here: matplotlib takes half a second, for which trials would have waited.
-        from pipeline.reporting.page.content import current_report
+        from equigrid.reporting.page.content import current_report
 
         current_report(plan, table, workspace)
     except Exception as error:  # noqa: BLE001 - an own part's drawing raises anything

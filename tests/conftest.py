@@ -10,12 +10,12 @@ import pytest
 import torch
 from hypothesis import settings
 
-from pipeline.datasets.ddmnist.builder import DDMNIST, DDMNISTParameters
-from pipeline.datasets.raw import RawStore
-from pipeline.datasets.recipe import group_named, recipe_of
-from pipeline.datasets.resident import Dataset
-from pipeline.record import TrialFiles
-from pipeline.trial import Trial
+from equigrid.datasets.ddmnist.builder import DDMNIST, DDMNISTParameters
+from equigrid.datasets.raw import RawStore
+from equigrid.datasets.recipe import group_named, recipe_of
+from equigrid.datasets.resident import Dataset
+from equigrid.record import TrialFiles
+from equigrid.trial import Trial
 
 # The same examples on every machine; slow machines are no failure.
 settings.register_profile("equigrid", deadline=None, derandomize=True, max_examples=40)

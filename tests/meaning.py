@@ -22,17 +22,17 @@ sys.path.append(str(Path(__file__).parent / "datasets"))
 import raw_archives
 import volumes
 
-from pipeline.datasets.builder import Builder
-from pipeline.datasets.raw import RawStore
-from pipeline.datasets.resident import Dataset
-from pipeline.lookup import dataset_builder, load, serves
-from pipeline.objectives.batch import Batch
-from pipeline.objectives.task import task_named, with_penalties
-from pipeline.registry import DATASETS, MODELS, OBJECTIVES
-from pipeline.symmetry import group_by_name
-from pipeline.training.model import build_model
-from pipeline.training.streams import seeded, stream
-from pipeline.trial import TRAINING_VERSION, Trial
+from equigrid.datasets.builder import Builder
+from equigrid.datasets.raw import RawStore
+from equigrid.datasets.resident import Dataset
+from equigrid.lookup import dataset_builder, load, serves
+from equigrid.objectives.batch import Batch
+from equigrid.objectives.task import task_named, with_penalties
+from equigrid.registry import DATASETS, MODELS, OBJECTIVES
+from equigrid.symmetry import group_by_name
+from equigrid.training.model import build_model
+from equigrid.training.streams import seeded, stream
+from equigrid.trial import TRAINING_VERSION, Trial
 
 STORED = Path(__file__).parent / "data" / "meaning.json"
 
@@ -179,7 +179,7 @@ def _together(model: str, objective: str) -> bool:
     task = prepared_task(model)
     if not (serves(MODELS[model].task, task) and serves(OBJECTIVES[objective].task, task)):
         return False
-    if load(MODELS[model].target).__module__.startswith("pipeline.models.steerable_"):
+    if load(MODELS[model].target).__module__.startswith("equigrid.models.steerable_"):
         return objective in BASELINE_WITH
     if objective == "algebra_alone" or model == "no_network":
         return objective == "algebra_alone" and model == "no_network"

@@ -7,7 +7,7 @@ import time
 
 from torch import Tensor
 
-from pipeline.models.small_cnn import SmallCNN
+from equigrid.models.small_cnn import SmallCNN
 
 
 class Paced(SmallCNN):

@@ -17,9 +17,9 @@ import pytest
 import yaml
 from filelock import FileLock
 
-from pipeline.cli import main
-from pipeline.record import Record
-from pipeline.trial import Trial
+from equigrid.cli import main
+from equigrid.record import Record
+from equigrid.trial import Trial
 
 EXECUTABLE = str(Path(sys.executable).with_name("equigrid"))
 #: A machine under other load is no failure.

@@ -23,7 +23,7 @@ AS_ANOTHER = """
 import os, sys
 sys.path.insert(0, sys.argv[1])
 import spaces
-import pipeline.tracking.query
+import equigrid.tracking.query
 user, folder, rehearsal, *arguments = sys.argv[2:]
 spaces.in_this_process(*arguments, folder=rehearsal, expect=None)
 os.setgroups([])

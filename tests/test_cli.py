@@ -19,10 +19,10 @@ import pytest
 import spaces
 import typer
 
-from pipeline.cli.app import app
-from pipeline.commands.train import resolve, resolve_file
-from pipeline.errors import InputError
-from pipeline.planning.workspace import Workspace
+from equigrid.cli.app import app
+from equigrid.commands.train import resolve, resolve_file
+from equigrid.errors import InputError
+from equigrid.planning.workspace import Workspace
 
 COMMANDS = sorted(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
 
@@ -50,13 +50,13 @@ def test_help_and_version(tmp_path: Path) -> None:
 
 
 def test_without_docstrings_it_is_refused_and_cases_without_asserts(tmp_path: Path) -> None:
-    """Ray cannot be imported then; and the cases of `pipeline.testing` would all pass."""
+    """Ray cannot be imported then; and the cases of `equigrid.testing` would all pass."""
     optimised = {"PYTHONOPTIMIZE": "2"}
     done = spaces.equigrid("plan", "quickstart", folder=tmp_path, expect=2, environ=optimised)
     assert "PYTHONOPTIMIZE=2" in done.stderr
     assert len(done.stderr.splitlines()) == 1
     done = subprocess.run(
-        [sys.executable, "-O", "-c", "import pipeline.testing"], cwd=tmp_path,
+        [sys.executable, "-O", "-c", "import equigrid.testing"], cwd=tmp_path,
         env=spaces.environment(), text=True, capture_output=True, check=False,
     )  # fmt: skip
     assert done.returncode == 1
@@ -76,7 +76,7 @@ def test_what_should_be_quick_imports_nothing_heavy(arguments: list[str], tmp_pa
     spaces.write(tmp_path / "tiny.yaml")
     code = (
         f"import sys; sys.argv = ['equigrid', *{arguments!r}]\n"
-        "from pipeline.cli import main\n"
+        "from equigrid.cli import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
         "print({'torch', 'mlflow', 'ray', 'pandas', 'matplotlib'} & set(sys.modules))"
@@ -307,7 +307,7 @@ def test_the_doctor_finds_this_machine_well(tmp_path: Path) -> None:
 def test_the_doctor_says_what_to_do_about_a_store(
     store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipeline.commands import doctor
+    from equigrid.commands import doctor
 
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     if store == "garbage":

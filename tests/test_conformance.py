@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from pipeline.datasets.resident import Dataset
-from pipeline.registry import METRICS, MODELS, OBJECTIVES, TASKS
-from pipeline.symmetry import grid_action
-from pipeline.testing import DatasetCase, MetricCase, ModelCase, ObjectiveCase, TaskCase
-from pipeline.testing.small import DIGITS
+from equigrid.datasets.resident import Dataset
+from equigrid.registry import METRICS, MODELS, OBJECTIVES, TASKS
+from equigrid.symmetry import grid_action
+from equigrid.testing import DatasetCase, MetricCase, ModelCase, ObjectiveCase, TaskCase
+from equigrid.testing.small import DIGITS
 
 FLOWS: dict[str, Any] = {
     "builder": "smoke", "group": "C4", "grid": 8, "steps": 35, "simulations": 2, "train": [1],

@@ -9,12 +9,12 @@ import pytest
 import spaces
 from rich.console import Console
 
-from pipeline.cli import display
-from pipeline.cli.display import Display
-from pipeline.config.experiment import load_experiment
-from pipeline.orchestration.dispatch import Slice
-from pipeline.planning.ledger import Ledger
-from pipeline.planning.workspace import Workspace
+from equigrid.cli import display
+from equigrid.cli.display import Display
+from equigrid.config.experiment import load_experiment
+from equigrid.orchestration.dispatch import Slice
+from equigrid.planning.ledger import Ledger
+from equigrid.planning.workspace import Workspace
 
 
 def test_trials_in_training_have_a_line_each(

@@ -13,7 +13,7 @@ import pytest
 import spaces
 import yaml
 
-from pipeline.config.experiment import load_experiment
+from equigrid.config.experiment import load_experiment
 
 ROOT = Path(__file__).parents[1]
 SPEC = importlib.util.spec_from_file_location("update", ROOT / "results" / "update.py")

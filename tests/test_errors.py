@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.errors import InputError, masked
+from equigrid.errors import InputError, masked
 
 HIDDEN = "canary"
 

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from pipeline.datasets.builder import Builder, Parameters, fixed_views, random_stream
-from pipeline.datasets.resident import Dataset, on_device, read_views
-from pipeline.symmetry import FiniteGroup
+from equigrid.datasets.builder import Builder, Parameters, fixed_views, random_stream
+from equigrid.datasets.resident import Dataset, on_device, read_views
+from equigrid.symmetry import FiniteGroup
 
 SIDE = 6
 

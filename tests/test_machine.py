@@ -11,11 +11,11 @@ from uuid import uuid4
 
 import pytest
 
-from pipeline import machine
-from pipeline.errors import InputError
-from pipeline.planning.workspace import Workspace
+from equigrid import machine
+from equigrid.errors import InputError
+from equigrid.planning.workspace import Workspace
 
-HERE = "from pipeline import machine; print(machine.cores(), machine.memory())"
+HERE = "from equigrid import machine; print(machine.cores(), machine.memory())"
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="needs affinity")

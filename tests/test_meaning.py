@@ -13,7 +13,7 @@ from typing import Any
 import meaning
 import pytest
 
-from pipeline.registry import DATASETS, MODELS, OBJECTIVES
+from equigrid.registry import DATASETS, MODELS, OBJECTIVES
 
 #: Between processors and builds of torch; a change of meaning moves figures by far more.
 DATA_TOLERANCE, TRAINING_TOLERANCE = 1e-5, 1e-4

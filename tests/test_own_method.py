@@ -18,11 +18,11 @@ import yaml
 from mlflow.tracking import MlflowClient
 from safetensors.numpy import load_file
 
-from pipeline.config.experiment import load_experiment
-from pipeline.files import sha256
-from pipeline.planning.ledger import Ledger
-from pipeline.planning.workspace import Workspace
-from pipeline.record import Record
+from equigrid.config.experiment import load_experiment
+from equigrid.files import sha256
+from equigrid.planning.ledger import Ledger
+from equigrid.planning.workspace import Workspace
+from equigrid.record import Record
 
 EXAMPLE = Path(__file__).parents[1] / "docs" / "examples" / "rings"
 RUN = ("run", "rings.yaml", "--in-process")

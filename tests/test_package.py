@@ -33,7 +33,7 @@ def test_everything_that_is_imported_is_declared_and_the_other_way_round() -> No
     names = [re.split(r"[\[<>=;]", text)[0].lower() for text in PROJECT["project"]["dependencies"]]
     declared = {module for name in names for module in MODULES.get(name, (name,))}
     used = imported(ROOT / "pipeline") | imported(ROOT / "stages")
-    used -= sys.stdlib_module_names | {"pipeline", "stages", "search_spaces"}
+    used -= sys.stdlib_module_names | {"equigrid"}
     # medmnist's table of sets is read without importing the package, which needs torchvision.
     assert used | {"medmnist"} == declared
 
@@ -42,20 +42,25 @@ def test_every_package_is_in_the_wheel() -> None:
     folders = {
         path.parent for name in ("pipeline", "stages") for path in (ROOT / name).rglob("*.py")
     }
-    packages = {".".join(folder.relative_to(ROOT).parts) for folder in folders}
-    assert packages | {"search_spaces"} == set(PROJECT["tool"]["setuptools"]["packages"])
+    setuptools = PROJECT["tool"]["setuptools"]
+    names = {folder: package for package, folder in setuptools["package-dir"].items()}
+    packages = {
+        ".".join([names[top], *below])
+        for top, *below in (folder.relative_to(ROOT).parts for folder in folders)
+    }
+    assert packages | {"equigrid.search_spaces"} == set(setuptools["packages"])
 
 
 def test_the_modules_without_ray_and_mlflow_are_all_but_those_that_need_them() -> None:
     contracts = PROJECT["tool"]["importlinter"]["contracts"]
     (contract,) = [it for it in contracts if it["type"] == "forbidden"]
     there = {
-        f"pipeline.{path.stem}"
+        f"equigrid.{path.stem}"
         for path in (ROOT / "pipeline").iterdir()
         if path.stem not in ("__init__", "__pycache__") and path.suffix in ("", ".py")
     }
     needing = {
-        f"pipeline.{name}"
+        f"equigrid.{name}"
         for name in (
             "cli", "commands", "orchestration", "reporting", "exchange", "planning", "testing",
             "tracking", "notebook",

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import InputError
-from pipeline.record import Record, Result
-from pipeline.trial import Trial
+from equigrid.errors import InputError
+from equigrid.record import Record, Result
+from equigrid.trial import Trial
 
 EPOCHS = (
     {"train_loss": 1.1, "val_loss": 1.0, "val_accuracy": 0.5},

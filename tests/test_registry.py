@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.errors import InputError
-from pipeline.lookup import metric_entry, model_entry, objective_entry
-from pipeline.registry import METRICS, MODELS, OBJECTIVES
+from equigrid.errors import InputError
+from equigrid.lookup import metric_entry, model_entry, objective_entry
+from equigrid.registry import METRICS, MODELS, OBJECTIVES
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.config.experiment import load_experiment
-from pipeline.errors import InputError
-from pipeline.trial import Trial, data_key
+from equigrid.config.experiment import load_experiment
+from equigrid.errors import InputError
+from equigrid.trial import Trial, data_key
 
 RECIPE = {
     "builder": "ddmnist",

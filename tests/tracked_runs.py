@@ -9,9 +9,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from pipeline.record import Record
-from pipeline.tracking.store import Store
-from pipeline.tracking.writer import Writer
+from equigrid.record import Record
+from equigrid.tracking.store import Store
+from equigrid.tracking.writer import Writer
 
 TESTED = {
     "test": {"loss": 0.7, "accuracy": 0.625},

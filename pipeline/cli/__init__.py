@@ -1,6 +1,6 @@
 """`equigrid`: thin, a function a command; heavy imports happen inside the functions."""
 
-from pipeline.cli import running, looking, checking  # isort: skip - the order of --help
-from pipeline.cli.app import main
+from equigrid.cli import running, looking, checking  # isort: skip - the order of --help
+from equigrid.cli.app import main
 
 __all__ = ["checking", "looking", "main", "running"]

@@ -17,15 +17,15 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
-from pipeline import __version__
-from pipeline.errors import EndedEarlyError, InputError, masked
-from pipeline.files import too_long
-from pipeline.machine import give_home
+from equigrid import __version__
+from equigrid.errors import EndedEarlyError, InputError, masked
+from equigrid.files import too_long
+from equigrid.machine import give_home
 
 if TYPE_CHECKING:
-    from pipeline.planning.ledger import Ledger
-    from pipeline.planning.plan import Plan
-    from pipeline.reporting.table import Table
+    from equigrid.planning.ledger import Ledger
+    from equigrid.planning.plan import Plan
+    from equigrid.reporting.table import Table
 
 # Into a file or a pipe, lines are not cut at 80 characters.
 console = Console() if sys.stdout.isatty() else Console(width=160)
@@ -71,15 +71,15 @@ def options(
 
 def open_ledger(name: str, profile: str | None, workspace: Path) -> Ledger:
     """An experiment, by the words of the command line, in its workspace."""
-    from pipeline.config.experiment import load_experiment
-    from pipeline.planning.ledger import Ledger
-    from pipeline.planning.workspace import Workspace
+    from equigrid.config.experiment import load_experiment
+    from equigrid.planning.ledger import Ledger
+    from equigrid.planning.workspace import Workspace
 
     return Ledger(load_experiment(name, profile), Workspace(workspace))
 
 
 def show_table(table: Table) -> None:
-    from pipeline.reporting.formats import terminal
+    from equigrid.reporting.formats import terminal
 
     for part in terminal(table):
         console.print(part)

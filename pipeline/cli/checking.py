@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.app import ERROR, WORKSPACE, Name, Profile, Root, app, console, open_ledger, warn
+from equigrid.cli.app import ERROR, WORKSPACE, Name, Profile, Root, app, console, open_ledger, warn
 
 
 @app.command()
@@ -23,9 +23,9 @@ def verify(
 
     Example: equigrid verify quickstart --repair
     """
-    from pipeline.commands.verify import repair
-    from pipeline.commands.verify import verify as examine
-    from stages import tables as stage
+    from equigrid.commands.verify import repair
+    from equigrid.commands.verify import verify as examine
+    from equigrid.stages import tables as stage
 
     ledger = open_ledger(name, profile, workspace)
     found = examine(ledger)
@@ -64,9 +64,9 @@ def replay(
 
     Example: equigrid replay 3f2a9c41
     """
-    from pipeline.commands.replay import TOLERANCE, Replay, find_record
-    from pipeline.commands.replay import replay as steps_of
-    from pipeline.planning.workspace import Workspace
+    from equigrid.commands.replay import TOLERANCE, Replay, find_record
+    from equigrid.commands.replay import replay as steps_of
+    from equigrid.planning.workspace import Workspace
 
     place = Workspace(workspace)
     record = find_record(place, run)
@@ -105,7 +105,7 @@ def export(
 
     Example: equigrid export quickstart -o quickstart.equigrid
     """
-    from pipeline.exchange.exporting import export as write
+    from equigrid.exchange.exporting import export as write
 
     count = write(open_ledger(name, profile, workspace), output)
     console.print(f"{count} records written to {output}", highlight=False, soft_wrap=True)
@@ -124,8 +124,8 @@ def import_files(
 
     Example: equigrid import results/*.json
     """
-    from pipeline.exchange.importing import import_files as take
-    from pipeline.planning.workspace import Workspace
+    from equigrid.exchange.importing import import_files as take
+    from equigrid.planning.workspace import Workspace
 
     added, known = take(files, Workspace(workspace))
     console.print(f"{added} records added, {known} known already", highlight=False)

@@ -11,12 +11,12 @@ from rich.live import Live
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from pipeline.metrics.direction import higher_is_better
-from pipeline.orchestration.dispatch import SLICE_SECONDS, Slice
-from pipeline.planning.plan import Plan
-from pipeline.record import Record
-from pipeline.reporting.words import duration, short
-from pipeline.trial import Trial
+from equigrid.metrics.direction import higher_is_better
+from equigrid.orchestration.dispatch import SLICE_SECONDS, Slice
+from equigrid.planning.plan import Plan
+from equigrid.record import Record
+from equigrid.reporting.words import duration, short
+from equigrid.trial import Trial
 
 #: Trials in training that are listed at most.
 MOST_SHOWN = 12

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.app import (
+from equigrid.cli.app import (
     ERROR,
     GAPS,
     WORKSPACE,
@@ -25,7 +25,7 @@ from pipeline.cli.app import (
     show_table,
     warn,
 )
-from pipeline.errors import InputError
+from equigrid.errors import InputError
 
 #: Between two looks of `status --watch`.
 WATCH_SECONDS = 2.0
@@ -37,7 +37,7 @@ def plan(name: Name, profile: Profile = None, workspace: Root = WORKSPACE) -> No
 
     Example: equigrid plan ddmnist --profile small
     """
-    from pipeline.commands.forecast import forecast
+    from equigrid.commands.forecast import forecast
 
     for part in forecast(open_ledger(name, profile, workspace)):
         console.print(part, highlight=False, markup=False, soft_wrap=isinstance(part, str))
@@ -57,7 +57,7 @@ def status(
     from rich.console import Group
     from rich.live import Live
 
-    from pipeline.commands.status import status as parts_of
+    from equigrid.commands.status import status as parts_of
 
     ledger = open_ledger(name, profile, workspace)
     plan = ledger.known()
@@ -87,7 +87,7 @@ def show(
 
     Example: equigrid show quickstart "Ours/C4"
     """
-    from pipeline.commands.show import show as parts_of
+    from equigrid.commands.show import show as parts_of
 
     ledger = open_ledger(name, profile, workspace)
     for part in parts_of(ledger.known(), ledger.workspace, what):
@@ -112,9 +112,9 @@ def analyse(
 
     Example: equigrid analyse quickstart "Ours/C4"
     """
-    from pipeline.commands.analyse import analysed, shown, wanted
-    from pipeline.reporting.assembly import assemble
-    from stages.tables import report as write_report
+    from equigrid.commands.analyse import analysed, shown, wanted
+    from equigrid.reporting.assembly import assemble
+    from equigrid.stages.tables import report as write_report
 
     ledger = open_ledger(name, profile, workspace)
     found = ledger.known()
@@ -138,10 +138,10 @@ def embed(
 
     Example: equigrid embed 3f2a9c41 digits.npz
     """
-    from pipeline.commands.embed import embed as latents_of
-    from pipeline.commands.embed import opened, write
-    from pipeline.commands.replay import find_record
-    from pipeline.planning.workspace import Workspace
+    from equigrid.commands.embed import embed as latents_of
+    from equigrid.commands.embed import opened, write
+    from equigrid.commands.replay import find_record
+    from equigrid.planning.workspace import Workspace
 
     place = Workspace(workspace)
     record = find_record(place, run)
@@ -166,7 +166,7 @@ def tables(
 
     Example: equigrid tables quickstart --from-mlflow
     """
-    from stages import tables as stage
+    from equigrid.stages import tables as stage
 
     ledger = open_ledger(name, profile, workspace)
     found = ledger.from_mlflow() if from_mlflow else ledger.known()
@@ -189,8 +189,8 @@ def report(
 
     Example: equigrid report quickstart -o report
     """
-    from pipeline.reporting.assembly import assemble
-    from pipeline.reporting.page.content import report as write
+    from equigrid.reporting.assembly import assemble
+    from equigrid.reporting.page.content import report as write
 
     ledger = open_ledger(name, profile, workspace)
     plan = ledger.known()
@@ -208,7 +208,7 @@ def ui(
 
     Example: equigrid ui --port 5001
     """
-    from pipeline.planning.workspace import Workspace
+    from equigrid.planning.workspace import Workspace
 
     place = Workspace(workspace)
     store = place.store("")
@@ -216,8 +216,8 @@ def ui(
         raise InputError(f"{store.uri} (MLFLOW_TRACKING_URI) has pages of its own: open them there")
     if store.database is not None and not store.database.exists():
         raise InputError(f"{store.database}: nothing is tracked here yet; run a search space first")
-    from pipeline.errors import StoreError
-    from pipeline.tracking.database import follow_move
+    from equigrid.errors import StoreError
+    from equigrid.tracking.database import follow_move
 
     try:
         follow_move(store)
@@ -261,14 +261,14 @@ def doctor(
     Example: equigrid doctor ddmnist
     """
     if repair_store:
-        from pipeline.exchange.importing import rebuild_store
-        from pipeline.planning.workspace import Workspace
+        from equigrid.exchange.importing import rebuild_store
+        from equigrid.planning.workspace import Workspace
 
         aside, count = rebuild_store(Workspace(workspace))
         kept = f"; the old store is {aside}" if aside else ""
         console.print(f"{count} records tracked anew{kept}", highlight=False, soft_wrap=True)
         return
-    from pipeline.commands.doctor import examine
+    from equigrid.commands.doctor import examine
 
     if not examine(name, workspace, console):
         raise typer.Exit(ERROR)
@@ -295,9 +295,9 @@ def compare(
 
     Example: equigrid compare quickstart quickstart --other-workspace /data/before
     """
-    from pipeline.commands.compare import as_csv, open_side, shown
-    from pipeline.commands.compare import compare as lines_of
-    from pipeline.planning.workspace import Workspace
+    from equigrid.commands.compare import as_csv, open_side, shown
+    from equigrid.commands.compare import compare as lines_of
+    from equigrid.planning.workspace import Workspace
 
     a = open_side(first, Workspace(workspace))
     b = open_side(second, Workspace(other or workspace))

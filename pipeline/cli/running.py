@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.app import (
+from equigrid.cli.app import (
     ERROR,
     WORKSPACE,
     Name,
@@ -22,7 +22,7 @@ from pipeline.cli.app import (
     show_table,
     warn,
 )
-from pipeline.machine import cluster
+from equigrid.machine import cluster
 
 
 @app.command()
@@ -54,7 +54,7 @@ def run(
     arms = {(row, experiment.space.columns[column].dataset) for row, column in cells}
     is_alone = cluster() is None
     if is_alone:
-        from pipeline.commands.forecast import check_room
+        from equigrid.commands.forecast import check_room
 
         check_room(experiment, with_ray=not in_process)
 
@@ -64,18 +64,18 @@ def run(
         if is_alone and is_new and not in_process:
             # It has something to train: a Ray of its own starts while the rest is imported and its
             # data is made.
-            begun = background.submit(_start_ray, experiment.folder)
-        from pipeline.cli.display import Display
-        from pipeline.orchestration.dispatch import Dispatcher
-        from stages.run import run as run_stages
+            begun = background.submit(_start_ray)
+        from equigrid.cli.display import Display
+        from equigrid.orchestration.dispatch import Dispatcher
+        from equigrid.stages.run import run as run_stages
 
         def dispatcher() -> Dispatcher:
             retries = experiment.space.retries
             if in_process:
-                from pipeline.orchestration.in_process import InProcess
+                from equigrid.orchestration.in_process import InProcess
 
                 return InProcess(ledger.workspace, retries)
-            from pipeline.orchestration.ray_tune import RayTune
+            from equigrid.orchestration.ray_tune import RayTune
 
             if begun is not None:
                 begun.result()
@@ -95,10 +95,10 @@ def run(
         end(ended.plan)
 
 
-def _start_ray(module_folder: Path) -> None:
-    from pipeline.orchestration.ray_start import start_ray
+def _start_ray() -> None:
+    from equigrid.orchestration.ray_start import start_ray
 
-    start_ray(module_folder)
+    start_ray()
 
 
 @app.command()
@@ -123,9 +123,9 @@ def submit(
 
     Example: equigrid submit ddmnist --address http://127.0.0.1:8265
     """
-    from pipeline.commands.submit import connect, follow
-    from pipeline.commands.submit import submit as submit_run
-    from pipeline.config.experiment import load_experiment
+    from equigrid.commands.submit import connect, follow
+    from equigrid.commands.submit import submit as submit_run
+    from equigrid.config.experiment import load_experiment
 
     experiment = load_experiment(name, profile)
     arguments = ["--profile", profile] if profile else []
@@ -163,8 +163,8 @@ def train(
 
     Example: equigrid train quickstart --row Ours --dataset C4 --set lr=1e-3 --set lambda=0.5
     """
-    from pipeline.commands.train import resolve, resolve_file, train_one
-    from pipeline.planning.workspace import Workspace
+    from equigrid.commands.train import resolve, resolve_file, train_one
+    from equigrid.planning.workspace import Workspace
 
     if trial is not None:
         wanted = resolve_file(trial)

@@ -11,17 +11,17 @@ from typing import Any
 
 from rich.table import Table as RichTable
 
-from pipeline.commands.replay import find_record
-from pipeline.errors import InputError
-from pipeline.planning.ledger import Ledger
-from pipeline.planning.opening import open_run_or_refuse
-from pipeline.planning.plan import Plan
-from pipeline.record import Record
-from pipeline.reporting.formats import DASH
-from pipeline.tracking.writer import Writer
-from pipeline.training.analysis import TRAINED, analyse
-from pipeline.training.model import build_model
-from pipeline.trial import Trial
+from equigrid.commands.replay import find_record
+from equigrid.errors import InputError
+from equigrid.planning.ledger import Ledger
+from equigrid.planning.opening import open_run_or_refuse
+from equigrid.planning.plan import Plan
+from equigrid.record import Record
+from equigrid.reporting.formats import DASH
+from equigrid.tracking.writer import Writer
+from equigrid.training.analysis import TRAINED, analyse
+from equigrid.training.model import build_model
+from equigrid.trial import Trial
 
 #: A multiplicity below it is none.
 SEEN = 0.05

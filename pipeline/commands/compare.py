@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from pipeline.config.experiment import load_experiment
-from pipeline.errors import InputError
-from pipeline.planning.ledger import Ledger
-from pipeline.planning.workspace import Workspace
-from pipeline.reporting import formats
-from pipeline.reporting.assembly import assemble
-from pipeline.reporting.comparison import Comparison
-from pipeline.reporting.comparison import compare as paired
-from pipeline.reporting.table import Cell, Table
+from equigrid.config.experiment import load_experiment
+from equigrid.errors import InputError
+from equigrid.planning.ledger import Ledger
+from equigrid.planning.workspace import Workspace
+from equigrid.reporting import formats
+from equigrid.reporting.assembly import assemble
+from equigrid.reporting.comparison import Comparison
+from equigrid.reporting.comparison import compare as paired
+from equigrid.reporting.table import Cell, Table
 
 
 @dataclass(frozen=True)

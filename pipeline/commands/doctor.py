@@ -15,15 +15,15 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from rich.console import Console
 
-from pipeline.config.experiment import load_experiment
-from pipeline.datasets.raw import RawStore
-from pipeline.errors import InputError, StoreError, masked
-from pipeline.machine import cluster, cores, memory
-from pipeline.own_parts.blame import in_one_line
-from pipeline.own_parts.commit import UNKNOWN, our_commit
-from pipeline.planning.workspace import Workspace
-from pipeline.tracking.look import look
-from pipeline.training.memory import kept
+from equigrid.config.experiment import load_experiment
+from equigrid.datasets.raw import RawStore
+from equigrid.errors import InputError, StoreError, masked
+from equigrid.machine import cluster, cores, memory
+from equigrid.own_parts.blame import in_one_line
+from equigrid.own_parts.commit import UNKNOWN, our_commit
+from equigrid.planning.workspace import Workspace
+from equigrid.tracking.look import look
+from equigrid.training.memory import kept
 
 #: (state, what, remedy): ok, warning or problem.
 Finding = tuple[str, str, str]
@@ -160,8 +160,8 @@ def _mlflow(workspace: Workspace) -> Iterator[Finding]:
 
 def _ray() -> Iterator[Finding]:
     # In a process of its own: importing Ray takes seconds and sets up its logging.
-    code = "from pathlib import Path; from pipeline.orchestration import ray_start as it; "
-    code += "it.start_ray(Path.cwd()); print(it.ray.cluster_resources())"
+    code = "from pathlib import Path; from equigrid.orchestration import ray_start as it; "
+    code += "it.start_ray(); print(it.ray.cluster_resources())"
     alone = cluster() is None
     remedy = "try `equigrid run --in-process`" if alone else "start it, or unset RAY_ADDRESS"
     try:

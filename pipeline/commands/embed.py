@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.datasets.raw import read_npz
-from pipeline.errors import InputError
-from pipeline.files import write_atomically
-from pipeline.objectives.latents import embedding
-from pipeline.planning.opening import OpenRun, open_run_or_refuse
-from pipeline.planning.workspace import Workspace
-from pipeline.record import Record
+from equigrid.datasets.raw import read_npz
+from equigrid.errors import InputError
+from equigrid.files import write_atomically
+from equigrid.objectives.latents import embedding
+from equigrid.planning.opening import OpenRun, open_run_or_refuse
+from equigrid.planning.workspace import Workspace
+from equigrid.record import Record
 
 #: Inputs that go through the network at once.
 TOGETHER = 500

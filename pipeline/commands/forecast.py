@@ -9,16 +9,16 @@ from statistics import fmean
 from rich.console import RenderableType
 from rich.table import Table as RichTable
 
-from pipeline.config.experiment import Experiment
-from pipeline.errors import InputError
-from pipeline.lookup import model_entry
-from pipeline.machine import cores, memory, sockets_folder
-from pipeline.planning.ahead import changes, trials_ahead
-from pipeline.planning.ledger import Ledger
-from pipeline.planning.plan import Arm, Plan
-from pipeline.planning.workspace import Workspace
-from pipeline.reporting.words import duration
-from pipeline.trial import Trial
+from equigrid.config.experiment import Experiment
+from equigrid.errors import InputError
+from equigrid.lookup import model_entry
+from equigrid.machine import cores, memory, sockets_folder
+from equigrid.planning.ahead import changes, trials_ahead
+from equigrid.planning.ledger import Ledger
+from equigrid.planning.plan import Arm, Plan
+from equigrid.planning.workspace import Workspace
+from equigrid.reporting.words import duration
+from equigrid.trial import Trial
 
 #: Evaluation and the optimiser on top of forward and backward passes, measured on double digits.
 OVERHEAD = 1.25

@@ -11,22 +11,22 @@ from pathlib import Path
 
 import torch
 
-from pipeline.datasets.raw import RawStore
-from pipeline.errors import InputError
-from pipeline.own_parts.beside import importable
-from pipeline.own_parts.imports import is_external
-from pipeline.own_parts.source_code import check_fingerprints, code_of, differing_paths
-from pipeline.planning.opening import open_dataset
-from pipeline.planning.workspace import Workspace
-from pipeline.record import Epoch, Record, TrialFiles
-from pipeline.tracking.cache import last_known
-from pipeline.training.environment import environment
-from pipeline.training.memory import keep_freed
-from pipeline.training.model import choose_device
-from pipeline.training.run import TrialRun
-from pipeline.trial import TRAINING_VERSION
-from stages.augment_cache import augment_cache
-from stages.data_build import data_build
+from equigrid.datasets.raw import RawStore
+from equigrid.errors import InputError
+from equigrid.own_parts.beside import importable
+from equigrid.own_parts.imports import is_external
+from equigrid.own_parts.source_code import check_fingerprints, code_of, differing_paths
+from equigrid.planning.opening import open_dataset
+from equigrid.planning.workspace import Workspace
+from equigrid.record import Epoch, Record, TrialFiles
+from equigrid.stages.augment_cache import augment_cache
+from equigrid.stages.data_build import data_build
+from equigrid.tracking.cache import last_known
+from equigrid.training.environment import environment
+from equigrid.training.memory import keep_freed
+from equigrid.training.model import choose_device
+from equigrid.training.run import TrialRun
+from equigrid.trial import TRAINING_VERSION
 
 #: How far a score may move on another stack (torch, processor, device) and count as the same.
 TOLERANCE = 0.01

@@ -11,13 +11,13 @@ from rich.console import RenderableType
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from pipeline.errors import InputError
-from pipeline.planning.plan import Plan
-from pipeline.planning.workspace import Workspace
-from pipeline.record import Record
-from pipeline.reporting import formats
-from pipeline.reporting.assembly import assemble
-from pipeline.trial import Trial, point_text, symbol
+from equigrid.errors import InputError
+from equigrid.planning.plan import Plan
+from equigrid.planning.workspace import Workspace
+from equigrid.record import Record
+from equigrid.reporting import formats
+from equigrid.reporting.assembly import assemble
+from equigrid.trial import Trial, point_text, symbol
 
 #: A run id or run key, or enough of its beginning.
 RUN = re.compile(r"[0-9a-f]{6,64}")

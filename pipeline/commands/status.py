@@ -11,13 +11,13 @@ from rich.console import RenderableType
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from pipeline.metrics.direction import higher_is_better
-from pipeline.planning.plan import Plan
-from pipeline.planning.workspace import Workspace
-from pipeline.reporting import formats
-from pipeline.reporting.assembly import assemble
-from pipeline.reporting.words import duration, short
-from pipeline.trial import TRAINING_VERSION, Trial, point_text
+from equigrid.metrics.direction import higher_is_better
+from equigrid.planning.plan import Plan
+from equigrid.planning.workspace import Workspace
+from equigrid.reporting import formats
+from equigrid.reporting.assembly import assemble
+from equigrid.reporting.words import duration, short
+from equigrid.trial import TRAINING_VERSION, Trial, point_text
 
 #: Epochs whose mean time tells how long the rest takes.
 LATEST = 5

@@ -13,11 +13,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.config.experiment import PACKAGED, SUBMITTED_FROM, Experiment, find
-from pipeline.errors import InputError
-from pipeline.own_parts.source_code import code_of
-from pipeline.planning.workspace import SUBMITTED
-from pipeline.tracking.server import through_proxy
+from equigrid.config.experiment import PACKAGED, SUBMITTED_FROM, Experiment, find
+from equigrid.errors import InputError
+from equigrid.own_parts.source_code import code_of
+from equigrid.planning.workspace import SUBMITTED
+from equigrid.tracking.server import through_proxy
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
@@ -27,6 +27,8 @@ HEAD_STOPPED = (
     "if the head was stopped, the job ended with it: once there is a head again, the same command "
     "goes on from the last checkpoints"
 )
+#: The folder of the search space in a job's own.
+BESIDE = "submitted"
 #: What a job is known by among others of the cluster.
 LABEL = "equigrid"
 
@@ -72,18 +74,21 @@ def submit(
         for job in client.list_jobs():
             if job.status in UNDER_WAY and label.items() <= ((job.metadata or {}).items()):
                 return str(job.submission_id), False
-        command = ["equigrid", "run", f"{experiment.name}.yaml", *arguments]
+        command = ["equigrid", "run", f"{BESIDE}/{experiment.name}.yaml", *arguments]
         if workspace is not None:
             command += ["--workspace", workspace]
         with tempfile.TemporaryDirectory() as folder:
             source = find(name)
+            # Not beside: a job's own folder comes first on the path, before Python's own modules.
+            beside = Path(folder) / BESIDE
+            beside.mkdir()
             for file in (source, *source.parent.glob("*.py")):
-                shutil.copy(file, folder)
+                shutil.copy(file, beside)
             for part in experiment.external_parts:
                 for path, text in code_of(part).sources.items():
                     if path.endswith(".py"):
-                        (Path(folder) / path).parent.mkdir(parents=True, exist_ok=True)
-                        (Path(folder) / path).write_text(text, "utf-8")
+                        (beside / path).parent.mkdir(parents=True, exist_ok=True)
+                        (beside / path).write_text(text, "utf-8")
             identifier = client.submit_job(
                 entrypoint=shlex.join(command),
                 submission_id=f"{LABEL}-{experiment.full_name}-{time.strftime('%Y%m%d-%H%M%S')}",

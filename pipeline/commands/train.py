@@ -9,20 +9,20 @@ from typing import Any
 
 from rich.console import Console
 
-from pipeline.config.experiment import Experiment, load_experiment
-from pipeline.config.resolution import check_value, searchable
-from pipeline.config.schema import TrainingSpec
-from pipeline.datasets.raw import RawStore
-from pipeline.datasets.recipe import builder_of
-from pipeline.errors import InputError
-from pipeline.lookup import model_entry, objective_entry
-from pipeline.orchestration.dispatch import SLICE_SECONDS
-from pipeline.orchestration.worker import Worker
-from pipeline.own_parts.source_code import check_fingerprints
-from pipeline.planning.workspace import Workspace
-from pipeline.trial import TRAINING_VERSION, Role, Trial, data_key
-from stages.augment_cache import augment_cache
-from stages.data_build import data_build
+from equigrid.config.experiment import Experiment, load_experiment
+from equigrid.config.resolution import check_value, searchable
+from equigrid.config.schema import TrainingSpec
+from equigrid.datasets.raw import RawStore
+from equigrid.datasets.recipe import builder_of
+from equigrid.errors import InputError
+from equigrid.lookup import model_entry, objective_entry
+from equigrid.orchestration.dispatch import SLICE_SECONDS
+from equigrid.orchestration.worker import Worker
+from equigrid.own_parts.source_code import check_fingerprints
+from equigrid.planning.workspace import Workspace
+from equigrid.stages.augment_cache import augment_cache
+from equigrid.stages.data_build import data_build
+from equigrid.trial import TRAINING_VERSION, Role, Trial, data_key
 
 
 def resolve(

@@ -11,18 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.datasets.store import read_arrays
-from pipeline.errors import DamagedFileError, InputError, StoreError
-from pipeline.files import sha256
-from pipeline.planning.ledger import Ledger
-from pipeline.planning.plan import Plan
-from pipeline.planning.workspace import Workspace
-from pipeline.record import Record
-from pipeline.reporting.assembly import assemble
-from pipeline.tracking.cache import renew, stamp
-from pipeline.tracking.store import Identity, Store, identity_of
-from pipeline.tracking.writer import Writer
-from pipeline.trial import CODE_SINCE, TRAINING_VERSION, Trial
+from equigrid.datasets.store import read_arrays
+from equigrid.errors import DamagedFileError, InputError, StoreError
+from equigrid.files import sha256
+from equigrid.planning.ledger import Ledger
+from equigrid.planning.plan import Plan
+from equigrid.planning.workspace import Workspace
+from equigrid.record import Record
+from equigrid.reporting.assembly import assemble
+from equigrid.tracking.cache import renew, stamp
+from equigrid.tracking.store import Identity, Store, identity_of
+from equigrid.tracking.writer import Writer
+from equigrid.trial import CODE_SINCE, TRAINING_VERSION, Trial
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -69,7 +69,7 @@ class Verification:
 
 def verify(ledger: Ledger) -> Verification:
     """Hold everything against the records; raises InputError where MLflow cannot be read."""
-    from pipeline.tracking import query
+    from equigrid.tracking import query
 
     experiment, workspace, store = ledger.experiment, ledger.workspace, ledger.store
     try:
@@ -138,7 +138,7 @@ def _unknown(plan: Plan) -> Iterator[str]:
 def _runs(
     plan: Plan, workspace: Workspace, store: Store, runs: Sequence[tuple[Identity, Run]]
 ) -> Iterator[Finding]:
-    from pipeline.tracking import query
+    from equigrid.tracking import query
 
     trials: dict[Identity, Trial] = {identity_of(trial): trial for trial in plan.all_trials()}
     finished = Counter(identity for identity, run in runs if run.info.status == "FINISHED")
@@ -184,7 +184,7 @@ def _trial_of(record: Record, identity: Identity) -> Trial:
 
 def _differences(run: Run, role: str, record: Record, artifact: Record | None) -> str:
     """What a run says otherwise than its record; empty where nothing."""
-    from pipeline.tracking import runs
+    from equigrid.tracking import runs
 
     wrong = []
     expected = runs.latest_metrics(record, role)
@@ -266,7 +266,7 @@ def repair(ledger: Ledger, found: Verification) -> int:
 
     Deleted runs stay in MLflow's bin. A run without a record anywhere is left as it is.
     """
-    from pipeline.tracking import runs
+    from equigrid.tracking import runs
 
     store, workspace = ledger.store, ledger.workspace
     client = runs.connect(store.uri)
@@ -290,7 +290,7 @@ def repair(ledger: Ledger, found: Verification) -> int:
 
 def _keep_record(store: Store, workspace: Workspace, run_id: str) -> None:
     """A run's own record becomes the workspace's before the run is deleted."""
-    from pipeline.tracking import query
+    from equigrid.tracking import query
 
     with tempfile.TemporaryDirectory() as folder:
         record: Record = query.fetch_record(store, run_id, Path(folder))

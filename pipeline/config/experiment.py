@@ -13,18 +13,18 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
 
-from pipeline.config.resolution import Dataset, Row, resolve_dataset, resolve_row
-from pipeline.config.schema import SearchSpace, refuse
-from pipeline.config.yaml_lines import Located, merge, parse
-from pipeline.datasets.raw import RawStore
-from pipeline.errors import InputError
-from pipeline.files import canonical_json, too_long
-from pipeline.lookup import metric_entry, published_names, score_kind
-from pipeline.own_parts.beside import importable
-from pipeline.own_parts.commit import commit_of
-from pipeline.own_parts.imports import is_external
-from pipeline.own_parts.source_code import code_of, fingerprints
-from pipeline.trial import CODE_SINCE, FILE_NAME, FILE_NAMES, TRAINING_VERSION, Role, Trial, shown
+from equigrid.config.resolution import Dataset, Row, resolve_dataset, resolve_row
+from equigrid.config.schema import SearchSpace, refuse
+from equigrid.config.yaml_lines import Located, merge, parse
+from equigrid.datasets.raw import RawStore
+from equigrid.errors import InputError
+from equigrid.files import canonical_json, too_long
+from equigrid.lookup import metric_entry, published_names, score_kind
+from equigrid.own_parts.beside import importable
+from equigrid.own_parts.commit import commit_of
+from equigrid.own_parts.imports import is_external
+from equigrid.own_parts.source_code import code_of, fingerprints
+from equigrid.trial import CODE_SINCE, FILE_NAME, FILE_NAMES, TRAINING_VERSION, Role, Trial, shown
 
 #: The origin of a packaged search space; the variable in which a job has that of a submitted one.
 PACKAGED, SUBMITTED_FROM = "the packaged one", "EQUIGRID_SUBMITTED_FROM"
@@ -66,13 +66,17 @@ class Experiment:
     def origin(self) -> str:
         """What makes it another search space than one of the same name.
 
-        The packaged ones are the same in every installation. A submitted one lies in a new folder
-        each time: where it was submitted from counts.
+        The packaged ones are the same in every installation, and in a checkout. A submitted one
+        lies in a new folder each time: where it was submitted from counts.
         """
         if submitted := os.environ.get(SUBMITTED_FROM):
             return submitted
-        is_packaged = (self.folder.parent / "pipeline" / "trial.py").exists()
-        return PACKAGED if is_packaged and self.folder.name == "search_spaces" else str(self.file)
+        packaged = _packaged(self.name)
+        is_checkout = (self.folder.parent / "pipeline" / "trial.py").exists()
+        is_packaged = is_checkout and self.folder.name == "search_spaces"
+        if packaged.is_file() and (is_packaged or self.file.samefile(packaged)):
+            return PACKAGED
+        return str(self.file)
 
     @property
     def is_published_setting(self) -> bool:
@@ -172,6 +176,11 @@ def _training(method: Row, point: Mapping[str, float]) -> dict[str, Any]:
     return method.training.settings() | decay
 
 
+def _packaged(name: str) -> Path:
+    """Where a packaged search space of this name would be."""
+    return Path(str(resources.files("equigrid.search_spaces"))) / f"{name}.yaml"
+
+
 def find(name: str) -> Path:
     """A path (it has a separator or a suffix), else ./search_spaces/, else a packaged one."""
     if "/" in name or name.endswith((".yaml", ".yml")):
@@ -184,7 +193,7 @@ def find(name: str) -> Path:
     if not FILE_NAME.fullmatch(name):
         raise InputError(f"{shown(name)} is not a search space's name: {FILE_NAMES}")
     local = Path("search_spaces") / f"{name}.yaml"
-    packaged = Path(str(resources.files("search_spaces"))) / f"{name}.yaml"
+    packaged = _packaged(name)
     for path in (local, packaged):
         if path.is_file():
             return path

@@ -10,12 +10,12 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from pipeline.config.schema import Component, DatasetSpec, RowSpec, TrainingSpec, refuse
-from pipeline.datasets.builder import Builder, check_builder
-from pipeline.datasets.raw import RawStore
-from pipeline.datasets.recipe import group_named, recipe_of
-from pipeline.errors import InputError
-from pipeline.lookup import (
+from equigrid.config.schema import Component, DatasetSpec, RowSpec, TrainingSpec, refuse
+from equigrid.datasets.builder import Builder, check_builder
+from equigrid.datasets.raw import RawStore
+from equigrid.datasets.recipe import group_named, recipe_of
+from equigrid.errors import InputError
+from equigrid.lookup import (
     dataset_builder,
     metric_entry,
     model_entry,
@@ -23,12 +23,12 @@ from pipeline.lookup import (
     serves,
     task_entry,
 )
-from pipeline.own_parts.blame import users_code
-from pipeline.own_parts.source_code import fingerprints
-from pipeline.parameters import filled
-from pipeline.registry import OPTIMISER_SEARCHED, Model, Objective
-from pipeline.symmetry import plane_group
-from pipeline.trial import COMPONENT, COMPONENTS, shown
+from equigrid.own_parts.blame import users_code
+from equigrid.own_parts.source_code import fingerprints
+from equigrid.parameters import filled
+from equigrid.registry import OPTIMISER_SEARCHED, Model, Objective
+from equigrid.symmetry import plane_group
+from equigrid.trial import COMPONENT, COMPONENTS, shown
 
 #: Of one row's grid for one dataset.
 MOST_POINTS = 10_000

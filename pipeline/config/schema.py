@@ -18,9 +18,9 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from pipeline.parameters import Later, NonNegative, filled, without_later
-from pipeline.registry import OPTIMISERS, SCHEDULES
-from pipeline.trial import FILE_NAME, FILE_NAMES, NAME, shown
+from equigrid.parameters import Later, NonNegative, filled, without_later
+from equigrid.registry import OPTIMISERS, SCHEDULES
+from equigrid.trial import FILE_NAME, FILE_NAMES, NAME, shown
 
 
 def refuse(message: str, *path: str | int) -> PydanticCustomError:

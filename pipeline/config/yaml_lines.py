@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from pipeline.errors import InputError
+from equigrid.errors import InputError
 
 Path = tuple[str | int, ...]
 

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from pydantic import BaseModel
 
-from pipeline.datasets.pairs import ANY_PAIRS, Pairs
-from pipeline.datasets.raw import RawFile, RawStore
-from pipeline.datasets.store import Arrays, Progress
-from pipeline.lookup import load
-from pipeline.parameters import Parameters
-from pipeline.symmetry import FiniteGroup
+from equigrid.datasets.pairs import ANY_PAIRS, Pairs
+from equigrid.datasets.raw import RawFile, RawStore
+from equigrid.datasets.store import Arrays, Progress
+from equigrid.lookup import load
+from equigrid.parameters import Parameters
+from equigrid.symmetry import FiniteGroup
 
 if TYPE_CHECKING:
-    from pipeline.datasets.resident import Dataset
+    from equigrid.datasets.resident import Dataset
 
 
 __all__ = ["Builder", "Pairs", "Parameters", "fixed_views", "random_stream"]
@@ -29,7 +29,7 @@ class Builder(ABC):
     """One kind of dataset. Subclass it in one file and name it in the registry or a search space.
 
     version: raised when the same parameters give other arrays.
-    task: what targets are, see pipeline.objectives.task. metrics: those a column may show.
+    task: what targets are, see equigrid.objectives.task. metrics: those a column may show.
     validation_metrics: those measured on validation after every epoch, besides the loss.
     test_splits: the splits a column may name; the validation split is always `val`.
     pairs: how the inputs are drawn that an objective compares.
@@ -111,7 +111,7 @@ def check_builder(builder: Builder) -> None:
         if not isinstance(value, tuple) or not all(isinstance(each, str) for each in value):
             raise ValueError(f"{name} is {value!r}: expected a tuple of names")
     if not builder.dataset_class and type(builder).resident is Builder.resident:
-        raise ValueError("it lacks resident: see pipeline.datasets.builder")
+        raise ValueError("it lacks resident: see equigrid.datasets.builder")
     if not builder.test_splits or "val" in builder.test_splits:
         raise ValueError(f"test_splits is {builder.test_splits!r}: expected names other than val")
 

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.datasets.builder import Builder
-from pipeline.datasets.raw import RawFile, RawStore
-from pipeline.errors import InputError
-from pipeline.files import sha256
+from equigrid.datasets.builder import Builder
+from equigrid.datasets.raw import RawFile, RawStore
+from equigrid.errors import InputError
+from equigrid.files import sha256
 
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]

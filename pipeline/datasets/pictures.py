@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 
-from pipeline.datasets.resident import Dataset
-from pipeline.symmetry.words import words_of, written
+from equigrid.datasets.resident import Dataset
+from equigrid.symmetry.words import words_of, written
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import InputError, MissingRawDataError
-from pipeline.files import sha256
-from pipeline.machine import cache_folder, expanded
+from equigrid.errors import InputError, MissingRawDataError
+from equigrid.files import sha256
+from equigrid.machine import cache_folder, expanded
 
 log = logging.getLogger("equigrid")
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.datasets.builder import Builder
-from pipeline.datasets.raw import RawStore
-from pipeline.errors import InputError
-from pipeline.lookup import dataset_builder, load
-from pipeline.own_parts.blame import users_code
-from pipeline.own_parts.imports import is_external
-from pipeline.own_parts.source_code import check_fingerprints, code_of, fingerprints
-from pipeline.symmetry import FiniteGroup, group_by_name
+from equigrid.datasets.builder import Builder
+from equigrid.datasets.raw import RawStore
+from equigrid.errors import InputError
+from equigrid.lookup import dataset_builder, load
+from equigrid.own_parts.blame import users_code
+from equigrid.own_parts.imports import is_external
+from equigrid.own_parts.source_code import check_fingerprints, code_of, fingerprints
+from equigrid.symmetry import FiniteGroup, group_by_name
 
 
 def group_named(name: str) -> FiniteGroup:

@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.datasets.pairs import ANY_PAIRS, Pairs
-from pipeline.datasets.store import Arrays
-from pipeline.symmetry import FiniteGroup
+from equigrid.datasets.pairs import ANY_PAIRS, Pairs
+from equigrid.datasets.store import Arrays
+from equigrid.symmetry import FiniteGroup
 
 #: Samples, and numbers of their inputs, that an evaluation takes at once: memory, not results.
 EVALUATION_BATCH, EVALUATION_NUMBERS = 500, 2**21

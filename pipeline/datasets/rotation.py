@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.symmetry import FiniteGroup
+from equigrid.symmetry import FiniteGroup
 
 
 def transform_images(images: Tensor, matrices: Tensor) -> Tensor:

@@ -15,8 +15,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import DamagedFileError
-from pipeline.files import canonical_json, replacing
+from equigrid.errors import DamagedFileError
+from equigrid.files import canonical_json, replacing
 
 Arrays = Mapping[str, NDArray[Any]]
 Progress = Callable[[int, int], None]

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from pipeline.errors import InputError
-from pipeline.files import replacing, sha256
-from pipeline.record import Record
-from pipeline.trial import FILE_NAME, NAME
+from equigrid.errors import InputError
+from equigrid.files import replacing, sha256
+from equigrid.record import Record
+from equigrid.trial import FILE_NAME, NAME
 
 #: Of the manifest and the layout.
 SCHEMA = 1

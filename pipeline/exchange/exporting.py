@@ -6,11 +6,11 @@ import json
 import logging
 from pathlib import Path
 
-from pipeline import __version__
-from pipeline.config.experiment import Experiment, load_experiment
-from pipeline.errors import InputError
-from pipeline.exchange.bundle import TABLES, TRIALS, is_bundle, write_bundle
-from pipeline.planning.ledger import Ledger
+from equigrid import __version__
+from equigrid.config.experiment import Experiment, load_experiment
+from equigrid.errors import InputError
+from equigrid.exchange.bundle import TABLES, TRIALS, is_bundle, write_bundle
+from equigrid.planning.ledger import Ledger
 
 log = logging.getLogger("equigrid")
 

@@ -8,12 +8,12 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.errors import InputError
-from pipeline.exchange.bundle import LARGEST_MEMBER, ZIP, Bundle, Place, parse_record, read_bundle
-from pipeline.planning.workspace import Workspace
-from pipeline.record import Record
-from pipeline.tracking.writer import Writer
-from pipeline.trial import Trial
+from equigrid.errors import InputError
+from equigrid.exchange.bundle import LARGEST_MEMBER, ZIP, Bundle, Place, parse_record, read_bundle
+from equigrid.planning.workspace import Workspace
+from equigrid.record import Record
+from equigrid.tracking.writer import Writer
+from equigrid.trial import Trial
 
 
 def import_files(files: list[Path], workspace: Workspace) -> tuple[int, int]:

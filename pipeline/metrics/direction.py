@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pipeline.lookup import metric_entry, score_kind
-from pipeline.own_parts.imports import is_external
-from pipeline.registry import METRICS, SCORES
+from equigrid.lookup import metric_entry, score_kind
+from equigrid.own_parts.imports import is_external
+from equigrid.registry import METRICS, SCORES
 
 
 def is_objectives_own(score: str) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from pipeline.metrics.latent_gap import Spread, relative
+from equigrid.metrics.latent_gap import Spread, relative
 
 #: (elements [b], latents [b, …]) → latents [b, …].
 Action = Callable[[Tensor, Tensor], Tensor]

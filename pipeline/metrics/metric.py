@@ -8,14 +8,14 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from pipeline.lookup import load, metric_entry
+from equigrid.lookup import load, metric_entry
 
 
 class Metric(Protocol):
     """Made anew for each pass over a split, fed its batches, asked once.
 
     From outside the package it also says `higher_is_better`, and may say `margin` and `relative`
-    (see pipeline.registry.Metric) and `reads`: `outputs` or `latents`, the first argument of
+    (see equigrid.registry.Metric) and `reads`: `outputs` or `latents`, the first argument of
     `update`. One that reads latents may have `fit(latents, targets)`: it is called once before,
     with those of the whole training split as it is. Such probes are for tests alone.
     """

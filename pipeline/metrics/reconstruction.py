@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from pipeline.spherical.harmonics import degree_of
+from equigrid.spherical.harmonics import degree_of
 
 
 class MeanSquare:

@@ -8,9 +8,9 @@ from typing import Annotated, ClassVar
 import torch
 from torch import Tensor, nn
 
-from pipeline.parameters import Later
-from pipeline.spherical.harmonics import degree_of
-from pipeline.spherical.layers import Block, Signal, frame_of, joined, split
+from equigrid.parameters import Later
+from equigrid.spherical.harmonics import degree_of
+from equigrid.spherical.layers import Block, Signal, frame_of, joined, split
 
 #: Numbers of a frame.
 FRAME = 9

@@ -10,7 +10,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from pipeline.steerable import Likelihood, seen_elements
+from equigrid.steerable import Likelihood, seen_elements
 
 #: Epochs of which a network remembers its likelihoods; of more every second, every fourth, …
 KEPT = 256

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, cast
 
 from torch import Tensor, nn
 
-from pipeline.parameters import Later
+from equigrid.parameters import Later
 
 HIDDEN = (512, 256, 128)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from pipeline.models.trivial import Data
-from pipeline.spherical.harmonics import power_spectrum
+from equigrid.models.trivial import Data
+from equigrid.spherical.harmonics import power_spectrum
 
 #: Samples that are read at once.
 TOGETHER = 1000

@@ -7,8 +7,8 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor, nn
 
-from pipeline.models.likelihoods import LearnsLikelihoods
-from pipeline.steerable import (
+from equigrid.models.likelihoods import LearnsLikelihoods
+from equigrid.steerable import (
     AntialiasedPool,
     Disc,
     FieldNorm,
@@ -22,7 +22,7 @@ from pipeline.steerable import (
     squares,
     steering_group,
 )
-from pipeline.symmetry import FiniteGroup, cyclic
+from equigrid.symmetry import FiniteGroup, cyclic
 
 SIDE = 57
 #: Of the five blocks: fields in units of the width, kernel, stride, padding, and the pool's stride.

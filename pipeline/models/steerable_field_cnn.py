@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipeline.models.likelihoods import LearnsLikelihoods
-from pipeline.parameters import Later
-from pipeline.steerable import (
+from equigrid.models.likelihoods import LearnsLikelihoods
+from equigrid.parameters import Later
+from equigrid.steerable import (
     ComponentNorm,
     FieldNorm,
     FieldType,
@@ -25,7 +25,7 @@ from pipeline.steerable import (
     squares,
     steering_group,
 )
-from pipeline.symmetry import FiniteGroup, grid_action
+from equigrid.symmetry import FiniteGroup, grid_action
 
 VECTOR = "vector"
 HIDDEN_LAYERS = 4

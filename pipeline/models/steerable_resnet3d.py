@@ -8,10 +8,10 @@ from typing import Annotated, Literal, cast
 import torch
 from torch import Tensor, nn
 
-from pipeline.models.likelihoods import LearnsLikelihoods
-from pipeline.models.resnet3d import SIDES, unit
-from pipeline.parameters import Later
-from pipeline.steerable import (
+from equigrid.models.likelihoods import LearnsLikelihoods
+from equigrid.models.resnet3d import SIDES, unit
+from equigrid.parameters import Later
+from equigrid.steerable import (
     AntialiasedPool,
     FieldNorm,
     FieldType,

@@ -8,14 +8,14 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from pipeline.datasets.resident import Dataset
-from pipeline.lookup import metric_entry
-from pipeline.metrics.latent_gap import LatentGap
-from pipeline.metrics.metric import Scores
-from pipeline.objectives import autoencoding_pictures as pictures
-from pipeline.objectives.batch import Batch
-from pipeline.objectives.latents import embedding
-from pipeline.objectives.task import Loss, Task
+from equigrid.datasets.resident import Dataset
+from equigrid.lookup import metric_entry
+from equigrid.metrics.latent_gap import LatentGap
+from equigrid.metrics.metric import Scores
+from equigrid.objectives import autoencoding_pictures as pictures
+from equigrid.objectives.batch import Batch
+from equigrid.objectives.latents import embedding
+from equigrid.objectives.task import Loss, Task
 
 
 def kl_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:

@@ -10,9 +10,9 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from pipeline.datasets.resident import Dataset
-from pipeline.objectives.latents import embedding
-from pipeline.objectives.sheet import contact_sheet
+from equigrid.datasets.resident import Dataset
+from equigrid.objectives.latents import embedding
+from equigrid.objectives.sheet import contact_sheet
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

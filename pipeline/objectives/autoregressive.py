@@ -11,10 +11,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from pipeline.datasets.resident import Dataset
-from pipeline.objectives.batch import Batch
-from pipeline.objectives.regular import regular_action
-from pipeline.objectives.task import Loss, Task
+from equigrid.datasets.resident import Dataset
+from equigrid.objectives.batch import Batch
+from equigrid.objectives.regular import regular_action
+from equigrid.objectives.task import Loss, Task
 
 
 class Autoregressive:

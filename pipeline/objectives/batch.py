@@ -7,7 +7,7 @@ from functools import cached_property
 
 from torch import Tensor
 
-from pipeline.datasets.resident import Dataset
+from equigrid.datasets.resident import Dataset
 
 
 class Step:

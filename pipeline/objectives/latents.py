@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.datasets.resident import Dataset
-from pipeline.symmetry import FiniteGroup, grid_action
+from equigrid.datasets.resident import Dataset
+from equigrid.symmetry import FiniteGroup, grid_action
 
 
 def latent_shape(model: Any, dataset: Dataset) -> tuple[int, ...]:

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipeline.symmetry import FiniteGroup
-from pipeline.symmetry.characters import (
+from equigrid.symmetry import FiniteGroup
+from equigrid.symmetry.characters import (
     conjugacy_classes,
     distance_to_regular,
     multiplicities,
 )
-from pipeline.symmetry.words import Relation, Word, order_of, words_of
+from equigrid.symmetry.words import Relation, Word, order_of, words_of
 
 #: How a generator's matrix [d, d] starts, by name: a function of d.
 STARTS: Mapping[str, Callable[[int], Tensor]] = {

@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from pipeline.datasets.resident import Dataset
-from pipeline.objectives.learned_action import LearnedAction
-from pipeline.objectives.sheet import contact_sheet
+from equigrid.datasets.resident import Dataset
+from equigrid.objectives.learned_action import LearnedAction
+from equigrid.objectives.sheet import contact_sheet
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -12,22 +12,22 @@ from typing import Any, ClassVar
 import safetensors.torch
 import torch
 
-from pipeline.datasets.resident import Dataset
-from pipeline.lookup import task_entry
-from pipeline.metrics.latent_gap import LatentGap
-from pipeline.metrics.metric import Scores
-from pipeline.objectives.batch import Batch
-from pipeline.objectives.latents import latent_shape, orbit_latents
-from pipeline.objectives.learned_action import LearnedAction
-from pipeline.objectives.learned_pictures import (
+from equigrid.datasets.resident import Dataset
+from equigrid.lookup import task_entry
+from equigrid.metrics.latent_gap import LatentGap
+from equigrid.metrics.metric import Scores
+from equigrid.objectives.batch import Batch
+from equigrid.objectives.latents import latent_shape, orbit_latents
+from equigrid.objectives.learned_action import LearnedAction
+from equigrid.objectives.learned_pictures import (
     LINES,
     animation,
     eigenvalues_by_step,
     pairs_at_work,
 )
-from pipeline.objectives.task import Loss, Task, task_named
-from pipeline.symmetry.carried import carried_action, split_orbits
-from pipeline.symmetry.words import order_of, relations_of
+from equigrid.objectives.task import Loss, Task, task_named
+from equigrid.symmetry.carried import carried_action, split_orbits
+from equigrid.symmetry.words import order_of, relations_of
 
 #: Held-out inputs whose orbits say which action the latents carry, for each dimension of them.
 ORBITS = 20

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.datasets.resident import Dataset
-from pipeline.objectives.batch import Batch
-from pipeline.objectives.latents import latent_shape
-from pipeline.objectives.task import Loss, Task
-from pipeline.symmetry import (
+from equigrid.datasets.resident import Dataset
+from equigrid.objectives.batch import Batch
+from equigrid.objectives.latents import latent_shape
+from equigrid.objectives.task import Loss, Task
+from equigrid.symmetry import (
     FiniteGroup,
     grid_action,
     regular_representation,

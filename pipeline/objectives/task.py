@@ -9,9 +9,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from pipeline.lookup import load, task_entry
-from pipeline.metrics.roll_out import frame_errors
-from pipeline.objectives.batch import Batch
+from equigrid.lookup import load, task_entry
+from equigrid.metrics.roll_out import frame_errors
+from equigrid.objectives.batch import Batch
 
 Kept = tuple[Tensor, ...]
 

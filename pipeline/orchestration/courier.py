@@ -17,14 +17,14 @@ import numpy as np
 import numpy.typing as npt
 import ray
 
-from pipeline.datasets.store import Arrays, PreparedData
-from pipeline.files import write_atomically
-from pipeline.orchestration.dispatch import Slice
-from pipeline.orchestration.worker import Worker
-from pipeline.planning.opening import open_arrays
-from pipeline.planning.workspace import Failure, Workspace
-from pipeline.record import TrialFiles
-from pipeline.trial import Trial, data_key
+from equigrid.datasets.store import Arrays, PreparedData
+from equigrid.files import write_atomically
+from equigrid.orchestration.dispatch import Slice
+from equigrid.orchestration.worker import Worker
+from equigrid.planning.opening import open_arrays
+from equigrid.planning.workspace import Failure, Workspace
+from equigrid.record import TrialFiles
+from equigrid.trial import Trial, data_key
 
 #: Seconds between two checkpoints that are carried; what was trained since is lost with a node.
 CARRY_SECONDS = 30.0

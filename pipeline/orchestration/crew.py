@@ -6,13 +6,13 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from pipeline.datasets.store import PreparedData
-from pipeline.orchestration.dispatch import Dispatcher, Slice
-from pipeline.planning.ledger import Ledger
-from pipeline.planning.plan import Arm, Plan
-from pipeline.record import Record
-from pipeline.tracking.writer import Writer
-from pipeline.trial import Role, Trial
+from equigrid.datasets.store import PreparedData
+from equigrid.orchestration.dispatch import Dispatcher, Slice
+from equigrid.planning.ledger import Ledger
+from equigrid.planning.plan import Arm, Plan
+from equigrid.record import Record
+from equigrid.tracking.writer import Writer
+from equigrid.trial import Role, Trial
 
 
 class Watcher(Protocol):

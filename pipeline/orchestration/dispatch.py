@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from pipeline.datasets.store import PreparedData
-from pipeline.record import Epoch
-from pipeline.trial import Trial
+from equigrid.datasets.store import PreparedData
+from equigrid.record import Epoch
+from equigrid.trial import Trial
 
 #: A slice is whole epochs for about this long: one result a second costs Tune nothing.
 SLICE_SECONDS = 1.0

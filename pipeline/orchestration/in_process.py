@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from pipeline.datasets.store import PreparedData
-from pipeline.orchestration.dispatch import SLICE_SECONDS, OnSlice
-from pipeline.orchestration.worker import Worker
-from pipeline.planning.workspace import Workspace
-from pipeline.trial import Trial
+from equigrid.datasets.store import PreparedData
+from equigrid.orchestration.dispatch import SLICE_SECONDS, OnSlice
+from equigrid.orchestration.worker import Worker
+from equigrid.planning.workspace import Workspace
+from equigrid.trial import Trial
 
 
 class InProcess:

@@ -7,10 +7,9 @@ import os
 import secrets
 import socket
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from pipeline.machine import cluster, cores, sockets_folder
+from equigrid.machine import cluster, cores, sockets_folder
 
 # Read by Ray when it is imported. An empty setting is none, though Ray would take it for one.
 os.environ["RAY_USAGE_STATS_ENABLED"] = os.environ.get("RAY_USAGE_STATS_ENABLED") or "0"
@@ -28,8 +27,9 @@ else:
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = for_networks or "0"
 
 import ray
+from ray.job_config import JobConfig
 
-from pipeline.errors import InputError
+from equigrid.errors import InputError
 
 log = logging.getLogger("equigrid")
 
@@ -39,17 +39,14 @@ LOCAL_OBJECT_STORE = 128 * 2**20
 ATTEMPTS, LATE = 3, "timed out during startup"
 
 
-def start_ray(module_folder: Path) -> None:
+def start_ray() -> None:
     """Start a Ray on this machine, or join the cluster that `RAY_ADDRESS` names.
 
-    module_folder: where workers find the code beside a search space. Raises InputError where no Ray
-    answers there, or one that demands another token, and what `sockets_folder` raises; TimeoutError
-    where a Ray of this machine does not start.
+    Raises InputError where no Ray answers there, or one that demands another token, and what
+    `sockets_folder` raises; TimeoutError where a Ray of this machine does not start.
     """
     address = cluster()
-    paths = [str(module_folder), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {
-        "PYTHONPATH": os.pathsep.join(paths),
         "OMP_NUM_THREADS": "1",
         "PL_DISABLE_FORK": "1",  # as Tune has it: Lightning must not fork in a Ray worker
         "MPLBACKEND": "agg",  # a notebook's own, which programs inherit, is not there for them
@@ -65,6 +62,8 @@ def start_ray(module_folder: Path) -> None:
         # A local Ray's processes inherit it; one that Ray has to set takes half a second longer.
         os.environ |= environment
     else:
+        if path := os.environ.get("PYTHONPATH"):
+            environment["PYTHONPATH"] = path
         options = {"runtime_env": {"env_vars": environment}}
         _reach(address)
     # In a thread Ray warns that SIGTERM is not its own to handle: it is ours.
@@ -82,13 +81,24 @@ def start_ray(module_folder: Path) -> None:
         ) from None
 
 
+class _Job(JobConfig):  # type: ignore[misc]
+    """Without the working folder on the workers' path.
+
+    There it would come first: a file of the user's in it would hide Python's own modules and ours.
+    Only with a working_dir does Ray leave it out, which costs half a second.
+    """
+
+    def _runtime_env_has_working_dir(self) -> bool:
+        return True
+
+
 def _init(options: Mapping[str, Any]) -> None:
     """Start or join; what a late attempt has started ends with this process."""
     for attempt in range(ATTEMPTS):
         if attempt:
             log.warning("Ray did not start within 30 s, as on a busy machine: once more")
         try:
-            ray.init(logging_level=logging.ERROR, **options)
+            ray.init(logging_level=logging.ERROR, job_config=_Job(), **options)
             return
         except Exception as error:
             if LATE not in str(error):

@@ -15,15 +15,16 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from pipeline.config.schema import ResourcesSpec
-from pipeline.datasets.store import PreparedData
-from pipeline.errors import EndedEarlyError
-from pipeline.machine import cluster
-from pipeline.orchestration.dispatch import SLICE_SECONDS, OnSlice, Slice
-from pipeline.orchestration.ray_start import start_ray
-from pipeline.orchestration.reporter import Reporter
-from pipeline.planning.workspace import Workspace
-from pipeline.trial import Trial
+from equigrid.config.schema import ResourcesSpec
+from equigrid.datasets.store import PreparedData
+from equigrid.errors import EndedEarlyError
+from equigrid.machine import cluster
+from equigrid.orchestration.dispatch import SLICE_SECONDS, OnSlice, Slice
+from equigrid.orchestration.ray_start import start_ray
+from equigrid.orchestration.reporter import Reporter
+from equigrid.own_parts.beside import importable
+from equigrid.planning.workspace import Workspace
+from equigrid.trial import Trial
 
 # Read by Ray and Tune when they are imported. Loggers off: 304 files less for 60 trials. Without
 # Tune's own handler Ctrl-C is a KeyboardInterrupt; with it an interrupted run looks complete.
@@ -44,8 +45,8 @@ from ray.tune.search import Searcher
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 if TYPE_CHECKING:
-    from pipeline.orchestration.courier import DistantWorker
-    from pipeline.orchestration.worker import Worker
+    from equigrid.orchestration.courier import DistantWorker
+    from equigrid.orchestration.worker import Worker
 
 log = logging.getLogger("equigrid")
 # What did not complete is told here, and is not always over.
@@ -143,10 +144,11 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
         if self.worker is not None:
             return self.worker
         # Here alone: without torch the driver, which only dispatches, starts a second earlier.
-        from pipeline.orchestration.courier import DistantWorker
-        from pipeline.orchestration.worker import Worker
+        from equigrid.orchestration.courier import DistantWorker
+        from equigrid.orchestration.worker import Worker
 
         context = self.context
+        importable(context["module_folder"])
         settings = context["prepared"], context["retries"], context["device"]
         if context["courier"] is None or context["marker"].exists():
             self.worker = Worker(context["root"], *settings)
@@ -194,7 +196,8 @@ class _Callback(Reporter, Callback):  # type: ignore[misc]
 class RayTune:
     """Dispatches through Ray Tune: on this machine, or on the cluster `RAY_ADDRESS` names.
 
-    There a node that does not see the workspace is served by a courier.
+    There a node that does not see the workspace is served by a courier. module_folder: where
+    workers find the code beside a search space.
     """
 
     def __init__(
@@ -206,10 +209,10 @@ class RayTune:
         slice_seconds: float = SLICE_SECONDS,
     ) -> None:
         self.workspace, self.retries, self.resources = workspace, retries, resources
-        self.slice_seconds = slice_seconds
+        self.module_folder, self.slice_seconds = module_folder, slice_seconds
         self.is_cluster = cluster() is not None
         if not ray.is_initialized():
-            start_ray(module_folder)
+            start_ray()
 
     def run(
         self, trials: Sequence[Trial], prepared: Mapping[str, PreparedData], on_slice: OnSlice
@@ -235,6 +238,7 @@ class RayTune:
             "trials": by_key,
             "prepared": dict(prepared),
             "retries": self.retries,
+            "module_folder": self.module_folder,
             "device": "cuda" if "gpu" in need else "cpu",
         }
         actor = tune.with_resources(tune.with_parameters(TrialActor, context=context), need)
@@ -300,7 +304,7 @@ class RayTune:
 
     def _courier(self, prepared: Mapping[str, PreparedData]) -> Any:
         """An actor on the driver's own node, which has the workspace."""
-        from pipeline.orchestration.courier import Courier
+        from equigrid.orchestration.courier import Courier
 
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         options = {"num_cpus": 0, "scheduling_strategy": here, "max_concurrency": 1}

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.orchestration.dispatch import OnSlice, Slice
-from pipeline.planning.workspace import Failure, Workspace
-from pipeline.trial import Trial
+from equigrid.orchestration.dispatch import OnSlice, Slice
+from equigrid.planning.workspace import Failure, Workspace
+from equigrid.trial import Trial
 
 #: In Ray's reason where a process was told to end, or its node.
 ORDERLY = "SIGTERM"

@@ -12,17 +12,17 @@ from pathlib import Path
 
 import torch
 
-from pipeline.datasets.resident import Dataset
-from pipeline.datasets.store import Arrays, PreparedData
-from pipeline.errors import LockedError
-from pipeline.orchestration.dispatch import Slice
-from pipeline.own_parts.blame import in_one_line
-from pipeline.planning.opening import open_arrays, resident
-from pipeline.planning.workspace import Failure, Workspace
-from pipeline.training.memory import give_back, keep_freed
-from pipeline.training.model import choose_device
-from pipeline.training.run import TrialRun
-from pipeline.trial import Trial, data_key
+from equigrid.datasets.resident import Dataset
+from equigrid.datasets.store import Arrays, PreparedData
+from equigrid.errors import LockedError
+from equigrid.orchestration.dispatch import Slice
+from equigrid.own_parts.blame import in_one_line
+from equigrid.planning.opening import open_arrays, resident
+from equigrid.planning.workspace import Failure, Workspace
+from equigrid.training.memory import give_back, keep_freed
+from equigrid.training.model import choose_device
+from equigrid.training.run import TrialRun
+from equigrid.trial import Trial, data_key
 
 
 @dataclass

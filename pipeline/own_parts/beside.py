@@ -1,63 +1,57 @@
-"""The folder of a search space, where its own parts are looked for first."""
+"""The folder of a search space, where its own parts lie, and the names that they cannot have."""
 
 from __future__ import annotations
 
 import os
 import sys
 from functools import lru_cache
-from importlib.machinery import PathFinder
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from pipeline.errors import InputError
-from pipeline.own_parts.imports import OURS, STACK, file_beside
+from equigrid.errors import NameTakenError
+from equigrid.own_parts.imports import OURS, STACK, Imports, file_beside, line_of
 
-#: What some packages leave among the installed modules, and nobody imports.
-LEFT = frozenset({"docs", "examples", "scripts", "test", "tests", "tools"})
+#: The folders of search spaces at the end of the path, the current one first.
+_folders: list[str] = []
 
 
 def importable(folder: Path) -> None:
-    """Put a folder first on the path, as it is for workers.
-
-    InputError names a file in it that would be imported for a module of Python's own, of ours or
-    of a package that we need: processes of a run would not start, or do something else.
-    """
-    for name in sorted({it.partition(".")[0] for it in _listed(folder)}):
-        file = file_beside(name, folder)
-        if file is not None and (whose := _hidden(name, file, folder)):
-            raise InputError(
-                f"{file} would be imported in place of {whose} {name!r}: rename it, or keep the "
-                "search space in a folder without it"
-            )
+    """Put a folder on the path, after everything that is installed: nothing in it hides that."""
     place = str(folder)
-    sys.path[:] = [place, *(it for it in sys.path if it != place)]
+    while sys.path and sys.path[-1] in _folders:
+        sys.path.pop()
+    _folders[:] = [place, *(it for it in _folders if it != place)]
+    sys.path += _folders
 
 
-def _listed(folder: Path) -> list[str]:
-    try:
-        return os.listdir(folder)
-    except (PermissionError, FileNotFoundError):  # to an import too it is empty
-        return []
+def refuse_hidden(name: str, imports: Imports, importer: Path | None) -> None:
+    """Raise NameTakenError where a file beside the search space has a module's name, and by this
+    name another module is imported.
+
+    importer: the file that imports it; None where the search space names it.
+    """
+    file = next(filter(None, (file_beside(name, Path(it)) for it in _folders[:1])), None)
+    if file is None:
+        return
+    # An editable install is found after the path; this process has imported it already.
+    taken = Path(__file__).parents[1] / "__init__.py" if name in OURS else imports.file(name)
+    if taken is not None and taken.exists() and os.path.samefile(file, taken):
+        return
+    where = f"{importer}:{line_of(importer, name)}: " if importer else ""
+    raise NameTakenError(
+        f"{where}{name!r} is {_whose(name)}, so {file} is never imported: rename that file"
+    )
 
 
-def _hidden(name: str, file: Path, folder: Path) -> str:
-    """Whose module of this name a file hides; empty where it hides none that matters."""
+def _whose(name: str) -> str:
     if name in sys.stdlib_module_names:
         return "Python's own module"
     if name in OURS:
-        ours = Path(__file__).parents[2] / name / "__init__.py"
-        return "" if os.path.samefile(file, ours) else "equigrid's package"
-    if name in LEFT or not _is_elsewhere(name, folder):
-        return ""
-    return "the package" if name in STACK or name in _needed() else ""
-
-
-def _is_elsewhere(name: str, folder: Path) -> bool:
-    others = [it for it in sys.path if Path(it).resolve() != folder.resolve()]
-    return PathFinder.find_spec(name, others) is not None
+        return "equigrid itself"
+    return "a package that equigrid needs" if name in STACK | _needed() else "another module"
 
 
 @lru_cache

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.errors import InputError
-from pipeline.own_parts.imports import OURS, is_external
+from equigrid.errors import InputError
+from equigrid.own_parts.imports import OURS, is_external
 
 #: Frames that are said: more do not help in one line.
 SAID = 3

@@ -18,11 +18,11 @@ from importlib.machinery import BYTECODE_SUFFIXES, EXTENSION_SUFFIXES, SOURCE_SU
 from importlib.metadata import distribution, packages_distributions
 from pathlib import Path
 
-from pipeline.errors import InputError
-from pipeline.files import sha256
+from equigrid.errors import InputError
+from equigrid.files import sha256
 
-#: Our own packages: their versions stand for their code.
-OURS = frozenset({"pipeline", "stages", "search_spaces"})
+#: Our own package: its version stands for its code.
+OURS = frozenset({"equigrid"})
 #: What they stand on, which is part of no key: the environment of a record tells its versions.
 STACK = frozenset({
     "torch", "functorch", "torchgen", "numpy", "pandas", "h5py", "ray", "mlflow", "medmnist",
@@ -67,6 +67,10 @@ class Imports:
         """Whether a module of this name, or a folder that may hold some, lies anywhere."""
         file, places = self._place(module)
         return file is not None or bool(places)
+
+    def file(self, module: str) -> Path | None:
+        """What an import of it reads; None where that is no file."""
+        return self._place(module)[0]
 
     def is_pythons(self, module: str) -> bool:
         """Whether it is of the standard library; or nowhere."""
@@ -230,6 +234,16 @@ def parse(path: str, text: str) -> ast.Module:
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None) or 1
         raise InputError(f"{path}:{line}: not Python: {getattr(error, 'msg', error)}") from error
+
+
+def line_of(file: Path, module: str) -> int:
+    """Where a file imports a module first."""
+    nodes = ast.walk(parse(str(file), file.read_text("utf-8")))
+    return min(
+        (node.lineno for node in nodes
+         if isinstance(node, ast.stmt | ast.expr) and module in (_imported(node, "") or ())),
+        default=1,
+    )  # fmt: skip
 
 
 def _imported(node: ast.AST, package: str) -> list[str] | None:

@@ -20,10 +20,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from pipeline.errors import InputError
-from pipeline.files import sha256
-from pipeline.own_parts.blame import users_code
-from pipeline.own_parts.imports import OURS, STACK, Imports, is_external, parse, prefixes
+from equigrid.errors import InputError, NameTakenError
+from equigrid.files import sha256
+from equigrid.own_parts.beside import refuse_hidden
+from equigrid.own_parts.blame import users_code
+from equigrid.own_parts.imports import OURS, STACK, Imports, is_external, parse, prefixes
 
 #: Of a source, below the folder where its import begins: what may be written when it comes from
 #: elsewhere.
@@ -102,6 +103,7 @@ def _has_docstring(node: ast.AST) -> bool:
 def code_of(target: str) -> Code:
     """The code behind `module:object` or a module; InputError where there is none to read."""
     module, imports = target.partition(":")[0], Imports()
+    refuse_hidden(module.partition(".")[0], imports, None)
     if not imports.knows(module.partition(".")[0]):
         raise InputError(
             f"{module!r}: no module of this name with a source beside the search space"
@@ -113,9 +115,12 @@ def code_of(target: str) -> Code:
     unseen: list[str] = []
     waiting = list(prefixes(module))
     seen = set(waiting)
+    importers: dict[str, Path] = {}
     while waiting:
         name = waiting.pop()
         top = name.partition(".")[0]
+        if name in importers and name == top:
+            refuse_hidden(name, imports, importers[name])
         if top in OURS | STACK or imports.is_pythons(top):
             continue
         found = imports.version(top) or imports.source(name)
@@ -129,7 +134,9 @@ def code_of(target: str) -> Code:
         for every in [it for it in wanted if it.endswith(".*")]:
             package = every.removesuffix(".*")
             wanted |= {f"{package}.{it}" for it in imports.exported(package)}
-        waiting += sorted(wanted - seen)
+        new = sorted(wanted - seen)
+        importers |= dict.fromkeys(new, found.file) if found.file else {}
+        waiting += new
         seen |= wanted
     if not files:
         raise InputError(f"{target!r}: no source code of {module!r} to take a fingerprint of")
@@ -147,6 +154,8 @@ def import_part(module: str) -> ModuleType:
     importlib.invalidate_caches()
     try:
         code = code_of(module)
+    except NameTakenError:
+        raise
     except InputError:
         return importlib.import_module(module)  # which says better what is wrong with it
     if not code.files:  # an installed one does not change under a process

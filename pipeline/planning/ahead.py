@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from pipeline.planning.index import RecordIndex, Twin
-from pipeline.planning.plan import Arm, Plan
-from pipeline.planning.workspace import Workspace
-from pipeline.trial import Trial
+from equigrid.planning.index import RecordIndex, Twin
+from equigrid.planning.plan import Arm, Plan
+from equigrid.planning.workspace import Workspace
+from equigrid.trial import Trial
 
 
 def trials_ahead(plan: Plan) -> dict[Arm, int]:

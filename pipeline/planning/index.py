@@ -7,10 +7,10 @@ import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-from pipeline.files import write_derived
-from pipeline.planning.workspace import Workspace
-from pipeline.record import Record, Result
-from pipeline.trial import Trial
+from equigrid.files import write_derived
+from equigrid.planning.workspace import Workspace
+from equigrid.record import Record, Result
+from equigrid.trial import Trial
 
 log = logging.getLogger("equigrid")
 

@@ -10,18 +10,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pipeline.config.experiment import Experiment
-from pipeline.datasets.raw import RawStore
-from pipeline.errors import InputError, StoreError
-from pipeline.files import write_atomically
-from pipeline.planning.index import RecordIndex
-from pipeline.planning.plan import Arm, Gap, Plan, grid_trials, make_plan
-from pipeline.planning.workspace import Workspace
-from pipeline.record import Record, Result
-from pipeline.tracking.cache import last_known, load_tracked, refresh
-from pipeline.tracking.look import look
-from pipeline.tracking.store import Store, Tracked, read_refusals
-from pipeline.trial import Trial, data_key
+from equigrid.config.experiment import Experiment
+from equigrid.datasets.raw import RawStore
+from equigrid.errors import InputError, StoreError
+from equigrid.files import write_atomically
+from equigrid.planning.index import RecordIndex
+from equigrid.planning.plan import Arm, Gap, Plan, grid_trials, make_plan
+from equigrid.planning.workspace import Workspace
+from equigrid.record import Record, Result
+from equigrid.tracking.cache import last_known, load_tracked, refresh
+from equigrid.tracking.look import look
+from equigrid.tracking.store import Store, Tracked, read_refusals
+from equigrid.trial import Trial, data_key
 
 log = logging.getLogger("equigrid")
 

@@ -6,18 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipeline.datasets.recipe import builder_of, cache_identity, data_identity
-from pipeline.datasets.store import Arrays, read_arrays
-from pipeline.errors import DamagedFileError, InputError
-from pipeline.own_parts.blame import users_code
-from pipeline.planning.workspace import Workspace
-from pipeline.record import Record
-from pipeline.trial import Trial
+from equigrid.datasets.recipe import builder_of, cache_identity, data_identity
+from equigrid.datasets.store import Arrays, read_arrays
+from equigrid.errors import DamagedFileError, InputError
+from equigrid.own_parts.blame import users_code
+from equigrid.planning.workspace import Workspace
+from equigrid.record import Record
+from equigrid.trial import Trial
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pipeline.datasets.resident import Dataset
+    from equigrid.datasets.resident import Dataset
 
 
 def open_arrays(
@@ -88,7 +88,7 @@ class OpenRun:
 
     def predict(self, split: str) -> tuple[Tensor, Tensor]:
         """Outputs and targets for a whole split, as a test scores them; KeyError for no split."""
-        from pipeline.training.evaluation import predictions
+        from equigrid.training.evaluation import predictions
 
         if split not in self.dataset.sources:
             raise KeyError(f"{split!r}; there are: {', '.join(self.dataset.sources)}")
@@ -96,7 +96,7 @@ class OpenRun:
 
     def evaluate(self, split: str) -> dict[str, float]:
         """The loss and the dataset's metrics on a split."""
-        from pipeline.training.evaluation import evaluate
+        from equigrid.training.evaluation import evaluate
 
         return evaluate(self.model, self.dataset, split, self.device)
 
@@ -116,7 +116,7 @@ def open_run(workspace: Workspace, record: Record, device: str = "cpu") -> OpenR
     weights are not, ValueError where they are not weights.
     """
     # torch takes a second to import.
-    from pipeline.training.model import trained_model
+    from equigrid.training.model import trained_model
 
     recipe, trained_on = record.trial.data, record.data_sha256
     dataset = open_dataset(workspace, recipe, device, cache_sha256=trained_on)

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from pipeline.config.experiment import Experiment
-from pipeline.planning.selection import Selection, select
-from pipeline.record import Result
-from pipeline.tracking.store import Identity, Tracked, identity_of
-from pipeline.trial import Trial
+from equigrid.config.experiment import Experiment
+from equigrid.planning.selection import Selection, select
+from equigrid.record import Result
+from equigrid.tracking.store import Identity, Tracked, identity_of
+from equigrid.trial import Trial
 
 #: A row on a dataset: what is trained together and selected over.
 Arm = tuple[str, str]

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from pipeline.metrics.direction import higher_is_better
-from pipeline.record import Result
-from pipeline.trial import Trial
+from equigrid.metrics.direction import higher_is_better
+from equigrid.record import Result
+from equigrid.trial import Trial
 
 
 @dataclass(frozen=True)

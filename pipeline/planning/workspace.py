@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import InputError, LockedError
-from pipeline.files import is_locked, locked, too_long, write_atomically, write_derived
-from pipeline.machine import expanded
-from pipeline.record import Record, TrialFiles
-from pipeline.tracking.store import Store, sqlite_uri
-from pipeline.trial import Trial, data_key
+from equigrid.errors import InputError, LockedError
+from equigrid.files import is_locked, locked, too_long, write_atomically, write_derived
+from equigrid.machine import expanded
+from equigrid.record import Record, TrialFiles
+from equigrid.tracking.store import Store, sqlite_uri
+from equigrid.trial import Trial, data_key
 
 log = logging.getLogger("equigrid")
 
@@ -169,11 +169,11 @@ class Workspace:
 
     @property
     def record_index(self) -> Path:
-        """Derived from the records, see pipeline.planning.index."""
+        """Derived from the records, see equigrid.planning.index."""
         return self.root / "results" / "records.json"
 
     def tracked_cache(self, name: str) -> Path:
-        """Derived from MLflow, see pipeline.tracking.cache."""
+        """Derived from MLflow, see equigrid.tracking.cache."""
         return self.root / "results" / f"{name}.tracked.json"
 
     def tracked_caches(self) -> list[Path]:
@@ -249,7 +249,7 @@ class Workspace:
         return record
 
     def keep_analysis(self, key: str, found: Mapping[str, Any]) -> None:
-        """What the latent of a run carries, see pipeline.training.analysis."""
+        """What the latent of a run carries, see equigrid.training.analysis."""
         write_atomically(self._analysis(key), json.dumps(found, indent=1, sort_keys=True) + "\n")
 
     def analysis(self, key: str) -> Mapping[str, Any] | None:

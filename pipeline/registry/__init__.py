@@ -1,6 +1,6 @@
 """What can be named in a search space, what each needs, and where it lives.
 
-Light on purpose: importing it imports no torch. pipeline.lookup goes from a name to its entry.
+Light on purpose: importing it imports no torch. equigrid.lookup goes from a name to its entry.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from pipeline.parameters import Later, NonNegative, Parameters, Positive, Size, parameters
-from pipeline.registry.entries import (
+from equigrid.parameters import Later, NonNegative, Parameters, Positive, Size, parameters
+from equigrid.registry.entries import (
     AUTOREGRESSION,
     CLASSIFICATION,
     HYPERPARAMETER,
@@ -25,8 +25,8 @@ from pipeline.registry.entries import (
     Task,
     Tasks,
 )
-from pipeline.registry.models import MODELS
-from pipeline.registry.objectives import OBJECTIVES
+from equigrid.registry.models import MODELS
+from equigrid.registry.objectives import OBJECTIVES
 
 __all__ = [
     "AUTOREGRESSION", "CLASSIFICATION", "DATASETS", "HYPERPARAMETER", "METRICS", "MODELS",
@@ -35,37 +35,37 @@ __all__ = [
 ]  # fmt: skip
 
 TASKS = {
-    CLASSIFICATION: Task("pipeline.objectives.task:Classification", ("accuracy",)),
-    AUTOREGRESSION: Task("pipeline.objectives.task:Autoregression"),
-    RECONSTRUCTION: Task("pipeline.objectives.task:Reconstruction"),
+    CLASSIFICATION: Task("equigrid.objectives.task:Classification", ("accuracy",)),
+    AUTOREGRESSION: Task("equigrid.objectives.task:Autoregression"),
+    RECONSTRUCTION: Task("equigrid.objectives.task:Reconstruction"),
 }
 
 
 #: A score named `val_accuracy` is the metric on a split.
 METRICS = {
-    "accuracy": Metric("pipeline.metrics.classification:Accuracy", True, margin=0.01),
-    "auc": Metric("pipeline.metrics.classification:AUC", True, margin=0.01),
+    "accuracy": Metric("equigrid.metrics.classification:Accuracy", True, margin=0.01),
+    "auc": Metric("equigrid.metrics.classification:AUC", True, margin=0.01),
     # Over a roll-out's first frames: as many as the name says.
     "rmse_6": Metric(
-        "pipeline.metrics.roll_out:RollOutRMSE", False, 0.05, True, {"frames": 6}
+        "equigrid.metrics.roll_out:RollOutRMSE", False, 0.05, True, {"frames": 6}
     ),
     "rmse_20": Metric(
-        "pipeline.metrics.roll_out:RollOutRMSE", False, 0.05, True,
+        "equigrid.metrics.roll_out:RollOutRMSE", False, 0.05, True,
         {"frames": 20, "by_frame": True},
     ),
     "mse": Metric(
-        "pipeline.metrics.reconstruction:MeanSquare", False, 0.1, True, may_be_tiny=True
+        "equigrid.metrics.reconstruction:MeanSquare", False, 0.1, True, may_be_tiny=True
     ),
-    "cosine": Metric("pipeline.metrics.reconstruction:CosineDistance", False, 0.1, True),
+    "cosine": Metric("equigrid.metrics.reconstruction:CosineDistance", False, 0.1, True),
     "weighted_cosine": Metric(
-        "pipeline.metrics.reconstruction:CosineDistance", False, 0.1, True, {"by_degree": True}
+        "equigrid.metrics.reconstruction:CosineDistance", False, 0.1, True, {"by_degree": True}
     ),
-    "purity": Metric("pipeline.metrics.probes:Purity", True, 0.03, reads="latents"),
-    "v_measure": Metric("pipeline.metrics.probes:VMeasure", True, 0.03, reads="latents"),
+    "purity": Metric("equigrid.metrics.probes:Purity", True, 0.03, reads="latents"),
+    "v_measure": Metric("equigrid.metrics.probes:VMeasure", True, 0.03, reads="latents"),
     "linear_accuracy": Metric(
-        "pipeline.metrics.probes:LinearAccuracy", True, 0.01, reads="latents"
+        "equigrid.metrics.probes:LinearAccuracy", True, 0.01, reads="latents"
     ),
-    "knn_accuracy": Metric("pipeline.metrics.probes:KNNAccuracy", True, 0.01, reads="latents"),
+    "knn_accuracy": Metric("equigrid.metrics.probes:KNNAccuracy", True, 0.01, reads="latents"),
 }  # fmt: skip
 
 #: What objectives measure themselves: whether higher is better, None where neither is. A name may
@@ -84,7 +84,7 @@ OPTIMISERS = {
     "sgd": Optimiser("SGD", parameters(momentum=(NonNegative, 0.0), nesterov=(bool, False))),
 }
 
-#: Of the learning rate, beside a constant one (pipeline.training.optimisation).
+#: Of the learning rate, beside a constant one (equigrid.training.optimisation).
 SCHEDULES: dict[str, type[BaseModel]] = {
     "constant": Parameters,
     "linear": parameters(to=(NonNegative, 0.0), over=(Annotated[Size | None, Later()], None)),
@@ -93,11 +93,11 @@ SCHEDULES: dict[str, type[BaseModel]] = {
 }
 
 DATASETS = {
-    "cifar10": "pipeline.datasets.cifar10:CIFAR10",
-    "ddmnist": "pipeline.datasets.ddmnist:DDMNIST",
-    "medmnist3d": "pipeline.datasets.medmnist3d:MedMNIST3D",
-    "mnist": "pipeline.datasets.mnist:MNIST",
-    "smoke": "pipeline.datasets.smoke:Smoke",
-    "spherical_mnist": "pipeline.datasets.spherical_mnist:SphericalMNIST",
-    "typefaces": "pipeline.datasets.typefaces:Typefaces",
+    "cifar10": "equigrid.datasets.cifar10:CIFAR10",
+    "ddmnist": "equigrid.datasets.ddmnist:DDMNIST",
+    "medmnist3d": "equigrid.datasets.medmnist3d:MedMNIST3D",
+    "mnist": "equigrid.datasets.mnist:MNIST",
+    "smoke": "equigrid.datasets.smoke:Smoke",
+    "spherical_mnist": "equigrid.datasets.spherical_mnist:SphericalMNIST",
+    "typefaces": "equigrid.datasets.typefaces:Typefaces",
 }

@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from pipeline.parameters import NonNegative, Parameters, Positive
-from pipeline.symmetry import FiniteGroup
+from equigrid.parameters import NonNegative, Parameters, Positive
+from equigrid.symmetry import FiniteGroup
 
 CLASSIFICATION, AUTOREGRESSION = "classification", "autoregression"
 RECONSTRUCTION = "reconstruction"
@@ -91,7 +91,7 @@ class Objective(Entry):
 
 @dataclass(frozen=True)
 class Task(Entry):
-    """What targets are and what outputs are to them (pipeline.objectives.task).
+    """What targets are and what outputs are to them (equigrid.objectives.task).
 
     always: metrics that are measured whatever a dataset says. like: of a task from outside, the one
     whose models and objectives serve it too.
@@ -104,7 +104,7 @@ class Task(Entry):
 
 @dataclass(frozen=True)
 class Metric(Entry):
-    """target: a class with `update` and `compute` (pipeline.metrics.metric); settings: its own.
+    """target: a class with `update` and `compute` (equigrid.metrics.metric); settings: its own.
 
     margin: a difference from the published value that still agrees, None where none does.
     relative: the margin is a fraction of the published value. reads: `outputs` or `latents`.

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.parameters import Later, NonNegative, Parameters, Size, parameters
-from pipeline.registry.entries import AUTOREGRESSION, CLASSIFICATION, RECONSTRUCTION, Model
+from equigrid.parameters import Later, NonNegative, Parameters, Size, parameters
+from equigrid.registry.entries import AUTOREGRESSION, CLASSIFICATION, RECONSTRUCTION, Model
 
 
 class HolographicParameters(Parameters):
@@ -44,25 +44,25 @@ class HolographicParameters(Parameters):
 
 MODELS: dict[str, Model] = {
     "ddmnist_cnn": Model(
-        "pipeline.models.ddmnist_cnn:DDMNISTCNN",
+        "equigrid.models.ddmnist_cnn:DDMNISTCNN",
         parameters(width=(Size, 6), latent=(Size, 66)),
         axes=2,
         cpu_seconds=lambda settings, shape: 2.5e-3,
     ),
     "small_cnn": Model(
-        "pipeline.models.small_cnn:SmallCNN",
+        "equigrid.models.small_cnn:SmallCNN",
         parameters(width=(Size, 16), latent=(Size, 64)),
         axes=2,
         cpu_seconds=lambda settings, shape: 2e-4,
     ),
     "resnet3d": Model(
-        "pipeline.models.resnet3d:ResNet3D",
+        "equigrid.models.resnet3d:ResNet3D",
         parameters(width=(Size, 6), latent=(Size, 48)),
         axes=3,
         cpu_seconds=lambda settings, shape: 2.8e-6 * shape[1] ** 3,
     ),
     "field_cnn": Model(
-        "pipeline.models.field_cnn:FieldCNN",
+        "equigrid.models.field_cnn:FieldCNN",
         parameters(width=(Size, 92)),
         task=AUTOREGRESSION,
         axes=2,
@@ -70,49 +70,49 @@ MODELS: dict[str, Model] = {
         cpu_seconds=lambda settings, shape: 4e-9 * shape[1] * shape[2] * settings["width"] ** 2,
     ),
     "field_mlp": Model(
-        "pipeline.models.field_mlp:FieldMLP",
+        "equigrid.models.field_mlp:FieldMLP",
         parameters(latent=(Size, 92)),
         task=AUTOREGRESSION,
         axes=2,
         cpu_seconds=lambda settings, shape: 1.2e-8 * shape[1] * shape[2] * settings["latent"],
     ),
     "conv_autoencoder": Model(
-        "pipeline.models.conv_autoencoder:ConvAutoencoder",
+        "equigrid.models.conv_autoencoder:ConvAutoencoder",
         parameters(latent=(Annotated[int, Field(ge=2)], 42)),
         task=RECONSTRUCTION,
         axes=2,
     ),
     "mlp_autoencoder": Model(
-        "pipeline.models.mlp_autoencoder:MLPAutoencoder",
+        "equigrid.models.mlp_autoencoder:MLPAutoencoder",
         parameters(latent=(Size, 30), bounded=(Annotated[bool, Later()], True)),
         task=RECONSTRUCTION,
     ),
     "holographic_autoencoder": Model(
-        "pipeline.models.holographic:HolographicAutoencoder",
+        "equigrid.models.holographic:HolographicAutoencoder",
         HolographicParameters,
         task=RECONSTRUCTION,
         axes=1,
         cpu_seconds=lambda settings, shape: 1.1e-5 * shape[1] ** 1.25,
     ),
     "power_spectrum": Model(
-        "pipeline.models.power_spectrum:PowerSpectrum",
+        "equigrid.models.power_spectrum:PowerSpectrum",
         parameters(components=(Size | None, None)),
         trivial=True,
         task=RECONSTRUCTION,
         axes=1,
     ),
     "gelu_cnn": Model(
-        "pipeline.models.gelu_cnn:GELUCNN",
+        "equigrid.models.gelu_cnn:GELUCNN",
         parameters(width=(Size, 32), latent=(Size, 64), bias=(bool, True)),
         axes=2,
     ),
     "no_network": Model(
-        "pipeline.models.no_network:NoNetwork",
+        "equigrid.models.no_network:NoNetwork",
         parameters(latent=(Size, 64)),
         task=(CLASSIFICATION, RECONSTRUCTION),
     ),
-    "majority": Model("pipeline.models.trivial:MajorityClass", trivial=True),
-    "persistence": Model("pipeline.models.trivial:Persistence", trivial=True, task=AUTOREGRESSION),
+    "majority": Model("equigrid.models.trivial:MajorityClass", trivial=True),
+    "persistence": Model("equigrid.models.trivial:Persistence", trivial=True, task=AUTOREGRESSION),
 }
 
 #: Of steerable networks: called with the dataset's group, which acts on the image.
@@ -132,10 +132,10 @@ def _partial(change: float, uniform: float) -> dict[str, Any]:
     }
 
 
-_CNN = "pipeline.models.steerable_cnn"
-_RESNET = "pipeline.models.steerable_resnet3d"
+_CNN = "equigrid.models.steerable_cnn"
+_RESNET = "equigrid.models.steerable_resnet3d"
 _SPACE: dict[str, tuple[Any, Any]] = {**_STEERABLE, "group": (Literal["SO(3)", "O(3)"], "SO(3)")}
-_FIELD = "pipeline.models.steerable_field_cnn"
+_FIELD = "equigrid.models.steerable_field_cnn"
 _FLOW: dict[str, tuple[Any, Any]] = {"width": (Size, 92)}
 _NORMALISED: dict[str, Any] = {
     "normalisation": (Annotated[Literal["field", "components"], Later()], "field")

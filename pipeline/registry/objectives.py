@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pipeline.parameters import Count, Later, NonNegative, Positive, parameters
-from pipeline.registry.entries import AUTOREGRESSION, CLASSIFICATION, RECONSTRUCTION, Objective
-from pipeline.symmetry import FiniteGroup, scrambled_elements
-from pipeline.symmetry.words import relations_of
+from equigrid.parameters import Count, Later, NonNegative, Positive, parameters
+from equigrid.registry.entries import AUTOREGRESSION, CLASSIFICATION, RECONSTRUCTION, Objective
+from equigrid.symmetry import FiniteGroup, scrambled_elements
+from equigrid.symmetry.words import relations_of
 
 #: What stands for ρ_Z in the method's loss; all but the first are controls.
 _IMPOSED = (Annotated[Literal["regular", "scrambled", "identity"], Later()], "regular")
@@ -21,13 +21,13 @@ def _check_imposed(settings: Mapping[str, Any], group: FiniteGroup) -> None:
 
 OBJECTIVES = {
     "unaugmented": Objective(
-        "pipeline.objectives.task:Unaugmented",
+        "equigrid.objectives.task:Unaugmented",
         parameters(validation=(Literal["plain", "views"], "plain")),
     ),
-    "augmented": Objective("pipeline.objectives.task:Augmented"),
-    "two_views": Objective("pipeline.objectives.regular:TwoViews", passes=2),
+    "augmented": Objective("equigrid.objectives.task:Augmented"),
+    "two_views": Objective("equigrid.objectives.regular:TwoViews", passes=2),
     "regular_representation": Objective(
-        "pipeline.objectives.regular:RegularRepresentation",
+        "equigrid.objectives.regular:RegularRepresentation",
         parameters(task_weights=(Literal["paper", "released"], "paper"), action=_IMPOSED),
         searched={"lambda": NonNegative},
         needs_latent=True,
@@ -36,13 +36,13 @@ OBJECTIVES = {
     ),
     # Passes: of six autoregressive steps, the first also on the turned input.
     "autoregressive": Objective(
-        "pipeline.objectives.autoregressive:Autoregressive", task=AUTOREGRESSION, passes=6
+        "equigrid.objectives.autoregressive:Autoregressive", task=AUTOREGRESSION, passes=6
     ),
     "autoregressive_augmented": Objective(
-        "pipeline.objectives.autoregressive:AutoregressiveAugmented", task=AUTOREGRESSION, passes=7
+        "equigrid.objectives.autoregressive:AutoregressiveAugmented", task=AUTOREGRESSION, passes=7
     ),
     "autoregressive_regular_representation": Objective(
-        "pipeline.objectives.autoregressive:AutoregressiveRegularRepresentation",
+        "equigrid.objectives.autoregressive:AutoregressiveRegularRepresentation",
         parameters(latents=(Literal["paper", "released"], "paper"), action=_IMPOSED),
         searched={"lambda": NonNegative},
         task=AUTOREGRESSION,
@@ -75,7 +75,7 @@ def _check_relations(settings: Mapping[str, Any], group: FiniteGroup) -> None:
 
 OBJECTIVES |= {
     "autoencoding": Objective(
-        "pipeline.objectives.autoencoding:Autoencoding",
+        "equigrid.objectives.autoencoding:Autoencoding",
         parameters(warm_up=(Count, 0), rise=(Count, 0)),
         searched={"beta": NonNegative, "alpha": Positive},
         wants={"beta": "variational"},
@@ -84,7 +84,7 @@ OBJECTIVES |= {
         scores=("kl", "rotation_error"),
     ),
     "learned_representation": Objective(
-        "pipeline.objectives.learned_representation:LearnedRepresentation",
+        "equigrid.objectives.learned_representation:LearnedRepresentation",
         parameters(
             **_ACTION,
             output_weight=(NonNegative, 0.25),
@@ -99,7 +99,7 @@ OBJECTIVES |= {
         check=_check_relations,
     ),
     "algebra_alone": Objective(
-        "pipeline.objectives.learned_representation:AlgebraAlone",
+        "equigrid.objectives.learned_representation:AlgebraAlone",
         parameters(**_ACTION),
         task=(CLASSIFICATION, RECONSTRUCTION),
         draws=True,

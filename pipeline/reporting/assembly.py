@@ -5,25 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from pipeline.config.experiment import Experiment
-from pipeline.lookup import model_entry
-from pipeline.metrics.direction import higher_is_better, is_objectives_own, margin_of
-from pipeline.planning.plan import Plan
-from pipeline.record import Result
-from pipeline.reporting import formats
-from pipeline.reporting.comparison import Comparison, compare
-from pipeline.reporting.controls import control_notes, pairs
-from pipeline.reporting.representations import representation_notes
-from pipeline.reporting.table import (
+from equigrid.config.experiment import Experiment
+from equigrid.lookup import model_entry
+from equigrid.metrics.direction import higher_is_better, is_objectives_own, margin_of
+from equigrid.planning.plan import Plan
+from equigrid.record import Result
+from equigrid.reporting import formats
+from equigrid.reporting.comparison import Comparison, compare
+from equigrid.reporting.controls import control_notes, pairs
+from equigrid.reporting.representations import representation_notes
+from equigrid.reporting.table import (
     LATENT_MEASURES,
     Cell,
     Table,
     published_runs,
     published_table,
 )
-from pipeline.reporting.verdicts import Question, Verdict, binomial_variance, verdicts
-from pipeline.reporting.words import short
-from pipeline.trial import TRAINING_VERSION, in_order, symbol
+from equigrid.reporting.verdicts import Question, Verdict, binomial_variance, verdicts
+from equigrid.reporting.words import short
+from equigrid.trial import TRAINING_VERSION, in_order, symbol
 
 
 def assemble(plan: Plan) -> Table:

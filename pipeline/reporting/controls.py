@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping
 
-from pipeline.config.experiment import Experiment
-from pipeline.config.resolution import Row
-from pipeline.lookup import objective_entry
-from pipeline.metrics.direction import higher_is_better
-from pipeline.reporting.comparison import FEWEST_SEEDS, Comparison
-from pipeline.reporting.formats import interval
+from equigrid.config.experiment import Experiment
+from equigrid.config.resolution import Row
+from equigrid.lookup import objective_entry
+from equigrid.metrics.direction import higher_is_better
+from equigrid.reporting.comparison import FEWEST_SEEDS, Comparison
+from equigrid.reporting.formats import interval
 
 #: Objectives without the penalty, and what stands for ρ in it of a wrong one.
 NO_PENALTY = ("two_views", "autoregressive_augmented")

@@ -6,9 +6,9 @@ import csv
 import io
 from collections.abc import Iterable, Mapping
 
-from pipeline.record import Result
-from pipeline.reporting.table import LATENT_MEASURES, Table
-from pipeline.trial import Trial, in_order
+from equigrid.record import Result
+from equigrid.reporting.table import LATENT_MEASURES, Table
+from equigrid.trial import Trial, in_order
 
 CSV_FIELDS = (
     "row", "column", "dataset", "split", "metric", "mean", "std", "n", "wanted", "gap",

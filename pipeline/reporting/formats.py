@@ -8,10 +8,10 @@ from dataclasses import replace
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from pipeline.lookup import metric_entry, score_kind
-from pipeline.metrics.direction import is_objectives_own
-from pipeline.reporting.comparison import FEWEST_SEEDS, Comparison
-from pipeline.reporting.table import LATENT_MEASURES, Cell, Table
+from equigrid.lookup import metric_entry, score_kind
+from equigrid.metrics.direction import is_objectives_own
+from equigrid.reporting.comparison import FEWEST_SEEDS, Comparison
+from equigrid.reporting.table import LATENT_MEASURES, Cell, Table
 
 DASH = "–"
 #: On a cell with a run whose tracking does not match its record.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.files import sha256
-from pipeline.planning.plan import Arm, Plan
-from pipeline.planning.workspace import Workspace
-from pipeline.reporting.table import Table
-from pipeline.tracking.writer import Writer
+from equigrid.files import sha256
+from equigrid.planning.plan import Arm, Plan
+from equigrid.planning.workspace import Workspace
+from equigrid.reporting.table import Table
+from equigrid.tracking.writer import Writer
 
 
 def publish(plan: Plan, table: Table, workspace: Workspace, writer: Writer) -> None:

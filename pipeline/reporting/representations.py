@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pipeline.planning.plan import Plan
-from pipeline.reporting.table import published_runs
-from pipeline.symmetry import FiniteGroup
-from pipeline.symmetry.characters import (
+from equigrid.planning.plan import Plan
+from equigrid.reporting.table import published_runs
+from equigrid.symmetry import FiniteGroup
+from equigrid.symmetry.characters import (
     Real,
     distance_to_regular,
     irreducibles,

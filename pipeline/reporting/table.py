@@ -12,11 +12,11 @@ from typing import Any
 
 import yaml
 
-from pipeline.errors import InputError
-from pipeline.reporting.comparison import Comparison
-from pipeline.reporting.verdicts import Published, Verdict
+from equigrid.errors import InputError
+from equigrid.reporting.comparison import Comparison
+from equigrid.reporting.verdicts import Published, Verdict
 
-#: Of validation's latents (pipeline.metrics.latent_measures), with their headings.
+#: Of validation's latents (equigrid.metrics.latent_measures), with their headings.
 LATENT_MEASURES = {
     "equivariance_error": "equivariance error",
     "centred_error": "means removed",
@@ -165,7 +165,7 @@ class Table:
 
 @lru_cache
 def _published() -> Mapping[str, Any]:
-    text = resources.files("pipeline.reporting").joinpath("published.yaml").read_text("utf-8")
+    text = resources.files("equigrid.reporting").joinpath("published.yaml").read_text("utf-8")
     found: Mapping[str, Any] = yaml.safe_load(text)
     return found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from pipeline.trial import symbol
+from equigrid.trial import symbol
 
 
 def duration(seconds: float) -> str:

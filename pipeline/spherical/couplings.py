@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.cluster.hierarchy import DisjointSet
 
-from pipeline.files import write_atomically
-from pipeline.machine import cache_folder
+from equigrid.files import write_atomically
+from equigrid.machine import cache_folder
 
 Floats = NDArray[np.float64]
 Pair = tuple[int, int]

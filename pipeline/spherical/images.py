@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.spherical.harmonics import Grid, harmonics
+from equigrid.spherical.harmonics import Grid, harmonics
 
 Floats = NDArray[np.float64]
 

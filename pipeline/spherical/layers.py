@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from pipeline.spherical.couplings import Pair, couplings, pairs_to, vanishes
-from pipeline.spherical.harmonics import degree_of
+from equigrid.spherical.couplings import Pair, couplings, pairs_to, vanishes
+from equigrid.spherical.harmonics import degree_of
 
 Signal = list[Tensor]
 

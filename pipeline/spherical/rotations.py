@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.spherical.harmonics import Grid, degree_of, harmonics
+from equigrid.spherical.harmonics import Grid, degree_of, harmonics
 
 Floats = NDArray[np.float64]
 

@@ -1,8 +1,8 @@
 """Steerable convolutions: networks that commute with turns and reflections by construction."""
 
-from pipeline.steerable.groups import SteeringGroup, rotations_of_space, steering_group
-from pipeline.steerable.kernels import kernel_basis
-from pipeline.steerable.layers import (
+from equigrid.steerable.groups import SteeringGroup, rotations_of_space, steering_group
+from equigrid.steerable.kernels import kernel_basis
+from equigrid.steerable.layers import (
     AntialiasedPool,
     ComponentNorm,
     Disc,
@@ -14,9 +14,9 @@ from pipeline.steerable.layers import (
     constant,
     gated_type,
 )
-from pipeline.steerable.partial import Likelihood, PartialConvolution, seen_elements
-from pipeline.steerable.pathways import ResidualPathway, squares
-from pipeline.steerable.relaxed import RelaxedGroupConvolution, RelaxedSteerableConvolution
+from equigrid.steerable.partial import Likelihood, PartialConvolution, seen_elements
+from equigrid.steerable.pathways import ResidualPathway, squares
+from equigrid.steerable.relaxed import RelaxedGroupConvolution, RelaxedSteerableConvolution
 
 __all__ = [
     "AntialiasedPool",

@@ -14,8 +14,8 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.steerable.harmonics import harmonic_action
-from pipeline.symmetry import FiniteGroup, plane_group, vector_action
+from equigrid.steerable.harmonics import harmonic_action
+from equigrid.symmetry import FiniteGroup, plane_group, vector_action
 
 Real = NDArray[np.float64]
 Representation = Callable[[Real], Real]

@@ -14,8 +14,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.steerable.groups import SteeringGroup
-from pipeline.steerable.harmonics import harmonic_action, harmonics
+from equigrid.steerable.groups import SteeringGroup
+from equigrid.steerable.harmonics import harmonic_action, harmonics
 
 Real = NDArray[np.float64]
 #: Widths of the Gaussians: at the centre, between, and on the outermost shell.

@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pipeline.steerable.groups import TRIVIAL, Real, SteeringGroup
-from pipeline.steerable.kernels import kernel_basis, regular_part
+from equigrid.steerable.groups import TRIVIAL, Real, SteeringGroup
+from equigrid.steerable.kernels import kernel_basis, regular_part
 
 CONVOLUTIONS = {2: nn.functional.conv2d, 3: nn.functional.conv3d}
 #: Of the Gaussian before pixels are dropped, and how many pixels it reaches over.

@@ -17,10 +17,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pipeline.steerable.groups import SteeringGroup, turn
-from pipeline.steerable.harmonics import harmonic_action
-from pipeline.steerable.kernels import sampled, settled
-from pipeline.steerable.layers import Expanding, FieldType, constant, drawn
+from equigrid.steerable.groups import SteeringGroup, turn
+from equigrid.steerable.harmonics import harmonic_action
+from equigrid.steerable.kernels import sampled, settled
+from equigrid.steerable.layers import Expanding, FieldType, constant, drawn
 
 Real = NDArray[np.float64]
 #: Of a continuous group: the highest degree of a likelihood's Fourier coefficients.

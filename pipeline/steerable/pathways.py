@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from pipeline.steerable.layers import Expanding, FieldType, SteerableConvolution
+from equigrid.steerable.layers import Expanding, FieldType, SteerableConvolution
 
 PLAIN = {2: nn.Conv2d, 3: nn.Conv3d}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from pipeline.steerable.layers import FieldType, SteerableConvolution
+from equigrid.steerable.layers import FieldType, SteerableConvolution
 
 
 class RelaxedSteerableConvolution(SteerableConvolution):

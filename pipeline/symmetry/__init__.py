@@ -1,12 +1,12 @@
 """Finite groups, their regular representation and their actions on grids."""
 
-from pipeline.symmetry.actions import (
+from equigrid.symmetry.actions import (
     grid_action,
     is_exact_on_grids,
     plane_group,
     vector_action,
 )
-from pipeline.symmetry.groups import (
+from equigrid.symmetry.groups import (
     GROUP_NAMES,
     FiniteGroup,
     cyclic,
@@ -15,7 +15,7 @@ from pipeline.symmetry.groups import (
     group_by_name,
     octahedral,
 )
-from pipeline.symmetry.representations import (
+from equigrid.symmetry.representations import (
     permutation_matrices,
     regular_representation,
     scrambled_elements,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.symmetry.groups import FiniteGroup, Indices
+from equigrid.symmetry.groups import FiniteGroup, Indices
 
 
 def grid_action(group: FiniteGroup, shape: tuple[int, ...]) -> Indices:

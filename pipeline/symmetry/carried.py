@@ -14,8 +14,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.symmetry.characters import character, multiplicities, regular_multiplicities
-from pipeline.symmetry.groups import FiniteGroup
+from equigrid.symmetry.characters import character, multiplicities, regular_multiplicities
+from equigrid.symmetry.groups import FiniteGroup
 
 Real = NDArray[np.float64]
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.symmetry.groups import FiniteGroup, Indices
+from equigrid.symmetry.groups import FiniteGroup, Indices
 
 Complex = NDArray[np.complexfloating[Any, Any]]
 Real = NDArray[np.float64]

@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.symmetry.groups import FiniteGroup, Indices
+from equigrid.symmetry.groups import FiniteGroup, Indices
 
 #: Permutations that are drawn for a scrambled action.
 SCRAMBLES = 100

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, product
 
-from pipeline.symmetry.groups import FiniteGroup
+from equigrid.symmetry.groups import FiniteGroup
 
 #: Of generators; `e` is the identity.
 LETTERS = "abcdfghijklmnopqrstuvwxyz"

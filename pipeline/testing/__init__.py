@@ -1,15 +1,15 @@
 """What every part has to keep: subclass a case in a test file of your own, and pytest runs it.
 
-from pipeline.testing import ModelCase
+from equigrid.testing import ModelCase
 
 class TestTwoLayer(ModelCase):
     model = {"perceptron:TwoLayer": {"hidden": 8}}
 """
 
-from pipeline.testing.data import DatasetCase
-from pipeline.testing.models import ModelCase
-from pipeline.testing.objectives import ObjectiveCase
-from pipeline.testing.scores import MetricCase, TaskCase
+from equigrid.testing.data import DatasetCase
+from equigrid.testing.models import ModelCase
+from equigrid.testing.objectives import ObjectiveCase
+from equigrid.testing.scores import MetricCase, TaskCase
 
 __all__ = ["DatasetCase", "MetricCase", "ModelCase", "ObjectiveCase", "TaskCase"]
 

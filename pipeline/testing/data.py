@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.config.resolution import resolve_dataset
-from pipeline.config.schema import DatasetSpec
-from pipeline.datasets.builder import checked_arrays
-from pipeline.datasets.raw import RawStore
-from pipeline.datasets.resident import Dataset
-from pipeline.datasets.store import content_hash
-from pipeline.testing.small import arrays_of, dataset_of
+from equigrid.config.resolution import resolve_dataset
+from equigrid.config.schema import DatasetSpec
+from equigrid.datasets.builder import checked_arrays
+from equigrid.datasets.raw import RawStore
+from equigrid.datasets.resident import Dataset
+from equigrid.datasets.store import content_hash
+from equigrid.testing.small import arrays_of, dataset_of
 
 
 class DatasetCase:

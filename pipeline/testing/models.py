@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 import safetensors.torch
 import torch
 
-from pipeline.lookup import load, model_entry
-from pipeline.symmetry import group_by_name
-from pipeline.testing.small import part
-from pipeline.training.streams import seeded
+from equigrid.lookup import load, model_entry
+from equigrid.symmetry import group_by_name
+from equigrid.testing.small import part
+from equigrid.training.streams import seeded
 
 
 class ModelCase:

@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 
 import torch
 
-from pipeline.lookup import objective_entry
-from pipeline.record import Record, TrialFiles
-from pipeline.testing.small import DIGITS, dataset_of, part, trial_of
-from pipeline.training.run import TrialRun
-from pipeline.trial import Trial
+from equigrid.lookup import objective_entry
+from equigrid.record import Record, TrialFiles
+from equigrid.testing.small import DIGITS, dataset_of, part, trial_of
+from equigrid.training.run import TrialRun
+from equigrid.trial import Trial
 
 
 class ObjectiveCase:

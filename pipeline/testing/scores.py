@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from pipeline.lookup import metric_entry
-from pipeline.metrics.metric import Scores, make_metric
-from pipeline.objectives.task import task_named
+from equigrid.lookup import metric_entry
+from equigrid.metrics.metric import Scores, make_metric
+from equigrid.objectives.task import task_named
 
 
 class MetricCase:

@@ -7,17 +7,17 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from pipeline.config.resolution import resolve_dataset
-from pipeline.config.schema import DatasetSpec
-from pipeline.datasets.raw import RawStore
-from pipeline.datasets.resident import Dataset
-from pipeline.datasets.store import Arrays
-from pipeline.files import canonical_json
-from pipeline.lookup import model_entry, objective_entry
-from pipeline.own_parts.source_code import fingerprints
-from pipeline.parameters import filled
-from pipeline.planning.opening import resident
-from pipeline.trial import Trial
+from equigrid.config.resolution import resolve_dataset
+from equigrid.config.schema import DatasetSpec
+from equigrid.datasets.raw import RawStore
+from equigrid.datasets.resident import Dataset
+from equigrid.datasets.store import Arrays
+from equigrid.files import canonical_json
+from equigrid.lookup import model_entry, objective_entry
+from equigrid.own_parts.source_code import fingerprints
+from equigrid.parameters import filled
+from equigrid.planning.opening import resident
+from equigrid.trial import Trial
 
 #: Scikit-learn's digits, two a picture, under the reflections of each.
 DIGITS: Mapping[str, Any] = {

@@ -14,11 +14,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pipeline.files import write_derived
-from pipeline.record import Result
-from pipeline.tracking.look import mlflow_imported, stamp_by_client
-from pipeline.tracking.server import server_stamp
-from pipeline.tracking.store import Identity, Store, Tracked, TrackedRun
+from equigrid.files import write_derived
+from equigrid.record import Result
+from equigrid.tracking.look import mlflow_imported, stamp_by_client
+from equigrid.tracking.server import server_stamp
+from equigrid.tracking.store import Identity, Store, Tracked, TrackedRun
 
 log = logging.getLogger("equigrid")
 
@@ -59,7 +59,7 @@ def load_tracked(store: Store, cache: Path) -> Tracked:
 def refresh(store: Store, cache: Path) -> Tracked:
     """Read the store itself and renew the cache."""
     with mlflow_imported():
-        from pipeline.tracking import query
+        from equigrid.tracking import query
 
     before = stamp(store)
     tracked = query.read(store)

@@ -9,9 +9,9 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from pipeline.errors import StoreError
-from pipeline.files import locked
-from pipeline.tracking.store import Store, sqlite_uri
+from equigrid.errors import StoreError
+from equigrid.files import locked
+from equigrid.tracking.store import Store, sqlite_uri
 
 log = logging.getLogger("equigrid")
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from pipeline.errors import InputError, StoreError
-from pipeline.own_parts.blame import in_one_line
-from pipeline.tracking.database import damage
-from pipeline.tracking.server import check_server, through_proxy
-from pipeline.tracking.store import CHANGED, Store
+from equigrid.errors import InputError, StoreError
+from equigrid.own_parts.blame import in_one_line
+from equigrid.tracking.database import damage
+from equigrid.tracking.server import check_server, through_proxy
+from equigrid.tracking.store import CHANGED, Store
 
 #: Letters of another's error that are shown.
 LONGEST = 1000
@@ -35,7 +35,7 @@ def look(store: Store) -> None:
 def stamp_by_client(store: Store) -> list[Any] | None:
     """As `server_stamp`, through MLflow's client; raises what `look` raises."""
     with mlflow_imported():
-        from pipeline.tracking.runs import connect, is_no_store
+        from equigrid.tracking.runs import connect, is_no_store
     try:
         experiment = connect(store.uri).get_experiment_by_name(store.experiment)
     except Exception as error:

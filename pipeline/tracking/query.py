@@ -11,11 +11,11 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import SQLAlchemyError
 
-from pipeline.errors import InputError, StoreError
-from pipeline.record import Record, Result
-from pipeline.tracking.look import reason
-from pipeline.tracking.runs import connect, own_metrics, search, undefined_scores
-from pipeline.tracking.store import Identity, Store, Tracked, TrackedRun
+from equigrid.errors import InputError, StoreError
+from equigrid.record import Record, Result
+from equigrid.tracking.look import reason
+from equigrid.tracking.runs import connect, own_metrics, search, undefined_scores
+from equigrid.tracking.store import Identity, Store, Tracked, TrackedRun
 
 #: Not runs of a trial.
 OTHER_ROLES = ("parent", "table")

@@ -17,12 +17,12 @@ from mlflow.tracking import MlflowClient
 from sqlalchemy import NullPool, create_engine
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from pipeline.errors import InputError
-from pipeline.files import canonical_json, sha256
-from pipeline.record import Record
-from pipeline.tracking.database import make_store
-from pipeline.tracking.store import sqlite_file
-from pipeline.trial import Trial
+from equigrid.errors import InputError
+from equigrid.files import canonical_json, sha256
+from equigrid.record import Record
+from equigrid.tracking.database import make_store
+from equigrid.tracking.store import sqlite_file
+from equigrid.trial import Trial
 
 PARENT = "parent"
 #: A tag with the fingerprint of a metric from outside the package begins so.

@@ -7,8 +7,8 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from pipeline.errors import StoreError
-from pipeline.tracking.store import CHANGED, Store
+from equigrid.errors import StoreError
+from equigrid.tracking.store import CHANGED, Store
 
 if TYPE_CHECKING:
     import requests

@@ -18,9 +18,9 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.tracking import MlflowClient
 
-from pipeline.record import Record
-from pipeline.tracking.database import follow_move
-from pipeline.tracking.runs import (
+from equigrid.record import Record
+from equigrid.tracking.database import follow_move
+from equigrid.tracking.runs import (
     PARENT,
     connect,
     is_refusal,
@@ -31,8 +31,8 @@ from pipeline.tracking.runs import (
     run_name,
     search,
 )
-from pipeline.tracking.store import CHANGED, Identity, Store, identity_of
-from pipeline.trial import Trial, data_key
+from equigrid.tracking.store import CHANGED, Identity, Store, identity_of
+from equigrid.trial import Trial, data_key
 
 
 class Session:

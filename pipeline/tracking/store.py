@@ -10,8 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-from pipeline.record import Result
-from pipeline.trial import Trial
+from equigrid.record import Result
+from equigrid.trial import Trial
 
 log = logging.getLogger("equigrid")
 

@@ -17,17 +17,17 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.errors import StoreError, masked
-from pipeline.files import write_atomically
-from pipeline.own_parts.blame import in_one_line
-from pipeline.record import Record
-from pipeline.tracking.database import damage
-from pipeline.tracking.look import mlflow_imported, reason
-from pipeline.tracking.store import Store, identity_of, read_refusals
-from pipeline.trial import Trial
+from equigrid.errors import StoreError, masked
+from equigrid.files import write_atomically
+from equigrid.own_parts.blame import in_one_line
+from equigrid.record import Record
+from equigrid.tracking.database import damage
+from equigrid.tracking.look import mlflow_imported, reason
+from equigrid.tracking.store import Store, identity_of, read_refusals
+from equigrid.trial import Trial
 
 if TYPE_CHECKING:
-    from pipeline.tracking.session import Session
+    from equigrid.tracking.session import Session
 
 log = logging.getLogger("equigrid")
 
@@ -186,7 +186,7 @@ class Writer:
     def _connected(self) -> Session:
         """Raises StoreError: what a store says before it is given anything refuses nothing."""
         if self._session is None:
-            from pipeline.tracking.session import Session
+            from equigrid.tracking.session import Session
 
             try:
                 self._session = Session(self.store)
@@ -197,7 +197,7 @@ class Writer:
     def _is_refusal(self, error: Exception) -> bool:
         if isinstance(error, StoreError):
             return False
-        from pipeline.tracking.runs import is_refusal  # there was a session: MLflow is there
+        from equigrid.tracking.runs import is_refusal  # there was a session: MLflow is there
 
         return is_refusal(error)
 
@@ -207,7 +207,7 @@ class Writer:
         if not self._gave_up:
             try:
                 with mlflow_imported():  # it takes a second; and where it fails, it fails again
-                    import_module("pipeline.tracking.session")
+                    import_module("equigrid.tracking.session")
                 sent = self._tried(entry)
                 self._gave_up = not sent
             except StoreError as error:

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.datasets.resident import Dataset
-from pipeline.objectives.latents import latent_shape, orbit_latents
-from pipeline.symmetry.carried import Carried, Real, carried_action, split_orbits
-from pipeline.symmetry.characters import irreducibles, regular_multiplicities
+from equigrid.datasets.resident import Dataset
+from equigrid.objectives.latents import latent_shape, orbit_latents
+from equigrid.symmetry.carried import Carried, Real, carried_action, split_orbits
+from equigrid.symmetry.characters import irreducibles, regular_multiplicities
 
 #: Of the format below.
 SCHEMA = 2

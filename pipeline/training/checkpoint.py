@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from pipeline.files import sha256, write_atomically
-from pipeline.record import TrialFiles
+from equigrid.files import sha256, write_atomically
+from equigrid.record import TrialFiles
 
 log = logging.getLogger("equigrid")
 

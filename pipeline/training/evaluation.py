@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline.datasets.resident import Dataset
-from pipeline.lookup import metric_entry, task_entry
-from pipeline.metrics.latent_measures import LatentMeasures
-from pipeline.metrics.metric import Scores
-from pipeline.objectives.latents import embedding
-from pipeline.objectives.regular import LatentAction
-from pipeline.objectives.task import task_named
+from equigrid.datasets.resident import Dataset
+from equigrid.lookup import metric_entry, task_entry
+from equigrid.metrics.latent_measures import LatentMeasures
+from equigrid.metrics.metric import Scores
+from equigrid.objectives.latents import embedding
+from equigrid.objectives.regular import LatentAction
+from equigrid.objectives.task import task_named
 
 
 def predict(

@@ -12,7 +12,7 @@ import os
 import platform
 from typing import Any
 
-from pipeline.machine import cores, memory
+from equigrid.machine import cores, memory
 
 #: Parameters of mallopt(3).
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4

@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 
-from pipeline.datasets.resident import Dataset
-from pipeline.lookup import load, model_entry
-from pipeline.training.normalisation import with_right_sums
-from pipeline.training.precision import fit_for_bf16, in_bf16
-from pipeline.training.streams import seeded
-from pipeline.training.weights import load_weights
-from pipeline.trial import Trial
+from equigrid.datasets.resident import Dataset
+from equigrid.lookup import load, model_entry
+from equigrid.training.normalisation import with_right_sums
+from equigrid.training.precision import fit_for_bf16, in_bf16
+from equigrid.training.streams import seeded
+from equigrid.training.weights import load_weights
+from equigrid.trial import Trial
 
 #: What the names of an objective's own tensors begin with, among a model's weights.
 OBJECTIVE = "objective/"

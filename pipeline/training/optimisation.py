@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
-from pipeline.metrics.direction import is_better
-from pipeline.record import Epoch
-from pipeline.registry import OPTIMISERS
-from pipeline.training.model import settings
-from pipeline.trial import Trial
+from equigrid.metrics.direction import is_better
+from equigrid.record import Epoch
+from equigrid.registry import OPTIMISERS
+from equigrid.training.model import settings
+from equigrid.trial import Trial
 
 
 def make_optimiser(trial: Trial, parameters: Iterable[torch.nn.Parameter]) -> Any:

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.training.normalisation import ACTIVATIONS, BatchNorm2d, BatchNorm3d, Sequential
-from pipeline.trial import Trial
+from equigrid.training.normalisation import ACTIVATIONS, BatchNorm2d, BatchNorm3d, Sequential
+from equigrid.trial import Trial
 
 log = logging.getLogger("equigrid")
 

@@ -12,26 +12,26 @@ from typing import Any
 
 import torch
 
-from pipeline.datasets.resident import Dataset
-from pipeline.errors import TrainingDivergedError
-from pipeline.files import sha256, write_atomically
-from pipeline.lookup import load, model_entry, objective_entry
-from pipeline.metrics.direction import higher_is_better, is_better
-from pipeline.metrics.metric import Scores, numbers
-from pipeline.objectives.batch import Batch, Step
-from pipeline.objectives.regular import regular_action
-from pipeline.objectives.task import task_named, with_penalties
-from pipeline.own_parts.source_code import sources_of
-from pipeline.record import ARTIFACT, Epoch, Record, TrialFiles
-from pipeline.training.checkpoint import (
+from equigrid.datasets.resident import Dataset
+from equigrid.errors import TrainingDivergedError
+from equigrid.files import sha256, write_atomically
+from equigrid.lookup import load, model_entry, objective_entry
+from equigrid.metrics.direction import higher_is_better, is_better
+from equigrid.metrics.metric import Scores, numbers
+from equigrid.objectives.batch import Batch, Step
+from equigrid.objectives.regular import regular_action
+from equigrid.objectives.task import task_named, with_penalties
+from equigrid.own_parts.source_code import sources_of
+from equigrid.record import ARTIFACT, Epoch, Record, TrialFiles
+from equigrid.training.checkpoint import (
     drop_checkpoints,
     load_checkpoint,
     load_state,
     save_checkpoint,
 )
-from pipeline.training.environment import environment
-from pipeline.training.evaluation import evaluate, metrics_of, probe, validate
-from pipeline.training.model import (
+from equigrid.training.environment import environment
+from equigrid.training.evaluation import evaluate, metrics_of, probe, validate
+from equigrid.training.model import (
     OBJECTIVE,
     build_model,
     choose_device,
@@ -39,11 +39,11 @@ from pipeline.training.model import (
     of_objective,
     settings,
 )
-from pipeline.training.optimisation import learning_rate, make_optimiser
-from pipeline.training.precision import autocast, in_full
-from pipeline.training.streams import seeded, stream
-from pipeline.training.weights import load_weights, save_weights
-from pipeline.trial import Trial
+from equigrid.training.optimisation import learning_rate, make_optimiser
+from equigrid.training.precision import autocast, in_full
+from equigrid.training.streams import seeded, stream
+from equigrid.training.weights import load_weights, save_weights
+from equigrid.trial import Trial
 
 log = logging.getLogger("equigrid")
 

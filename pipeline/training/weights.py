@@ -13,7 +13,7 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
-from pipeline.files import sha256, write_atomically
+from equigrid.files import sha256, write_atomically
 
 
 def save_weights(path: Path, weights: Mapping[str, torch.Tensor]) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.config.experiment import load_experiment
-from pipeline.errors import InputError
+from equigrid.config.experiment import load_experiment
+from equigrid.errors import InputError
 
 SPACE = """\
 title: Test

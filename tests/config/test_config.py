@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from example import SPACE, replaced
 
-from pipeline.config.experiment import load_experiment
-from pipeline.config.yaml_lines import parse
-from pipeline.errors import InputError
+from equigrid.config.experiment import load_experiment
+from equigrid.config.yaml_lines import parse
+from equigrid.errors import InputError
 
 ROOT = Path(__file__).parents[2]
 
@@ -85,7 +85,7 @@ def test_numbers_are_read_as_yaml_1_2_has_them(text, value):
 def test_a_users_own_parts_are_found_beside_the_search_space(write, tmp_path):
     """`module:object` for a model, an objective and a group; their own words are believed."""
     (tmp_path / "own_parts.py").write_text(
-        "from pipeline.symmetry import group_by_name\n"
+        "from equigrid.symmetry import group_by_name\n"
         "group = group_by_name('C2xC2')\n"
         "def net(input_shape, outputs, *, depth=3, latent=32): ...\n"
         "class Loss:\n"
@@ -153,7 +153,7 @@ def test_a_space_in_the_working_folder_comes_before_a_packaged_one(tmp_path, mon
 def test_checking_a_search_space_imports_neither_torch_nor_the_trackers():
     """So that `plan` and `--help` are quick."""
     code = (
-        "import sys; from pipeline.config.experiment import load_experiment\n"
+        "import sys; from equigrid.config.experiment import load_experiment\n"
         "load_experiment('ddmnist')\n"
         "print([name for name in ('torch', 'ray', 'mlflow', 'sklearn') if name in sys.modules])"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from example import replaced
 
-from pipeline.config.experiment import load_experiment
+from equigrid.config.experiment import load_experiment
 
 CONTROLS = """\
   Scrambled: {control_of: Ours, objective: {regular_representation: {action: scrambled}}}

@@ -15,7 +15,7 @@ import pytest
 import spaces
 import yaml
 
-from pipeline.config.yaml_lines import parse
+from equigrid.config.yaml_lines import parse
 
 COUNT = 200
 #: Seconds that any one may take.
@@ -23,9 +23,9 @@ LIMIT = 20
 
 OWN = """\
 import numpy as np
-from pipeline.datasets.ddmnist import DDMNIST
-from pipeline.models.small_cnn import SmallCNN
-from pipeline.symmetry import FiniteGroup, group_by_name
+from equigrid.datasets.ddmnist import DDMNIST
+from equigrid.models.small_cnn import SmallCNN
+from equigrid.symmetry import FiniteGroup, group_by_name
 
 
 class Data(DDMNIST):
@@ -100,7 +100,7 @@ NAMES = [
 PARTS = [
     "own:Data", "own:Network", "own:Objective", "own:mirror", "own:broken", "own:endless",
     "own:NUMBER", "own:", ":Data", "own:no", "no:no", "os:system", "os.path:join", "builtins:list",
-    "builtins:print", "numpy:zeros", "pipeline.registry:MODELS", "own:Data:more", "own.Data",
+    "builtins:print", "numpy:zeros", "equigrid.registry:MODELS", "own:Data:more", "own.Data",
     "torch.nn:Linear", "antigravity:fly", "C4xC4xC4xC4xC4xC4", "C0", "C-1", "C99999999999", "D0",
     "C4x", "xC4", "S9", "octahedral", "C1", "ddmnist", "medmnist3d", "smoke", "resnet3d",
     "field_cnn", "persistence", "majority", "regular_representation", "autoregressive",

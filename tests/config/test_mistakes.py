@@ -10,9 +10,9 @@ import pytest
 import yaml
 from example import SPACE, refusal, replaced
 
-from pipeline.config.experiment import load_experiment
-from pipeline.errors import InputError
-from pipeline.trial import shown
+from equigrid.config.experiment import load_experiment
+from equigrid.errors import InputError
+from equigrid.trial import shown
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ import pytest
 import spaces
 import yaml
 
-from pipeline.machine import cores
+from equigrid.machine import cores
 
 OWN = """
-from pipeline.datasets.ddmnist import DDMNIST
+from equigrid.datasets.ddmnist import DDMNIST
 
 
 class Metric(DDMNIST):

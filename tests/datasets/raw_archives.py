@@ -12,9 +12,9 @@ from unittest import mock
 
 import numpy as np
 
-from pipeline.datasets.cifar10 import builder
-from pipeline.datasets.cifar10.builder import BINARY
-from pipeline.datasets.typefaces.builder import NAMES, TABLE
+from equigrid.datasets.cifar10 import builder
+from equigrid.datasets.cifar10.builder import BINARY
+from equigrid.datasets.typefaces.builder import NAMES, TABLE
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

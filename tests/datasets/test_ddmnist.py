@@ -12,13 +12,13 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from pipeline.datasets.ddmnist.builder import DDMNIST, DDMNISTParameters
-from pipeline.datasets.digits import Digits
-from pipeline.datasets.raw import RawStore
-from pipeline.datasets.recipe import builder_of, group_named, recipe_of
-from pipeline.errors import InputError
-from pipeline.symmetry import group_by_name
-from pipeline.trial import data_key
+from equigrid.datasets.ddmnist.builder import DDMNIST, DDMNISTParameters
+from equigrid.datasets.digits import Digits
+from equigrid.datasets.raw import RawStore
+from equigrid.datasets.recipe import builder_of, group_named, recipe_of
+from equigrid.errors import InputError
+from equigrid.symmetry import group_by_name
+from equigrid.trial import data_key
 
 SPLITS = ("train", "val", "test")
 MEAN, STD = 0.06535, 0.5551

@@ -14,12 +14,12 @@ import pytest
 import torch
 import volumes
 
-from pipeline.config.experiment import load_experiment
-from pipeline.datasets.medmnist3d.builder import MedMNIST3D, MedMNIST3DParameters, medmnist_info
-from pipeline.datasets.raw import RawStore
-from pipeline.errors import InputError, MissingRawDataError
-from pipeline.objectives.batch import Batch
-from pipeline.symmetry import group_by_name
+from equigrid.config.experiment import load_experiment
+from equigrid.datasets.medmnist3d.builder import MedMNIST3D, MedMNIST3DParameters, medmnist_info
+from equigrid.datasets.raw import RawStore
+from equigrid.errors import InputError, MissingRawDataError
+from equigrid.objectives.batch import Batch
+from equigrid.symmetry import group_by_name
 
 FLAG = "adrenalmnist3d"
 OCTAHEDRAL = group_by_name("octahedral")
@@ -64,7 +64,7 @@ def test_sets_are_medmnists_own():
 def test_asking_for_a_set_makes_nothing_and_imports_nothing(tmp_path):
     """medmnist's own import makes a folder in the home and loads torch."""
     script = (
-        "import sys; from pipeline.datasets.medmnist3d.builder import medmnist_info\n"
+        "import sys; from equigrid.datasets.medmnist3d.builder import medmnist_info\n"
         "medmnist_info()\n"
         "assert not {'torch', 'medmnist', 'torchvision'} & set(sys.modules)"
     )

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.datasets.images.builder import ImageClassification
-from pipeline.datasets.pictures import orbits
-from pipeline.datasets.raw import RawStore
-from pipeline.datasets.resident import Dataset
-from pipeline.datasets.store import Arrays, Progress
-from pipeline.symmetry import FiniteGroup
-from pipeline.symmetry.words import words_of
+from equigrid.datasets.images.builder import ImageClassification
+from equigrid.datasets.pictures import orbits
+from equigrid.datasets.raw import RawStore
+from equigrid.datasets.resident import Dataset
+from equigrid.datasets.store import Arrays, Progress
+from equigrid.symmetry import FiniteGroup
+from equigrid.symmetry.words import words_of
 
 
 class Volumes(ImageClassification):

@@ -13,9 +13,9 @@ from functools import partial
 import numpy as np
 import pytest
 
-from pipeline.datasets.digits import MNIST_FILES, SOURCES
-from pipeline.datasets.raw import RawFile, RawStore, raw_folder, read_npz
-from pipeline.errors import InputError, MissingRawDataError
+from equigrid.datasets.digits import MNIST_FILES, SOURCES
+from equigrid.datasets.raw import RawFile, RawStore, raw_folder, read_npz
+from equigrid.errors import InputError, MissingRawDataError
 
 CONTENT = b"raw content"
 OFFICIAL = hashlib.sha256(CONTENT).hexdigest()

@@ -7,8 +7,8 @@ import pytest
 import torch
 from scipy import ndimage
 
-from pipeline.datasets.rotation import orbit_with_artefacts, rotations, transform_images
-from pipeline.symmetry import group_by_name
+from equigrid.datasets.rotation import orbit_with_artefacts, rotations, transform_images
+from equigrid.symmetry import group_by_name
 
 
 def _strokes(n, side=28):

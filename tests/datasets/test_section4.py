@@ -16,19 +16,19 @@ import raw_archives
 import torch
 from PIL import Image
 
-from pipeline.datasets.builder import Builder
-from pipeline.datasets.cifar10 import CIFAR10
-from pipeline.datasets.cifar10.builder import BINARY, CLASSES, JPEG, CIFAR10Parameters
-from pipeline.datasets.mnist import MNIST
-from pipeline.datasets.mnist.builder import STEPS, MNISTParameters
-from pipeline.datasets.raw import RawFile, RawStore
-from pipeline.datasets.resident import Dataset
-from pipeline.datasets.typefaces import Typefaces
-from pipeline.datasets.typefaces import builder as typefaces
-from pipeline.datasets.typefaces.builder import FONTS, NAMES, TypefacesParameters
-from pipeline.errors import InputError, MissingRawDataError
-from pipeline.symmetry import grid_action, group_by_name
-from pipeline.training.run import _draws
+from equigrid.datasets.builder import Builder
+from equigrid.datasets.cifar10 import CIFAR10
+from equigrid.datasets.cifar10.builder import BINARY, CLASSES, JPEG, CIFAR10Parameters
+from equigrid.datasets.mnist import MNIST
+from equigrid.datasets.mnist.builder import STEPS, MNISTParameters
+from equigrid.datasets.raw import RawFile, RawStore
+from equigrid.datasets.resident import Dataset
+from equigrid.datasets.typefaces import Typefaces
+from equigrid.datasets.typefaces import builder as typefaces
+from equigrid.datasets.typefaces.builder import FONTS, NAMES, TypefacesParameters
+from equigrid.errors import InputError, MissingRawDataError
+from equigrid.symmetry import grid_action, group_by_name
+from equigrid.training.run import _draws
 
 Progress = Callable[[int, int], None]
 

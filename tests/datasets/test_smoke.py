@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.config.experiment import load_experiment
-from pipeline.datasets.smoke.builder import Smoke, SmokeParameters
-from pipeline.models.steerable_field_cnn import PartiallySteerableFieldCNN, SteerableFieldCNN
-from pipeline.symmetry import cyclic, dihedral, group_by_name
+from equigrid.config.experiment import load_experiment
+from equigrid.datasets.smoke.builder import Smoke, SmokeParameters
+from equigrid.models.steerable_field_cnn import PartiallySteerableFieldCNN, SteerableFieldCNN
+from equigrid.symmetry import cyclic, dihedral, group_by_name
 
 C4 = cyclic(4)
 STARTS = {"train": [0, 10], "val": [10, 14], "future": [14, 19], "domain": [2, 8]}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from phi.physics import fluid
 
-from pipeline.datasets.smoke.simulation import Flow, SimulationError, simulate
+from equigrid.datasets.smoke.simulation import Flow, SimulationError, simulate
 
 GRID = 32
 FLOW = Flow((28, 6), (0.03, 0.09))

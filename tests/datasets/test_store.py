@@ -16,12 +16,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.datasets.raw import RawStore
-from pipeline.datasets.store import content_hash, read_arrays, write_arrays
-from pipeline.errors import DamagedFileError
-from pipeline.planning.workspace import Workspace
-from stages.augment_cache import augment_cache
-from stages.data_build import data_build
+from equigrid.datasets.raw import RawStore
+from equigrid.datasets.store import content_hash, read_arrays, write_arrays
+from equigrid.errors import DamagedFileError
+from equigrid.planning.workspace import Workspace
+from equigrid.stages.augment_cache import augment_cache
+from equigrid.stages.data_build import data_build
 
 IDENTITY = {"kind": "test", "lr": 0.1}
 
@@ -170,7 +170,7 @@ KILLED_WRITER = """
 import os, signal, sys
 from pathlib import Path
 import h5py, numpy as np
-from pipeline.datasets.store import write_arrays
+from equigrid.datasets.store import write_arrays
 
 def die(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -217,7 +217,7 @@ FULL_DISK = """
 import json, resource, sys
 from pathlib import Path
 import numpy as np
-from pipeline.datasets.store import read_arrays, write_arrays
+from equigrid.datasets.store import read_arrays, write_arrays
 
 folder = Path(sys.argv[1])
 if sys.argv[2] == "limit":

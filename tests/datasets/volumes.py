@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.datasets.medmnist3d.builder import medmnist_info
+from equigrid.datasets.medmnist3d.builder import medmnist_info
 
 
 def made_up(flag: str, **changes: Any) -> dict[str, NDArray[Any]]:

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 import spaces
 
-from pipeline.config.experiment import Experiment
-from pipeline.errors import InputError
-from pipeline.exchange.importing import import_files
-from pipeline.planning.ledger import Ledger
-from pipeline.planning.plan import Plan
-from pipeline.planning.workspace import Workspace
+from equigrid.config.experiment import Experiment
+from equigrid.errors import InputError
+from equigrid.exchange.importing import import_files
+from equigrid.planning.ledger import Ledger
+from equigrid.planning.plan import Plan
+from equigrid.planning.workspace import Workspace
 
 Contents = dict[str, bytes]
 Entries = list[tuple[zipfile.ZipInfo, bytes]]

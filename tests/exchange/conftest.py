@@ -12,11 +12,11 @@ from archives import (
     plan_of,
 )
 
-from pipeline.config.experiment import load_experiment
-from pipeline.exchange.exporting import export
-from pipeline.planning.ledger import Ledger
-from pipeline.planning.workspace import Workspace
-from stages.tables import tables
+from equigrid.config.experiment import load_experiment
+from equigrid.exchange.exporting import export
+from equigrid.planning.ledger import Ledger
+from equigrid.planning.workspace import Workspace
+from equigrid.stages.tables import tables
 
 
 @pytest.fixture(scope="module")

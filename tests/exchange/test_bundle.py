@@ -20,15 +20,15 @@ from archives import (
     refuses,
 )
 
-from pipeline.config.experiment import load_experiment
-from pipeline.errors import InputError
-from pipeline.exchange import bundle
-from pipeline.exchange.bundle import read_bundle, write_bundle
-from pipeline.exchange.exporting import export
-from pipeline.exchange.importing import import_files
-from pipeline.planning.ledger import Ledger
-from pipeline.planning.workspace import Workspace
-from stages.tables import tables
+from equigrid.config.experiment import load_experiment
+from equigrid.errors import InputError
+from equigrid.exchange import bundle
+from equigrid.exchange.bundle import read_bundle, write_bundle
+from equigrid.exchange.exporting import export
+from equigrid.exchange.importing import import_files
+from equigrid.planning.ledger import Ledger
+from equigrid.planning.workspace import Workspace
+from equigrid.stages.tables import tables
 
 
 def test_a_bundle_is_a_zip_file_of_one_layout(made: Made) -> None:

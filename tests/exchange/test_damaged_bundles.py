@@ -26,12 +26,12 @@ from archives import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.errors import InputError
-from pipeline.exchange.bundle import parse_record
-from pipeline.exchange.importing import import_files
-from pipeline.planning.workspace import Workspace
-from pipeline.record import Result
-from pipeline.trial import Trial
+from equigrid.errors import InputError
+from equigrid.exchange.bundle import parse_record
+from equigrid.exchange.importing import import_files
+from equigrid.planning.workspace import Workspace
+from equigrid.record import Result
+from equigrid.trial import Trial
 
 
 def renamed(name: str) -> Callable[[Made], bytes]:

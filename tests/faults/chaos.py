@@ -27,9 +27,9 @@ from driving import Driver, Drivers, in_flight, trained
 from tracked_runs import finished_runs
 from tracking_server import TrackingServer
 
-from pipeline.config.experiment import load_experiment
-from pipeline.planning.ledger import Ledger
-from pipeline.planning.workspace import Workspace
+from equigrid.config.experiment import load_experiment
+from equigrid.planning.ledger import Ledger
+from equigrid.planning.workspace import Workspace
 
 VICTIMS = ("driver", "worker", "raylet", "mlflow")
 #: Seconds after which what is left of a killed driver is taken to stay, and a driver whose raylet

@@ -23,12 +23,12 @@ import pytest
 import spaces
 from strangers import UNKNOWN, run_as, where_others_enter
 
-from pipeline.commands import doctor
-from pipeline.errors import StoreError
-from pipeline.planning.workspace import Workspace
-from pipeline.tracking.look import look
-from pipeline.tracking.store import Store
-from pipeline.tracking.writer import Writer
+from equigrid.commands import doctor
+from equigrid.errors import StoreError
+from equigrid.planning.workspace import Workspace
+from equigrid.tracking.look import look
+from equigrid.tracking.store import Store
+from equigrid.tracking.writer import Writer
 
 RUN = ("run", "tiny.yaml", "--in-process")
 NOTEBOOK = "module://matplotlib_inline.backend_inline"
@@ -98,7 +98,7 @@ def test_an_mlflow_that_cannot_be_imported_costs_one_line(finished: Path, tmp_pa
     (line,) = (it for it in (done.stdout + done.stderr).splitlines() if "MLflow" in it)
     assert "not in MLflow yet" in line
     assert "AttributeError: of another version" in line
-    code = "from pipeline.commands import doctor; print(*doctor._imports())"
+    code = "from equigrid.commands import doctor; print(*doctor._imports())"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True,
         env=spaces.environment(PYTHONPATH=path),
@@ -263,7 +263,7 @@ code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *it) for it in i
 program = ctypes.create_string_buffer(struct.pack("HP", len(instructions), ctypes.addressof(code)))
 libc = ctypes.CDLL(None, use_errno=True)
 assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, program, 0, 0) == 0
-from pipeline.cli import main
+from equigrid.cli import main
 sys.argv[0] = "equigrid"
 main()
 """

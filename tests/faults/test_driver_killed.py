@@ -12,9 +12,9 @@ import spaces
 from driving import Driver, Drivers, begun, in_flight, store_locked, trained
 from tracked_runs import finished_runs
 
-from pipeline.config.experiment import load_experiment
-from pipeline.planning.ledger import Ledger
-from pipeline.planning.workspace import Workspace
+from equigrid.config.experiment import load_experiment
+from equigrid.planning.ledger import Ledger
+from equigrid.planning.workspace import Workspace
 
 pytestmark = [
     pytest.mark.cluster,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import spaces
 
-from pipeline.record import Record
+from equigrid.record import Record
 
 pytestmark = pytest.mark.cluster
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.metrics.latent_measures import LatentMeasures
-from pipeline.objectives.regular import LatentAction
-from pipeline.symmetry import group_by_name
+from equigrid.metrics.latent_measures import LatentMeasures
+from equigrid.objectives.regular import LatentAction
+from equigrid.symmetry import group_by_name
 
 GROUP = group_by_name("C4")
 COPIES, DIMENSION, PAIRS = 2, 10, 20_000

@@ -8,12 +8,12 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from pipeline.config.experiment import load_experiment
-from pipeline.models.holographic import HolographicAutoencoder
-from pipeline.registry import MODELS
-from pipeline.spherical.couplings import coupling, vanishes
-from pipeline.spherical.layers import Block, Normalise, Product, frame_of, joined, split
-from pipeline.spherical.rotations import random_rotations, rotate
+from equigrid.config.experiment import load_experiment
+from equigrid.models.holographic import HolographicAutoencoder
+from equigrid.registry import MODELS
+from equigrid.spherical.couplings import coupling, vanishes
+from equigrid.spherical.layers import Block, Normalise, Product, frame_of, joined, split
+from equigrid.spherical.rotations import random_rotations, rotate
 
 TURNS = random_rotations(6, np.random.default_rng(0))
 #: Relative, by precision.

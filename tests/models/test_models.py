@@ -8,15 +8,15 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.lookup import load
-from pipeline.models.ddmnist_cnn import DDMNISTCNN
-from pipeline.models.field_cnn import FieldCNN
-from pipeline.models.field_mlp import FieldMLP
-from pipeline.models.resnet3d import ResNet3D
-from pipeline.models.small_cnn import SmallCNN
-from pipeline.models.trivial import MajorityClass, Persistence
-from pipeline.parameters import parameters_of
-from pipeline.registry import MODELS, OBJECTIVES
+from equigrid.lookup import load
+from equigrid.models.ddmnist_cnn import DDMNISTCNN
+from equigrid.models.field_cnn import FieldCNN
+from equigrid.models.field_mlp import FieldMLP
+from equigrid.models.resnet3d import ResNet3D
+from equigrid.models.small_cnn import SmallCNN
+from equigrid.models.trivial import MajorityClass, Persistence
+from equigrid.parameters import parameters_of
+from equigrid.registry import MODELS, OBJECTIVES
 
 
 def _parameters(model):

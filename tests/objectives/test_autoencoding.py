@@ -16,14 +16,14 @@ import spaces
 import torch
 from torch.distributions import Normal, kl_divergence
 
-from pipeline.metrics.metric import Scores
-from pipeline.metrics.probes import KNNAccuracy, LinearAccuracy, Purity, VMeasure
-from pipeline.metrics.reconstruction import CosineDistance
-from pipeline.objectives import autoencoding
-from pipeline.objectives.autoencoding import Autoencoding
-from pipeline.objectives.batch import Batch, Step
-from pipeline.objectives.task import Reconstruction
-from pipeline.spherical.rotations import random_rotations, rotate
+from equigrid.metrics.metric import Scores
+from equigrid.metrics.probes import KNNAccuracy, LinearAccuracy, Purity, VMeasure
+from equigrid.metrics.reconstruction import CosineDistance
+from equigrid.objectives import autoencoding
+from equigrid.objectives.autoencoding import Autoencoding
+from equigrid.objectives.batch import Batch, Step
+from equigrid.objectives.task import Reconstruction
+from equigrid.spherical.rotations import random_rotations, rotate
 
 DATASET = {
     "builder": "spherical_mnist", "source": "digits", "train": 60, "val": 20, "test": 30,
@@ -226,10 +226,10 @@ def test_a_file_that_cannot_be_embedded_is_refused_in_one_line(finished, arrays,
 
 def test_data_do_not_depend_on_how_many_threads_there_are(tmp_path):
     code = (
-        "import sys; from pipeline.datasets.raw import RawStore; "
-        "from pipeline.config.resolution import resolve_dataset; "
-        "from pipeline.config.schema import DatasetSpec; "
-        "from pipeline.datasets.store import content_hash; "
+        "import sys; from equigrid.datasets.raw import RawStore; "
+        "from equigrid.config.resolution import resolve_dataset; "
+        "from equigrid.config.schema import DatasetSpec; "
+        "from equigrid.datasets.store import content_hash; "
         "builder = resolve_dataset('d', DatasetSpec.model_validate(dict("
         "builder='spherical_mnist', source='digits', train=900, val=100, bandwidth=20, degree=8, "
         "train_turned=True))).builder; "

@@ -7,17 +7,17 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.datasets.resident import Dataset, FixedViews
-from pipeline.objectives.autoregressive import (
+from equigrid.datasets.resident import Dataset, FixedViews
+from equigrid.objectives.autoregressive import (
     Autoregressive,
     AutoregressiveAugmented,
     AutoregressiveRegularRepresentation,
 )
-from pipeline.objectives.batch import Batch
-from pipeline.objectives.regular import LatentAction
-from pipeline.objectives.task import task_named
-from pipeline.symmetry import cyclic, grid_action, vector_action
-from pipeline.training.evaluation import validate
+from equigrid.objectives.batch import Batch
+from equigrid.objectives.regular import LatentAction
+from equigrid.objectives.task import task_named
+from equigrid.symmetry import cyclic, grid_action, vector_action
+from equigrid.training.evaluation import validate
 
 SIDE, SAMPLES, FRAMES = 6, 9, 6
 C4 = cyclic(4)

@@ -11,14 +11,14 @@ import safetensors.torch
 import torch
 from PIL import Image
 
-from pipeline.objectives.learned_action import KEPT, STARTS, LearnedAction
-from pipeline.objectives.learned_representation import AlgebraAlone
-from pipeline.record import Record, TrialFiles
-from pipeline.symmetry import group_by_name, permutation_matrices, regular_representation
-from pipeline.symmetry.characters import irreducibles
-from pipeline.symmetry.words import parse_word, relations_of
-from pipeline.testing.small import dataset_of, trial_of
-from pipeline.training.run import TrialRun
+from equigrid.objectives.learned_action import KEPT, STARTS, LearnedAction
+from equigrid.objectives.learned_representation import AlgebraAlone
+from equigrid.record import Record, TrialFiles
+from equigrid.symmetry import group_by_name, permutation_matrices, regular_representation
+from equigrid.symmetry.characters import irreducibles
+from equigrid.symmetry.words import parse_word, relations_of
+from equigrid.testing.small import dataset_of, trial_of
+from equigrid.training.run import TrialRun
 
 GROUPS = ["C2", "C4", "D3", "C2xC2", "D4"]
 TURNED = {"builder": "mnist", "group": "D3", "source": "digits", "train": 60, "val": 20}

@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.datasets.resident import Dataset, FixedViews
-from pipeline.objectives.batch import Batch
-from pipeline.objectives.latents import points_of_an_orbit
-from pipeline.objectives.regular import LatentAction, RegularRepresentation
-from pipeline.objectives.task import Augmented, Unaugmented, task_named
-from pipeline.symmetry import grid_action, group_by_name
-from pipeline.training.analysis import analyse
-from pipeline.training.evaluation import validate
+from equigrid.datasets.resident import Dataset, FixedViews
+from equigrid.objectives.batch import Batch
+from equigrid.objectives.latents import points_of_an_orbit
+from equigrid.objectives.regular import LatentAction, RegularRepresentation
+from equigrid.objectives.task import Augmented, Unaugmented, task_named
+from equigrid.symmetry import grid_action, group_by_name
+from equigrid.training.analysis import analyse
+from equigrid.training.evaluation import validate
 
 FEATURES, CLASSES, SAMPLES, DRAWS = 5, 3, 7, 2
 TASK = task_named("classification")

@@ -9,8 +9,8 @@ from medmnist.evaluator import Evaluator
 from medmnist.info import INFO
 from torch import nn
 
-from pipeline.metrics.metric import Scores
-from pipeline.objectives.task import task_named
+from equigrid.metrics.metric import Scores
+from equigrid.objectives.task import task_named
 
 AUTOREGRESSION = task_named("autoregression")
 

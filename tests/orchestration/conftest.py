@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from lots import Lot, MakeDispatcher, make_lot
 
-from pipeline.orchestration.dispatch import Dispatcher
-from pipeline.orchestration.in_process import InProcess
-from pipeline.planning.workspace import Workspace
+from equigrid.orchestration.dispatch import Dispatcher
+from equigrid.orchestration.in_process import InProcess
+from equigrid.planning.workspace import Workspace
 
 RETRIES = 1
 
@@ -24,7 +24,7 @@ def lot(tmp_path_factory: pytest.TempPathFactory) -> Lot:
 @pytest.fixture(scope="module")
 def ray_tune(lot: Lot) -> Iterator[MakeDispatcher]:
     """`ray_tune(workspace)`: dispatchers on one local Ray."""
-    from pipeline.orchestration.ray_tune import RayTune
+    from equigrid.orchestration.ray_tune import RayTune
 
     first = RayTune(lot.workspace, RETRIES, lot.experiment.space.resources, lot.folder)
 
@@ -40,7 +40,7 @@ def ray_tune(lot: Lot) -> Iterator[MakeDispatcher]:
 @pytest.fixture(scope="module")
 def apart(ray_tune: MakeDispatcher) -> MakeDispatcher:
     """The same on a node that does not see the workspace: everything goes through a courier."""
-    from pipeline.orchestration.ray_tune import RayTune
+    from equigrid.orchestration.ray_tune import RayTune
 
     class Apart(RayTune):
         def _marker(self, scratch: Path) -> Path:

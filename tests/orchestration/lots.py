@@ -13,15 +13,15 @@ from typing import Any
 import spaces
 from rich.console import Console
 
-from pipeline.cli.display import Display
-from pipeline.config.experiment import Experiment, load_experiment
-from pipeline.datasets.store import PreparedData
-from pipeline.orchestration.dispatch import Dispatcher, Slice
-from pipeline.planning.ledger import Ledger
-from pipeline.planning.plan import grid_trials
-from pipeline.planning.workspace import Workspace
-from pipeline.trial import Trial
-from stages.run import prepare_data
+from equigrid.cli.display import Display
+from equigrid.config.experiment import Experiment, load_experiment
+from equigrid.datasets.store import PreparedData
+from equigrid.orchestration.dispatch import Dispatcher, Slice
+from equigrid.planning.ledger import Ledger
+from equigrid.planning.plan import grid_trials
+from equigrid.planning.workspace import Workspace
+from equigrid.stages.run import prepare_data
+from equigrid.trial import Trial
 
 MOODS = ("good", "raises", "nan", "dies", "slow")
 #: Of one step each.

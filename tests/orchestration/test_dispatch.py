@@ -15,11 +15,11 @@ import pytest
 import spaces
 from lots import EPOCHS, Lot, MakeDispatcher, Told, timeless
 
-from pipeline.files import sha256
-from pipeline.orchestration.dispatch import Slice
-from pipeline.orchestration.in_process import InProcess
-from pipeline.planning.workspace import Workspace
-from pipeline.trial import Trial
+from equigrid.files import sha256
+from equigrid.orchestration.dispatch import Slice
+from equigrid.orchestration.in_process import InProcess
+from equigrid.planning.workspace import Workspace
+from equigrid.trial import Trial
 
 RETRIES = 1
 
@@ -105,7 +105,7 @@ def test_failing_trials_are_retried_and_quarantined_and_leave_the_others_alone(
 
 @pytest.mark.cluster
 def test_slices_grow_where_the_driver_is_behind_and_only_there() -> None:
-    from pipeline.orchestration.ray_tune import LONGEST_SLICE, Pace
+    from equigrid.orchestration.ray_tune import LONGEST_SLICE, Pace
 
     pace, now = Pace(), 100.0
     for waited, expected in ((0.0, 1), (0.09, 1), (0.11, 2), (0.19, 2), (0.5, 4), (0.3, 4)):
@@ -202,10 +202,10 @@ RUN_SLOW = """
 import json, sys
 from pathlib import Path
 sys.path.insert(0, {folder!r})
-from pipeline.datasets.store import PreparedData
-from pipeline.orchestration.in_process import InProcess
-from pipeline.planning.workspace import Workspace
-from pipeline.trial import Trial
+from equigrid.datasets.store import PreparedData
+from equigrid.orchestration.in_process import InProcess
+from equigrid.planning.workspace import Workspace
+from equigrid.trial import Trial
 prepared = {{key: PreparedData(*hashes) for key, hashes in json.loads({prepared!r}).items()}}
 trial = Trial.from_dict(json.loads({trial!r}))
 InProcess(Workspace(Path({root!r})), 0).run([trial], prepared, lambda trial, piece: None)
@@ -247,7 +247,7 @@ def test_a_trial_that_another_process_holds_is_waited_for(
     workspace, trial = lot.fresh(tmp_path / "workspace"), lot.trials["good"][0]
     code = (
         "import sys; from pathlib import Path; "
-        "from pipeline.planning.workspace import Workspace\n"
+        "from equigrid.planning.workspace import Workspace\n"
         f"with Workspace(Path({str(workspace.root)!r})).claim({trial.key!r}):\n"
         "    print('held', flush=True); sys.stdin.read()"
     )
@@ -290,7 +290,7 @@ def test_the_private_names_of_tune_s_that_are_overwritten_are_what_they_were() -
         "from ray.tune import tune\n"
         "assert 'air_usage.tag_callbacks(callbacks)' in inspect.getsource(tune.run)\n"
         "import sys\n"
-        "import pipeline.orchestration.ray_tune\n"
+        "import equigrid.orchestration.ray_tune\n"
         "assert not {'torch', 'mlflow'} & set(sys.modules)\n"
         "assert class_cache.DEFAULT_ENV_VARS == {} and not usage.tag_callbacks([object()])\n"
         "assert not [n for n in class_cache.ENV_VARS_TO_PROPAGATE if n.startswith('AWS_')]\n"

@@ -23,15 +23,15 @@ ROWS = {
 ONE = {"rows": ROWS, "seeds": {"grid": [0], "final": [0]}, "retries": 1}
 
 SHORT_RESTS = """
-import pipeline.orchestration.reporter as it
+import equigrid.orchestration.reporter as it
 it.REST = 0.5
-from pipeline.cli import main
+from equigrid.cli import main
 main()
 """
 
 #: As after a suspension: Ray's own words, where its server does not answer within a minute.
 NO_ANSWER = """
-import pipeline.orchestration.ray_tune
+import equigrid.orchestration.ray_tune
 import ray
 from ray.air.execution.resources import placement_group
 from ray.exceptions import GetTimeoutError
@@ -40,7 +40,7 @@ def remove(group):
     raise GetTimeoutError("There was timeout in removing the placement group of id 00ff.")
 
 placement_group.remove_placement_group = remove
-from pipeline.cli import main
+from equigrid.cli import main
 main()
 """
 
@@ -80,7 +80,7 @@ def test_memory_is_no_fault_of_a_trial_while_others_go_on(
 ) -> None:
     from ray.tune.experiment import Trial as TuneTrial
 
-    from pipeline.orchestration import reporter as module
+    from equigrid.orchestration import reporter as module
 
     slept: list[float] = []
     monkeypatch.setattr(module.time, "sleep", slept.append)
@@ -118,7 +118,7 @@ def test_memory_is_no_fault_of_a_trial_while_others_go_on(
 
 def test_a_trial_that_rests_trains_afterwards(lot: Lot, tmp_path: Path) -> None:
     """An actor that is made with a rest waits so long, and says so."""
-    from pipeline.orchestration.ray_tune import TrialActor
+    from equigrid.orchestration.ray_tune import TrialActor
 
     workspace, trial = lot.fresh(tmp_path / "workspace"), lot.trials["good"][0]
     context = {

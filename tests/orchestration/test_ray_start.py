@@ -15,7 +15,7 @@ pytestmark = pytest.mark.cluster
 SLOW = """
 import sys
 from pathlib import Path
-from pipeline.orchestration.ray_start import start_ray  # before Ray: it sets what Ray reads
+from equigrid.orchestration.ray_start import start_ray  # before Ray: it sets what Ray reads
 import ray
 from ray._private import services
 
@@ -30,7 +30,7 @@ def looked_for(*arguments, **options):
 
 services.get_node = looked_for
 try:
-    start_ray(Path.cwd())
+    start_ray()
 except TimeoutError as error:
     print(error)
 else:

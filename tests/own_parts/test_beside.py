@@ -1,4 +1,4 @@
-"""A name beside the search space that hides what a run imports is told before any work."""
+"""Files beside a search space: none hides what a run imports, and one that would be is named."""
 
 from __future__ import annotations
 
@@ -8,65 +8,71 @@ from pathlib import Path
 import pytest
 import spaces
 
-from pipeline.errors import InputError
-from pipeline.own_parts.beside import importable
+from equigrid.errors import NameTakenError
+from equigrid.own_parts import beside
+from equigrid.own_parts.beside import importable
+from equigrid.own_parts.source_code import code_of
 
 
 @pytest.fixture(autouse=True)
 def _path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(beside, "_folders", [])
+
+
+def test_a_folder_comes_after_everything_else_and_before_older_ones(tmp_path: Path) -> None:
+    one, other, before = tmp_path / "one", tmp_path / "other", list(sys.path)
+    for folder in (one, other, one):
+        importable(folder)
+    assert sys.path == [*before, str(one), str(other)]
 
 
 @pytest.mark.parametrize(
     ("file", "whose"),
     [
-        ("statistics.py", "Python's own module 'statistics'"),
-        ("queue.py", "Python's own module 'queue'"),
-        ("types/__init__.py", "Python's own module 'types'"),
-        ("random.cpython-311-x86_64-linux-gnu.so", "Python's own module 'random'"),
-        ("stages.py", "equigrid's package 'stages'"),
-        ("pipeline/__init__.py", "equigrid's package 'pipeline'"),
-        ("torch.py", "the package 'torch'"),
-        ("yaml/__init__.py", "the package 'yaml'"),
-        ("click.py", "the package 'click'"),
-        ("filelock.py", "the package 'filelock'"),
+        ("statistics.py", "Python's own module"),
+        ("time.py", "Python's own module"),
+        ("types/__init__.py", "Python's own module"),
+        ("random.cpython-311-x86_64-linux-gnu.so", "Python's own module"),
+        ("equigrid/__init__.py", "equigrid itself"),
+        ("torch.py", "a package that equigrid needs"),
+        ("click.py", "a package that equigrid needs"),
+        ("hypothesis.py", "another module"),
     ],
 )
-def test_what_hides_a_module_is_refused_with_its_file(
+def test_a_part_or_helper_that_another_module_hides_is_refused(
     file: str, whose: str, tmp_path: Path
 ) -> None:
+    name = file.partition(".")[0].partition("/")[0]
     path = tmp_path / file
     path.parent.mkdir(exist_ok=True)
     path.touch()
-    before = list(sys.path)
-    with pytest.raises(InputError, match=f"would be imported in place of {whose}: rename it") as it:
-        importable(tmp_path)
-    assert str(it.value).startswith(str(path))
-    assert sys.path == before
+    (tmp_path / "net.py").write_text(f"import os\n\n\ndef f():\n    import {name}\n")
+    importable(tmp_path)
+    said = f"{name!r} is {whose}, so {path} is never imported: rename that file"
+    with pytest.raises(NameTakenError) as refused:
+        code_of("net:f")
+    assert str(refused.value) == f"{tmp_path / 'net.py'}:5: {said}"
+    with pytest.raises(NameTakenError) as refused:
+        code_of(f"{name}:f")
+    assert str(refused.value) == said
 
 
-def test_what_hides_nothing_is_left_alone(tmp_path: Path) -> None:
-    """Own modules, folders that are no packages, what is installed and not needed; and a search
-    space beside equigrid's own packages, which are those in use."""
-    for name in ("net.py", "models.py", "tests.py", "test.py", "hypothesis.py", "queue.yaml",
-                 "docs/__init__.py"):  # fmt: skip
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    for name in ("pipeline", "google", "queue", "numpy"):
-        (tmp_path / name).mkdir()
+def test_a_file_that_nothing_of_ones_own_imports_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "statistics.py").touch()
+    (tmp_path / "numpy").mkdir()
+    (tmp_path / "net.py").write_text("import numpy, queue\n")
     importable(tmp_path)
-    assert sys.path[0] == str(tmp_path)
-    importable(Path(__file__).parents[2])
-    importable(tmp_path)
-    assert sys.path[0] == str(tmp_path)
-    assert sys.path.count(str(tmp_path)) == 1
+    assert list(code_of("net:f").sources) == ["net.py"]
 
 
 def test_a_run_is_refused_before_any_work(tmp_path: Path) -> None:
-    spaces.write(tmp_path / "tiny.yaml")
+    rows = {"Own": {"model": "net:Net", "objective": "augmented", "grid": {"lr": [0.1]}}}
+    spaces.write(tmp_path / "tiny.yaml", rows=rows)
+    (tmp_path / "net.py").write_text("from statistics import fmean\n\n\nclass Net: ...\n")
     (tmp_path / "statistics.py").write_text("def fmean(values):\n    return 0\n")
     for command in ("plan", "run"):
         done = spaces.in_this_process(command, "tiny.yaml", folder=tmp_path, expect=2)
-        assert done.stderr.startswith(f"equigrid: {tmp_path / 'statistics.py'} would be imported")
+        assert f"{tmp_path / 'net.py'}:1: 'statistics' is Python's own module" in done.stderr
         assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "workspace").exists()

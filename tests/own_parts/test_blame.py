@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from pipeline.errors import InputError
-from pipeline.lookup import load
-from pipeline.own_parts.blame import in_one_line, last_frames, users_code
+from equigrid.errors import InputError
+from equigrid.lookup import load
+from equigrid.own_parts.blame import in_one_line, last_frames, users_code
 
 NET = """\
 import json

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.own_parts import commit
-from pipeline.own_parts.commit import commit_of, our_commit
+from equigrid.own_parts import commit
+from equigrid.own_parts.commit import commit_of, our_commit
 
 
 @pytest.fixture(autouse=True)

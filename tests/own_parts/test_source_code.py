@@ -14,13 +14,13 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from pipeline.config.resolution import resolve_dataset
-from pipeline.config.schema import DatasetSpec
-from pipeline.datasets.raw import RawStore
-from pipeline.errors import InputError
-from pipeline.lookup import load
-from pipeline.own_parts import imports, source_code
-from pipeline.own_parts.source_code import code_of, fingerprint
+from equigrid.config.resolution import resolve_dataset
+from equigrid.config.schema import DatasetSpec
+from equigrid.datasets.raw import RawStore
+from equigrid.errors import InputError
+from equigrid.lookup import load
+from equigrid.own_parts import imports, source_code
+from equigrid.own_parts.source_code import code_of, fingerprint
 
 ROOT = Path(__file__).parents[2]
 BASE = {"net.py": "import layers\n\n\ndef f(x):\n    return x + 1\n"}
@@ -83,16 +83,17 @@ def test_modules_beside_it_count_however_they_are_imported(folder: Path) -> None
         "bag/inner": "from .deep.down import X\n",
         "bag/deep/__init__": "",
         "bag/deep/down": "import importlib\nm = importlib.import_module('dynamic')\nX = 1\n",
-        "bag/tool": "import pipeline.trial\nfrom . import inner\n",
+        "bag/tool": "import equigrid.trial, stages\nfrom . import inner\n",
         "late": "",
         "dynamic": "",
         "unused": "",
-        "pipeline/__init__": "",
+        "stages": "",
+        "statistics": "",
     }
     _write(folder, **texts)
     assert list(code_of("part:f").sources) == [
         "bag/__init__.py", "bag/deep/__init__.py", "bag/deep/down.py", "bag/inner.py",
-        "bag/tool.py", "dynamic.py", "late.py", "part.py",
+        "bag/tool.py", "dynamic.py", "late.py", "part.py", "stages.py",
     ]  # fmt: skip
 
 

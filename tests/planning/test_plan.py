@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 import spaces
 
-from pipeline.config.experiment import Experiment, load_experiment
-from pipeline.datasets.raw import RawStore
-from pipeline.planning.ledger import Ledger
-from pipeline.planning.plan import Gap, Plan, make_plan
-from pipeline.planning.workspace import Failure, Workspace
-from pipeline.record import Result
-from pipeline.tracking.store import Tracked, TrackedRun, identity_of
-from pipeline.trial import Trial
+from equigrid.config.experiment import Experiment, load_experiment
+from equigrid.datasets.raw import RawStore
+from equigrid.planning.ledger import Ledger
+from equigrid.planning.plan import Gap, Plan, make_plan
+from equigrid.planning.workspace import Failure, Workspace
+from equigrid.record import Result
+from equigrid.tracking.store import Tracked, TrackedRun, identity_of
+from equigrid.trial import Trial
 
 OURS, CNN, CHANCE = ("Ours", "D1"), ("CNN", "D1"), ("Chance", "D1")
 TESTED = {"test": {"accuracy": 0.5}, "test_augmented": {"accuracy": 0.5}}

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.planning.selection import Selection, select
-from pipeline.record import Result
-from pipeline.trial import Trial
+from equigrid.planning.selection import Selection, select
+from equigrid.record import Result
+from equigrid.trial import Trial
 
 TIES = ("lambda", "lr")
 

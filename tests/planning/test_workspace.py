@@ -17,15 +17,15 @@ from pathlib import Path
 import pytest
 import spaces
 
-from pipeline.errors import InputError, LockedError
-from pipeline.planning.workspace import Failure, Workspace
-from pipeline.record import Record
-from pipeline.trial import Trial, data_key
+from equigrid.errors import InputError, LockedError
+from equigrid.planning.workspace import Failure, Workspace
+from equigrid.record import Record
+from equigrid.trial import Trial, data_key
 
 HOLD = """
 import sys
 from pathlib import Path
-from pipeline.planning.workspace import Workspace
+from equigrid.planning.workspace import Workspace
 with {what}:
     print("held", flush=True)
     sys.stdin.read()

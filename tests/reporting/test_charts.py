@@ -10,8 +10,8 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from pipeline.reporting.page import captions, charts
-from pipeline.reporting.page.charts import GridPoint
+from equigrid.reporting.page import captions, charts
+from equigrid.reporting.page.charts import GridPoint
 
 ODD = "<b>&x $a$ (λ)"
 GRID = [

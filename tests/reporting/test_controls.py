@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import spaces
 
-from pipeline.config.experiment import Experiment, load_experiment
-from pipeline.reporting.comparison import Comparison, compare
-from pipeline.reporting.controls import control_notes, pairs
+from equigrid.config.experiment import Experiment, load_experiment
+from equigrid.reporting.comparison import Comparison, compare
+from equigrid.reporting.controls import control_notes, pairs
 
 CONTROLS = {
     "Two views": {"control_of": "Ours", "objective": "two_views"},

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from pipeline.config.experiment import load_experiment
-from pipeline.errors import InputError
-from pipeline.reporting import csv_files, formats
-from pipeline.reporting.table import Cell, Table, published_table
-from pipeline.reporting.verdicts import Published
+from equigrid.config.experiment import load_experiment
+from equigrid.errors import InputError
+from equigrid.reporting import csv_files, formats
+from equigrid.reporting.table import Cell, Table, published_table
+from equigrid.reporting.verdicts import Published
 
 SCORES = (0.9, 0.91, 0.93)
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import spaces
 
-from pipeline.reporting.representations import Counts, compared, told
-from pipeline.reporting.table import published_runs
-from pipeline.symmetry import group_by_name
+from equigrid.reporting.representations import Counts, compared, told
+from equigrid.reporting.table import published_runs
+from equigrid.symmetry import group_by_name
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ OWN = '''
 
 import torch
 
-from pipeline.objectives.task import Augmented
+from equigrid.objectives.task import Augmented
 
 
 class Measured(Augmented):

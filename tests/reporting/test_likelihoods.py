@@ -10,9 +10,9 @@ import safetensors.torch
 import spaces
 import torch
 
-from pipeline.models.likelihoods import FILE, KEPT
-from pipeline.models.steerable_cnn import PartiallySteerableCNN
-from pipeline.symmetry import group_by_name
+from equigrid.models.likelihoods import FILE, KEPT
+from equigrid.models.steerable_cnn import PartiallySteerableCNN
+from equigrid.symmetry import group_by_name
 
 
 def test_likelihoods_are_kept_tracked_and_drawn_by_layer_and_epoch(tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_of_many_epochs_every_second_is_remembered_and_then_every_fourth() -> No
 
 @pytest.mark.parametrize("name", ["SO(3)", "O(3)"])
 def test_of_rotations_of_space_turns_about_an_axis_are_shown(name: str) -> None:
-    from pipeline.models.steerable_resnet3d import PartiallySteerableResNet3D
+    from equigrid.models.steerable_resnet3d import PartiallySteerableResNet3D
 
     model = PartiallySteerableResNet3D((1, 14, 14, 14), 2, group=name, width=1)
     found = safetensors.torch.load(model.artifacts()[FILE])

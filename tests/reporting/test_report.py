@@ -12,23 +12,23 @@ from typing import Any
 
 import spaces
 
-from pipeline.config.experiment import Experiment, load_experiment
-from pipeline.datasets.raw import RawStore
-from pipeline.planning.ledger import Ledger
-from pipeline.planning.plan import Gap, Plan, make_plan
-from pipeline.planning.workspace import Failure, Workspace
-from pipeline.record import Record, Result
-from pipeline.reporting import formats
-from pipeline.reporting.assembly import assemble
-from pipeline.reporting.page import charts
-from pipeline.reporting.page.content import report
-from pipeline.reporting.page.page import Arm, Chart, Content, Run, Section, render
-from pipeline.reporting.table import Cell, Table
-from pipeline.reporting.verdicts import Published, Verdict
-from pipeline.tracking.store import Tracked, TrackedRun, identity_of
-from pipeline.trial import Trial
-from stages.augment_cache import augment_cache
-from stages.data_build import data_build
+from equigrid.config.experiment import Experiment, load_experiment
+from equigrid.datasets.raw import RawStore
+from equigrid.planning.ledger import Ledger
+from equigrid.planning.plan import Gap, Plan, make_plan
+from equigrid.planning.workspace import Failure, Workspace
+from equigrid.record import Record, Result
+from equigrid.reporting import formats
+from equigrid.reporting.assembly import assemble
+from equigrid.reporting.page import charts
+from equigrid.reporting.page.content import report
+from equigrid.reporting.page.page import Arm, Chart, Content, Run, Section, render
+from equigrid.reporting.table import Cell, Table
+from equigrid.reporting.verdicts import Published, Verdict
+from equigrid.stages.augment_cache import augment_cache
+from equigrid.stages.data_build import data_build
+from equigrid.tracking.store import Tracked, TrackedRun, identity_of
+from equigrid.trial import Trial
 
 TESTED = {"test": {"accuracy": 0.5}, "test_augmented": {"accuracy": 0.75}}
 VOID = {"meta", "link", "br"}

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from pipeline.reporting.comparison import compare
-from pipeline.reporting.formats import interval
-from pipeline.reporting.verdicts import (
+from equigrid.reporting.comparison import compare
+from equigrid.reporting.formats import interval
+from equigrid.reporting.verdicts import (
     ALPHA,
     Published,
     Question,

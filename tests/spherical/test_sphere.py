@@ -10,12 +10,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.datasets.digits import SOURCES
-from pipeline.datasets.raw import RawStore
-from pipeline.spherical.couplings import coupling, pairs_to, vanishes
-from pipeline.spherical.harmonics import Grid, degree_of, harmonics, power_spectrum
-from pipeline.spherical.images import disc, on_sphere
-from pipeline.spherical.rotations import random_rotations, rotate, wigner
+from equigrid.datasets.digits import SOURCES
+from equigrid.datasets.raw import RawStore
+from equigrid.spherical.couplings import coupling, pairs_to, vanishes
+from equigrid.spherical.harmonics import Grid, degree_of, harmonics, power_spectrum
+from equigrid.spherical.images import disc, on_sphere
+from equigrid.spherical.rotations import random_rotations, rotate, wigner
 
 seeds = st.integers(0, 2**32 - 1)
 

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 import spaces
 
-from pipeline.errors import InputError
-from pipeline.record import Record
+from equigrid.errors import InputError
+from equigrid.record import Record
 
 GROUP = '''
 """The sign group."""
 import numpy as np
-from pipeline.symmetry import FiniteGroup
+from equigrid.symmetry import FiniteGroup
 
 
 def sign():
@@ -28,8 +28,8 @@ def sign():
 DATA = '''
 """Noisy steps."""
 import numpy as np
-from pipeline.datasets.builder import Builder, Parameters, fixed_views, random_stream
-from pipeline.datasets.resident import Dataset, on_device, read_views
+from equigrid.datasets.builder import Builder, Parameters, fixed_views, random_stream
+from equigrid.datasets.resident import Dataset, on_device, read_views
 
 HEIGHT = 0.5
 

@@ -23,7 +23,7 @@ def heavy_imports(folder: Path, *arguments: str, **environ: str) -> tuple[set[st
     """What a command imported of the heavy packages, and its exit code."""
     code = (
         f"import json, sys; sys.argv = ['equigrid', *{list(arguments)!r}]\n"
-        "from pipeline.cli import main\n"
+        "from equigrid.cli import main\n"
         "try: main()\n"
         "except SystemExit as end: code = end.code or 0\n"
         f"print(json.dumps([sorted(set({HEAVY!r}) & set(sys.modules)), code]))"

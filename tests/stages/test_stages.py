@@ -17,10 +17,10 @@ import pytest
 import spaces
 from rich.console import Console
 
-from pipeline.commands.train import resolve, train_one
-from pipeline.config.experiment import load_experiment
-from pipeline.planning.workspace import Workspace
-from pipeline.trial import Trial
+from equigrid.commands.train import resolve, train_one
+from equigrid.config.experiment import load_experiment
+from equigrid.planning.workspace import Workspace
+from equigrid.trial import Trial
 
 pytestmark = pytest.mark.cluster
 
@@ -245,7 +245,7 @@ def test_a_bad_record_is_refused_before_any_other_is_added(
 FAULTY = '''
 """A model that works only when it is told to."""
 from pathlib import Path
-from pipeline.models.small_cnn import SmallCNN
+from equigrid.models.small_cnn import SmallCNN
 
 class Faulty(SmallCNN):
     def forward(self, x):

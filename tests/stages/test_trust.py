@@ -15,10 +15,10 @@ import torch
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
-from pipeline.config.experiment import load_experiment
-from pipeline.planning.ledger import Ledger
-from pipeline.planning.workspace import Failure, Workspace
-from pipeline.trial import Trial
+from equigrid.config.experiment import load_experiment
+from equigrid.planning.ledger import Ledger
+from equigrid.planning.workspace import Failure, Workspace
+from equigrid.trial import Trial
 
 pytestmark = pytest.mark.cluster
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import spaces
 
-from pipeline.datasets.resident import Dataset
-from pipeline.errors import TrainingDivergedError
-from pipeline.planning.workspace import Workspace
-from pipeline.record import Record, TrialFiles
-from pipeline.training.run import TrialRun
-from pipeline.trial import Trial
+from equigrid.datasets.resident import Dataset
+from equigrid.errors import TrainingDivergedError
+from equigrid.planning.workspace import Workspace
+from equigrid.record import Record, TrialFiles
+from equigrid.training.run import TrialRun
+from equigrid.trial import Trial
 
 #: A metric that knows how many were made before it; what it gives, every other time no number.
 OTHER = "0.25 if self.number % 2 else math.nan"

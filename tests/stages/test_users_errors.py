@@ -8,8 +8,8 @@ import pytest
 import spaces
 
 OWN = """\
-from pipeline.datasets.ddmnist import DDMNIST
-from pipeline.models.small_cnn import SmallCNN
+from equigrid.datasets.ddmnist import DDMNIST
+from equigrid.models.small_cnn import SmallCNN
 import helper
 
 
@@ -122,7 +122,7 @@ def test_a_report_says_what_of_a_dataset_it_cannot_show(folder: Path) -> None:
         "self, inputs, like=None):\n        return inputs.wrong\n\n\nclass Network",
     )
     own = own.replace("progress))\n", f"progress))\n{pictures}", 1)
-    own = "from pipeline.datasets.ddmnist.resident import ResidentDDMNIST\n" + own
+    own = "from equigrid.datasets.ddmnist.resident import ResidentDDMNIST\n" + own
     (folder / "own.py").write_text(own)
     spaces.in_this_process("run", "two.yaml", "--in-process", folder=folder)
     page = (folder / "workspace" / "reports" / "two" / "index.html").read_text()

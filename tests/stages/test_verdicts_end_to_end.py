@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import spaces
 
-from pipeline.config.experiment import load_experiment
-from pipeline.planning.ledger import Ledger
-from pipeline.planning.workspace import Workspace
-from pipeline.trial import Trial
+from equigrid.config.experiment import load_experiment
+from equigrid.planning.ledger import Ledger
+from equigrid.planning.workspace import Workspace
+from equigrid.trial import Trial
 
 #: Five seeds about a mean: their population std is 0.002.
 SPREAD = (-0.0028, -0.0014, 0.0, 0.0014, 0.0028)

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.steerable import (
+from equigrid.steerable import (
     AntialiasedPool,
     Disc,
     FieldNorm,
@@ -28,11 +28,11 @@ from pipeline.steerable import (
     rotations_of_space,
     steering_group,
 )
-from pipeline.steerable.groups import turn
-from pipeline.steerable.harmonics import harmonic_action, harmonics
-from pipeline.steerable.kernels import fixed_vectors, regular_part
-from pipeline.steerable.partial import spectrum
-from pipeline.symmetry import cyclic, direct_product, group_by_name, octahedral
+from equigrid.steerable.groups import turn
+from equigrid.steerable.harmonics import harmonic_action, harmonics
+from equigrid.steerable.kernels import fixed_vectors, regular_part
+from equigrid.steerable.partial import spectrum
+from equigrid.symmetry import cyclic, direct_product, group_by_name, octahedral
 
 ORACLE = np.load(Path(__file__).parents[1] / "data" / "escnn.npz")
 

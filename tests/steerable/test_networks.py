@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.config.experiment import load_experiment
-from pipeline.models.steerable_cnn import (
+from equigrid.config.experiment import load_experiment
+from equigrid.models.steerable_cnn import (
     PartiallySteerableCNN,
     ResidualPathwayCNN,
     SteerableCNN,
 )
-from pipeline.models.steerable_field_cnn import (
+from equigrid.models.steerable_field_cnn import (
     LiftFieldCNN,
     PartiallySteerableFieldCNN,
     RelaxedGroupFieldCNN,
@@ -23,12 +23,12 @@ from pipeline.models.steerable_field_cnn import (
     ResidualPathwayFieldCNN,
     SteerableFieldCNN,
 )
-from pipeline.models.steerable_resnet3d import (
+from equigrid.models.steerable_resnet3d import (
     PartiallySteerableResNet3D,
     ResidualPathwayResNet3D,
     SteerableResNet3D,
 )
-from pipeline.steerable import (
+from equigrid.steerable import (
     AntialiasedPool,
     ComponentNorm,
     FieldNorm,
@@ -36,7 +36,7 @@ from pipeline.steerable import (
     RelaxedGroupConvolution,
     steering_group,
 )
-from pipeline.symmetry import direct_product, group_by_name
+from equigrid.symmetry import direct_product, group_by_name
 
 Make = Any
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from pipeline.symmetry import (
+from equigrid.symmetry import (
     FiniteGroup,
     cyclic,
     dihedral,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.symmetry import group_by_name, permutation_matrices, regular_representation
-from pipeline.symmetry.carried import Carried, Real, carried_action, split_orbits
+from equigrid.symmetry import group_by_name, permutation_matrices, regular_representation
+from equigrid.symmetry.carried import Carried, Real, carried_action, split_orbits
 
 #: Of the latents; inputs are 40 times as many.
 DIMENSION = 20
@@ -55,7 +55,7 @@ def test_a_known_action_is_found(name: str, regular: int, trivial: int) -> None:
 
 
 def irreducible(name: str) -> tuple:  # type: ignore[type-arg]
-    from pipeline.symmetry.characters import irreducibles
+    from equigrid.symmetry.characters import irreducibles
 
     return irreducibles(group_by_name(name))
 

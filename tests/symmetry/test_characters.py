@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.symmetry import (
+from equigrid.symmetry import (
     FiniteGroup,
     grid_action,
     group_by_name,
     permutation_matrices,
     regular_representation,
 )
-from pipeline.symmetry.characters import (
+from equigrid.symmetry.characters import (
     Real,
     _by_class_sums,
     character,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from pipeline.symmetry import FiniteGroup, cyclic, dihedral, direct_product, group_by_name
+from equigrid.symmetry import FiniteGroup, cyclic, dihedral, direct_product, group_by_name
 
 FACTORS = [f"C{n}" for n in range(1, 9)] + [f"D{n}" for n in range(1, 7)]
 factors = st.sampled_from(FACTORS).map(group_by_name)
@@ -183,7 +183,7 @@ def test_lights_test_finds_what_all_triples_find(group, data):
 @pytest.mark.parametrize("name", ["C4xC4xC4xC4xC4xC2", "C99xC99", "D99xC6", "x".join(["D99"] * 10)])
 def test_groups_too_large_to_bear_are_refused_by_their_names(name, monkeypatch):
     """Nothing of them is made."""
-    monkeypatch.setattr("pipeline.symmetry.groups._factor", lambda part: pytest.fail(part))
+    monkeypatch.setattr("equigrid.symmetry.groups._factor", lambda part: pytest.fail(part))
     with pytest.raises(ValueError, match=r"elements; allowed: at most 1024"):
         group_by_name(name)
 

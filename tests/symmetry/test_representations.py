@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.symmetry import (
+from equigrid.symmetry import (
     direct_product,
     group_by_name,
     permutation_matrices,

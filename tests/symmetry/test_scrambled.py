@@ -7,8 +7,8 @@ import hashlib
 import numpy as np
 import pytest
 
-from pipeline.lookup import objective_entry
-from pipeline.symmetry import (
+from equigrid.lookup import objective_entry
+from equigrid.symmetry import (
     group_by_name,
     permutation_matrices,
     regular_representation,

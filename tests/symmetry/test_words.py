@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.symmetry import FiniteGroup, group_by_name
-from pipeline.symmetry.words import (
+from equigrid.symmetry import FiniteGroup, group_by_name
+from equigrid.symmetry.words import (
     element_of,
     holds,
     order_of,

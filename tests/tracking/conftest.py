@@ -10,9 +10,9 @@ import pytest
 import spaces
 from tracked_runs import TESTED
 
-from pipeline.record import Record
-from pipeline.tracking.store import Store
-from pipeline.trial import Trial
+from equigrid.record import Record
+from equigrid.tracking.store import Store
+from equigrid.trial import Trial
 
 
 @pytest.fixture(scope="module")

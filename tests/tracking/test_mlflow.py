@@ -12,11 +12,11 @@ import pytest
 import spaces
 from tracked_runs import TESTED, content, identities, log, runs
 
-from pipeline.record import Record
-from pipeline.tracking.runs import metrics, parameters
-from pipeline.tracking.store import Store
-from pipeline.tracking.writer import Writer
-from pipeline.trial import Trial
+from equigrid.record import Record
+from equigrid.tracking.runs import metrics, parameters
+from equigrid.tracking.store import Store
+from equigrid.tracking.writer import Writer
+from equigrid.trial import Trial
 
 pytestmark = pytest.mark.cluster
 
@@ -150,8 +150,8 @@ def test_a_failure_is_a_failed_run_with_its_reason(store: Store, records: list[R
 
 
 def test_what_is_read_back_is_what_was_recorded(store: Store, records: list[Record]) -> None:
-    from pipeline.record import Result
-    from pipeline.tracking import query
+    from equigrid.record import Result
+    from equigrid.tracking import query
 
     assert query.read(store).results == {}
     log(store, records)

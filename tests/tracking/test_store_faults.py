@@ -18,17 +18,17 @@ import spaces
 from strangers import NOBODY, run_as, where_others_enter
 from tracking_server import TrackingServer
 
-from pipeline.commands import doctor
-from pipeline.config.experiment import load_experiment
-from pipeline.errors import StoreError
-from pipeline.planning.ledger import Ledger
-from pipeline.planning.workspace import Workspace
-from pipeline.record import Record
-from pipeline.tracking.cache import load_tracked
-from pipeline.tracking.database import damage
-from pipeline.tracking.look import look
-from pipeline.tracking.store import Store, read_refusals
-from pipeline.tracking.writer import Writer
+from equigrid.commands import doctor
+from equigrid.config.experiment import load_experiment
+from equigrid.errors import StoreError
+from equigrid.planning.ledger import Ledger
+from equigrid.planning.workspace import Workspace
+from equigrid.record import Record
+from equigrid.tracking.cache import load_tracked
+from equigrid.tracking.database import damage
+from equigrid.tracking.look import look
+from equigrid.tracking.store import Store, read_refusals
+from equigrid.tracking.writer import Writer
 
 
 @pytest.fixture
@@ -231,7 +231,7 @@ def test_artifacts_follow_a_workspace(copied: bool, finished: Path, tmp_path: Pa
     spaces.write(other / "tiny.yaml", seeds={"grid": [0], "final": [0, 1, 2]})
     spaces.in_this_process("run", "tiny.yaml", "--in-process", folder=other)
     assert "all match" in spaces.in_this_process("verify", "tiny.yaml", folder=other).stdout
-    from pipeline.tracking.runs import connect, search
+    from equigrid.tracking.runs import connect, search
 
     client = connect(Workspace(other / "workspace").tracking_uri)
     experiment = client.get_experiment_by_name("tiny")
@@ -265,8 +265,8 @@ def _answering(answer: Callable[[Any], tuple[int, str]]) -> Iterator[str]:
 
 
 def test_a_bearer_token_reads_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipeline.tracking.cache import stamp
-    from pipeline.tracking.server import ask
+    from equigrid.tracking.cache import stamp
+    from equigrid.tracking.server import ask
 
     def answer(request: Any) -> tuple[int, str]:
         if request.headers.get("Authorization") != "Bearer a-secret":

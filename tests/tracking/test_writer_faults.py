@@ -21,16 +21,16 @@ from rich.console import Console
 from tracked_runs import content, identities, log, runs
 from tracking_server import TrackingServer
 
-from pipeline.cli.display import Display
-from pipeline.config.experiment import load_experiment
-from pipeline.orchestration.in_process import InProcess
-from pipeline.planning.ledger import Ledger
-from pipeline.planning.workspace import Workspace
-from pipeline.record import Record
-from pipeline.tracking.store import Store
-from pipeline.tracking.writer import Writer
-from pipeline.trial import Trial
-from stages.run import run as run_stages
+from equigrid.cli.display import Display
+from equigrid.config.experiment import load_experiment
+from equigrid.orchestration.in_process import InProcess
+from equigrid.planning.ledger import Ledger
+from equigrid.planning.workspace import Workspace
+from equigrid.record import Record
+from equigrid.stages.run import run as run_stages
+from equigrid.tracking.store import Store
+from equigrid.tracking.writer import Writer
+from equigrid.trial import Trial
 
 pytestmark = pytest.mark.cluster
 
@@ -48,9 +48,9 @@ def locked(store: Store) -> Iterator[None]:
 WRITER = """
 import sys
 from pathlib import Path
-from pipeline.record import Record
-from pipeline.tracking.store import Store
-from pipeline.tracking.writer import Writer
+from equigrid.record import Record
+from equigrid.tracking.store import Store
+from equigrid.tracking.writer import Writer
 uri, artifacts, experiment, *files = sys.argv[1:]
 writer = Writer(Store(uri, Path(artifacts), experiment))
 for file in map(Path, files):
@@ -179,7 +179,7 @@ def test_a_server_gets_records_side_by_side_and_each_once(
 
 def test_a_run_made_twice_is_left_once(store: Store, records: list[Record], tmp_path: Path) -> None:
     """A killed writer's last request may come to pass after the next writer has looked."""
-    from pipeline.tracking.session import Session
+    from equigrid.tracking.session import Session
 
     log(store, records[:1])
     slow = Session(store)

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.training.checkpoint import (
+from equigrid.training.checkpoint import (
     drop_checkpoints,
     load_checkpoint,
     load_tensors,

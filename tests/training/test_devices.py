@@ -6,8 +6,8 @@ import meaning
 import pytest
 import torch
 
-from pipeline.training.model import build_model
-from pipeline.trial import Trial
+from equigrid.training.model import build_model
+from equigrid.trial import Trial
 
 
 def trial(model: str) -> Trial:

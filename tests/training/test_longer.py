@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 import spaces
 
-from pipeline.objectives.task import Augmented
-from pipeline.training.run import TrialRun
+from equigrid.objectives.task import Augmented
+from equigrid.training.run import TrialRun
 
 DATA = "d" * 64
 
@@ -76,7 +76,7 @@ def test_what_depends_on_the_number_of_epochs_is_trained_from_the_start(
 ):
     trial = longer(make_trial(), 2, patience=9)
     if why == "objective":
-        monkeypatch.setattr("pipeline.objectives.task.Augmented", Asking)
+        monkeypatch.setattr("equigrid.objectives.task.Augmented", Asking)
         trial = replace(trial, objective={"name": "augmented"}, hyperparameters={"lr": 0.003})
     else:
         schedule = {"name": "linear", "to": 0.0}

@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
-from pipeline.training import memory
+from equigrid.training import memory
 
 needs_glibc = pytest.mark.skipif(not memory.kept(), reason="memory is kept with glibc only")
 
 STEPS = """
 import json, os, resource, sys
 import torch
-from pipeline.training import memory
-from pipeline.training.normalisation import with_right_sums
-from pipeline.models.ddmnist_cnn import DDMNISTCNN
+from equigrid.training import memory
+from equigrid.training.normalisation import with_right_sums
+from equigrid.models.ddmnist_cnn import DDMNISTCNN
 
 torch.set_num_threads(1)
 if sys.argv[1] != "returned":

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.models.ddmnist_cnn import DDMNISTCNN
-from pipeline.models.field_cnn import FieldCNN
-from pipeline.models.resnet3d import ResNet3D
-from pipeline.models.small_cnn import SmallCNN
-from pipeline.training.normalisation import BatchNorm2d, BatchNorm3d, with_right_sums
+from equigrid.models.ddmnist_cnn import DDMNISTCNN
+from equigrid.models.field_cnn import FieldCNN
+from equigrid.models.resnet3d import ResNet3D
+from equigrid.models.small_cnn import SmallCNN
+from equigrid.training.normalisation import BatchNorm2d, BatchNorm3d, with_right_sums
 
 LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
 #: Of numbers of standard deviation 2: outputs have 1.

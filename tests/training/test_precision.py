@@ -9,16 +9,16 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.config.schema import TrainingSpec
-from pipeline.models.ddmnist_cnn import DDMNISTCNN
-from pipeline.models.field_cnn import FieldCNN
-from pipeline.training import precision
-from pipeline.training.evaluation import evaluate
-from pipeline.training.model import build_model
-from pipeline.training.normalisation import with_right_sums
-from pipeline.training.run import TrialRun
-from pipeline.training.weights import load_weights
-from pipeline.trial import Trial
+from equigrid.config.schema import TrainingSpec
+from equigrid.models.ddmnist_cnn import DDMNISTCNN
+from equigrid.models.field_cnn import FieldCNN
+from equigrid.training import precision
+from equigrid.training.evaluation import evaluate
+from equigrid.training.model import build_model
+from equigrid.training.normalisation import with_right_sums
+from equigrid.training.run import TrialRun
+from equigrid.training.weights import load_weights
+from equigrid.trial import Trial
 
 
 @pytest.fixture

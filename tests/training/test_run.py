@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.errors import TrainingDivergedError
-from pipeline.metrics.direction import is_better
-from pipeline.own_parts.source_code import fingerprints
-from pipeline.record import Record
-from pipeline.registry import MODELS, Model
-from pipeline.training.evaluation import evaluate
-from pipeline.training.model import build_model
-from pipeline.training.run import TrialRun
-from pipeline.training.streams import stream, stream_seed
-from pipeline.training.weights import load_weights
+from equigrid.errors import TrainingDivergedError
+from equigrid.metrics.direction import is_better
+from equigrid.own_parts.source_code import fingerprints
+from equigrid.record import Record
+from equigrid.registry import MODELS, Model
+from equigrid.training.evaluation import evaluate
+from equigrid.training.model import build_model
+from equigrid.training.run import TrialRun
+from equigrid.training.streams import stream, stream_seed
+from equigrid.training.weights import load_weights
 
 DATA = "d" * 64
 
@@ -187,7 +187,7 @@ WATCHING = {"name": "toy_networks:Watching"}
 TOY_NETWORKS = """
 import torch
 from torch import nn
-from pipeline.objectives.task import Augmented
+from equigrid.objectives.task import Augmented
 
 seen = []
 
@@ -442,7 +442,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from pipeline.models.small_cnn import SmallCNN
+from equigrid.models.small_cnn import SmallCNN
 
 
 class Noisy(SmallCNN):

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.datasets.smoke.builder import Smoke, SmokeParameters
-from pipeline.record import Record
-from pipeline.symmetry import cyclic
-from pipeline.training.optimisation import learning_rate
-from pipeline.training.run import TrialRun
-from pipeline.training.weights import load_weights
+from equigrid.datasets.smoke.builder import Smoke, SmokeParameters
+from equigrid.record import Record
+from equigrid.symmetry import cyclic
+from equigrid.training.optimisation import learning_rate
+from equigrid.training.run import TrialRun
+from equigrid.training.weights import load_weights
 
 STARTS = {"train": [0, 4], "val": [4, 7], "future": [7, 9], "domain": [0, 2]}
 

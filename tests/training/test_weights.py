@@ -10,7 +10,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from pipeline.training.weights import load_weights, save_weights
+from equigrid.training.weights import load_weights, save_weights
 
 #: In the layout that networks train in on a CPU, and a counter as batch normalisation has one.
 WEIGHTS = {

@@ -6,8 +6,8 @@ change: how strong the field is, and how rough.
 
 import numpy as np
 
-from pipeline.datasets.builder import Builder, Parameters, fixed_views, random_stream
-from pipeline.datasets.resident import Dataset, on_device, read_views
+from equigrid.datasets.builder import Builder, Parameters, fixed_views, random_stream
+from equigrid.datasets.resident import Dataset, on_device, read_views
 
 SENSORS = 12
 

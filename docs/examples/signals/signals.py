@@ -3,10 +3,10 @@
 import numpy as np
 from torch import nn
 
-from pipeline.datasets.builder import Builder, Parameters, fixed_views, random_stream
-from pipeline.datasets.resident import Dataset, on_device, read_views
-from pipeline.objectives.regular import regular_action
-from pipeline.objectives.task import Loss
+from equigrid.datasets.builder import Builder, Parameters, fixed_views, random_stream
+from equigrid.datasets.resident import Dataset, on_device, read_views
+from equigrid.objectives.regular import regular_action
+from equigrid.objectives.task import Loss
 
 
 class SignalParameters(Parameters):

@@ -1,5 +1,5 @@
 """CIFAR-10 under quarter turns (table 3)."""
 
-from pipeline.datasets.cifar10.builder import CIFAR10
+from equigrid.datasets.cifar10.builder import CIFAR10
 
 __all__ = ["CIFAR10"]

@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from pipeline.datasets.builder import Pairs, random_stream
-from pipeline.datasets.images import ImageClassification
-from pipeline.datasets.raw import RawFile, RawStore
-from pipeline.datasets.store import Arrays, Progress
-from pipeline.errors import InputError
-from pipeline.parameters import Parameters, Size
-from pipeline.symmetry import FiniteGroup
+from equigrid.datasets.builder import Pairs, random_stream
+from equigrid.datasets.images import ImageClassification
+from equigrid.datasets.raw import RawFile, RawStore
+from equigrid.datasets.store import Arrays, Progress
+from equigrid.errors import InputError
+from equigrid.parameters import Parameters, Size
+from equigrid.symmetry import FiniteGroup
 
 SIDE = 32
 CLASSES = (

@@ -1,5 +1,5 @@
 """Double digits (DDMNIST), the data of table 4."""
 
-from pipeline.datasets.ddmnist.builder import DDMNIST
+from equigrid.datasets.ddmnist.builder import DDMNIST
 
 __all__ = ["DDMNIST"]

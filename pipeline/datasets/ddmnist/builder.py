@@ -7,13 +7,13 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.datasets.builder import fixed_views, random_stream
-from pipeline.datasets.digits import SOURCES, DigitBuilder, Digits
-from pipeline.datasets.raw import RawStore
-from pipeline.datasets.store import Arrays, Progress
-from pipeline.errors import InputError
-from pipeline.parameters import Parameters
-from pipeline.symmetry import FiniteGroup, grid_action, is_exact_on_grids
+from equigrid.datasets.builder import fixed_views, random_stream
+from equigrid.datasets.digits import SOURCES, DigitBuilder, Digits
+from equigrid.datasets.raw import RawStore
+from equigrid.datasets.store import Arrays, Progress
+from equigrid.errors import InputError
+from equigrid.parameters import Parameters
+from equigrid.symmetry import FiniteGroup, grid_action, is_exact_on_grids
 
 Positive = Annotated[int, Field(ge=1, le=1_000_000)]
 
@@ -65,7 +65,7 @@ class DDMNIST(DigitBuilder):
     """
 
     version = 1
-    dataset_class = "pipeline.datasets.ddmnist.resident:ResidentDDMNIST"
+    dataset_class = "equigrid.datasets.ddmnist.resident:ResidentDDMNIST"
     test_splits = ("test_augmented", "test")
     Parameters = DDMNISTParameters
     parameters: DDMNISTParameters
@@ -152,7 +152,7 @@ class DDMNIST(DigitBuilder):
             side = self.source.side
             arrays["action"] = grid_action(self.factor, (side, side))
             return arrays
-        from pipeline.datasets.rotation import orbit_with_artefacts
+        from equigrid.datasets.rotation import orbit_with_artefacts
 
         total = sum(len(base[f"{split}/labels"]) for split in ("train", "val", "test"))
         done = 0

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pipeline.datasets.ddmnist.builder import DDMNIST
-from pipeline.datasets.resident import Dataset, on_device, read_views
-from pipeline.datasets.store import Arrays
+from equigrid.datasets.ddmnist.builder import DDMNIST
+from equigrid.datasets.resident import Dataset, on_device, read_views
+from equigrid.datasets.store import Arrays
 
 
 class ResidentDDMNIST(Dataset):

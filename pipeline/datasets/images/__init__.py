@@ -1,5 +1,5 @@
 """Labelled images and volumes under an exact action: the base of datasets of one's own."""
 
-from pipeline.datasets.images.builder import ImageClassification
+from equigrid.datasets.images.builder import ImageClassification
 
 __all__ = ["ImageClassification"]

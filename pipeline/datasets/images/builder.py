@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from pipeline.datasets.builder import Builder, fixed_views
-from pipeline.datasets.store import Arrays, Progress
-from pipeline.symmetry import FiniteGroup, grid_action
+from equigrid.datasets.builder import Builder, fixed_views
+from equigrid.datasets.store import Arrays, Progress
+from equigrid.symmetry import FiniteGroup, grid_action
 
 if TYPE_CHECKING:
-    from pipeline.datasets.resident import Dataset
+    from equigrid.datasets.resident import Dataset
 
 
 class ImageClassification(Builder):
@@ -23,7 +23,7 @@ class ImageClassification(Builder):
     parameter `seed`, where there is one); validation is augmented likewise.
     """
 
-    dataset_class = "pipeline.datasets.images.resident:ResidentImages"
+    dataset_class = "equigrid.datasets.images.resident:ResidentImages"
     test_splits = ("test_augmented", "test")
     outputs: int
     mean: ClassVar[float] = 0.5

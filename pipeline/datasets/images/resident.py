@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from pipeline.datasets.images.builder import ImageClassification
-from pipeline.datasets.resident import Dataset, on_device, read_views
-from pipeline.datasets.store import Arrays
+from equigrid.datasets.images.builder import ImageClassification
+from equigrid.datasets.resident import Dataset, on_device, read_views
+from equigrid.datasets.store import Arrays
 
 
 class ResidentImages(Dataset):

@@ -1,5 +1,5 @@
 """The 3D sets of MedMNIST v3, the data of table 5."""
 
-from pipeline.datasets.medmnist3d.builder import MedMNIST3D
+from equigrid.datasets.medmnist3d.builder import MedMNIST3D
 
 __all__ = ["MedMNIST3D"]

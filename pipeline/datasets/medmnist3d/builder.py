@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from pipeline.datasets.builder import random_stream
-from pipeline.datasets.images.builder import ImageClassification
-from pipeline.datasets.raw import RawFile, RawStore, read_npz
-from pipeline.datasets.store import Arrays, Progress
-from pipeline.errors import InputError
-from pipeline.parameters import Parameters
-from pipeline.symmetry import FiniteGroup
+from equigrid.datasets.builder import random_stream
+from equigrid.datasets.images.builder import ImageClassification
+from equigrid.datasets.raw import RawFile, RawStore, read_npz
+from equigrid.datasets.store import Arrays, Progress
+from equigrid.errors import InputError
+from equigrid.parameters import Parameters
+from equigrid.symmetry import FiniteGroup
 
 SIDE = 28
 
@@ -59,7 +59,7 @@ class MedMNIST3D(ImageClassification):
     """The data of table 5. Official splits; within a split shuffled, for files may be sorted."""
 
     version = 1
-    dataset_class = "pipeline.datasets.medmnist3d.resident:ResidentVolumes"
+    dataset_class = "equigrid.datasets.medmnist3d.resident:ResidentVolumes"
     metrics = ("accuracy", "auc")
     validation_metrics = ("accuracy", "auc")
     Parameters = MedMNIST3DParameters

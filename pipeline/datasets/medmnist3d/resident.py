@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.datasets.images.resident import ResidentImages
-from pipeline.datasets.medmnist3d.builder import MedMNIST3D
-from pipeline.datasets.store import Arrays
+from equigrid.datasets.images.resident import ResidentImages
+from equigrid.datasets.medmnist3d.builder import MedMNIST3D
+from equigrid.datasets.store import Arrays
 
 
 class ResidentVolumes(ResidentImages):

@@ -1,5 +1,5 @@
 """Single digits under a group of the plane, turned at random before (table 2)."""
 
-from pipeline.datasets.mnist.builder import MNIST
+from equigrid.datasets.mnist.builder import MNIST
 
 __all__ = ["MNIST"]

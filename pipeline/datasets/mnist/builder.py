@@ -7,13 +7,13 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from pipeline.datasets.builder import Pairs, fixed_views, random_stream
-from pipeline.datasets.digits import SOURCES, DigitBuilder
-from pipeline.datasets.raw import RawStore
-from pipeline.datasets.store import Arrays, Progress
-from pipeline.errors import InputError
-from pipeline.parameters import Parameters, Size
-from pipeline.symmetry import FiniteGroup
+from equigrid.datasets.builder import Pairs, fixed_views, random_stream
+from equigrid.datasets.digits import SOURCES, DigitBuilder
+from equigrid.datasets.raw import RawStore
+from equigrid.datasets.store import Arrays, Progress
+from equigrid.errors import InputError
+from equigrid.parameters import Parameters, Size
+from equigrid.symmetry import FiniteGroup
 
 #: Steps of an angle.
 STEPS = 2**24
@@ -45,7 +45,7 @@ class MNIST(DigitBuilder):
     task = "reconstruction"
     metrics = ()
     validation_metrics = ()
-    dataset_class = "pipeline.datasets.mnist.resident:ResidentMNIST"
+    dataset_class = "equigrid.datasets.mnist.resident:ResidentMNIST"
     Parameters = MNISTParameters
     parameters: MNISTParameters
 

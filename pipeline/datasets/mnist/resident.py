@@ -7,10 +7,10 @@ import math
 import torch
 from torch import Tensor
 
-from pipeline.datasets.mnist.builder import MNIST, STEPS
-from pipeline.datasets.resident import Dataset, on_device, read_views
-from pipeline.datasets.rotation import rotations, transform_images
-from pipeline.datasets.store import Arrays
+from equigrid.datasets.mnist.builder import MNIST, STEPS
+from equigrid.datasets.resident import Dataset, on_device, read_views
+from equigrid.datasets.rotation import rotations, transform_images
+from equigrid.datasets.store import Arrays
 
 
 class ResidentMNIST(Dataset):

@@ -1,5 +1,5 @@
 """Simulated smoke, the data of table 6."""
 
-from pipeline.datasets.smoke.builder import Smoke
+from equigrid.datasets.smoke.builder import Smoke
 
 __all__ = ["Smoke"]

@@ -8,11 +8,11 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.datasets.builder import Builder, random_stream
-from pipeline.datasets.raw import RawStore
-from pipeline.datasets.store import Arrays, Progress
-from pipeline.parameters import Parameters
-from pipeline.symmetry import FiniteGroup, grid_action, vector_action
+from equigrid.datasets.builder import Builder, random_stream
+from equigrid.datasets.raw import RawStore
+from equigrid.datasets.store import Arrays, Progress
+from equigrid.parameters import Parameters
+from equigrid.symmetry import FiniteGroup, grid_action, vector_action
 
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Range = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=2, max_length=2)]
@@ -86,7 +86,7 @@ class Smoke(Builder):
     task = "autoregression"
     metrics = ("rmse_20", "rmse_6")
     validation_metrics = ("rmse_6",)
-    dataset_class = "pipeline.datasets.smoke.resident:ResidentSmoke"
+    dataset_class = "equigrid.datasets.smoke.resident:ResidentSmoke"
     test_splits = ("future", "domain")
     Parameters = SmokeParameters
     parameters: SmokeParameters
@@ -144,7 +144,7 @@ class Smoke(Builder):
 
     def build(self, raw: RawStore, progress: Progress) -> Arrays:
         """Simulate all flows in one batch; a build that was ended starts again."""
-        from pipeline.datasets.smoke.simulation import Flow, simulate
+        from equigrid.datasets.smoke.simulation import Flow, simulate
 
         flows = []
         for k in range(1, self.parameters.simulations + 1):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pipeline.datasets.resident import Dataset, on_device, read_views
-from pipeline.datasets.smoke.builder import COMPONENTS, HORIZONS, INPUT_FRAMES, SKIPPED, Smoke
-from pipeline.datasets.store import Arrays
+from equigrid.datasets.resident import Dataset, on_device, read_views
+from equigrid.datasets.smoke.builder import COMPONENTS, HORIZONS, INPUT_FRAMES, SKIPPED, Smoke
+from equigrid.datasets.store import Arrays
 
 
 class ResidentSmoke(Dataset):

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.datasets.store import Progress
-from pipeline.errors import InputError
+from equigrid.datasets.store import Progress
+from equigrid.errors import InputError
 
 if TYPE_CHECKING:
     from phi.field import Field

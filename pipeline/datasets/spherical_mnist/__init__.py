@@ -1,5 +1,5 @@
 """MNIST's digits projected onto the sphere."""
 
-from pipeline.datasets.spherical_mnist.builder import SphericalMNIST, SphericalMNISTParameters
+from equigrid.datasets.spherical_mnist.builder import SphericalMNIST, SphericalMNISTParameters
 
 __all__ = ["SphericalMNIST", "SphericalMNISTParameters"]

@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from pydantic import Field
 from threadpoolctl import threadpool_limits
 
-from pipeline.datasets.builder import random_stream
-from pipeline.datasets.digits import SOURCES, DigitBuilder
-from pipeline.datasets.raw import RawStore
-from pipeline.datasets.store import Arrays, Progress
-from pipeline.errors import InputError
-from pipeline.parameters import Parameters, Size
-from pipeline.symmetry import FiniteGroup
+from equigrid.datasets.builder import random_stream
+from equigrid.datasets.digits import SOURCES, DigitBuilder
+from equigrid.datasets.raw import RawStore
+from equigrid.datasets.store import Arrays, Progress
+from equigrid.errors import InputError
+from equigrid.parameters import Parameters, Size
+from equigrid.symmetry import FiniteGroup
 
 #: Images that are projected at once.
 TOGETHER = 500
@@ -57,7 +57,7 @@ class SphericalMNIST(DigitBuilder):
         "knn_accuracy",
     )  # fmt: skip
     validation_metrics = ("cosine", "weighted_cosine", "mse")
-    dataset_class = "pipeline.datasets.spherical_mnist.resident:ResidentSphericalMNIST"
+    dataset_class = "equigrid.datasets.spherical_mnist.resident:ResidentSphericalMNIST"
     Parameters = SphericalMNISTParameters
     parameters: SphericalMNISTParameters
 
@@ -110,13 +110,13 @@ class SphericalMNIST(DigitBuilder):
         return arrays
 
     def _rotations(self, split: str, count: int) -> NDArray[np.float64]:
-        from pipeline.spherical.rotations import random_rotations  # e3nn takes a second
+        from equigrid.spherical.rotations import random_rotations  # e3nn takes a second
 
         return random_rotations(count, random_stream(self.parameters.seed, "rotations", split))
 
     def augment(self, base: Arrays, progress: Progress) -> Arrays:
-        from pipeline.spherical.harmonics import Grid
-        from pipeline.spherical.images import on_sphere
+        from equigrid.spherical.harmonics import Grid
+        from equigrid.spherical.images import on_sphere
 
         grid = Grid(self.parameters.bandwidth)
         matrix = grid.analysis(self.parameters.degree).T

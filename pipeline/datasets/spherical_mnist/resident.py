@@ -11,13 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.datasets.builder import random_stream
-from pipeline.datasets.resident import Dataset, on_device
-from pipeline.datasets.spherical_mnist.builder import SphericalMNIST
-from pipeline.datasets.store import Arrays
-from pipeline.spherical.harmonics import Grid, degree_of
-from pipeline.spherical.images import disc, on_sphere
-from pipeline.spherical.rotations import random_rotations, rotate
+from equigrid.datasets.builder import random_stream
+from equigrid.datasets.resident import Dataset, on_device
+from equigrid.datasets.spherical_mnist.builder import SphericalMNIST
+from equigrid.datasets.store import Arrays
+from equigrid.spherical.harmonics import Grid, degree_of
+from equigrid.spherical.images import disc, on_sphere
+from equigrid.spherical.rotations import random_rotations, rotate
 
 #: Rows and columns of a picture.
 SIDE = 56
@@ -69,7 +69,7 @@ class ResidentSphericalMNIST(Dataset):
         """From one of
 
         images: greys [n, side, side], projected onto the sphere as the digits are.
-        samples: values on a Driscoll–Healy grid [n, 2b, 2b] (pipeline.spherical.harmonics.Grid),
+        samples: values on a Driscoll–Healy grid [n, 2b, 2b] (equigrid.spherical.harmonics.Grid),
         from 0 to 1 where they should be like the digits.
         coefficients: [n, (L + 1)²] of the real orthonormal harmonics.
         inputs: coefficients as the network reads them.

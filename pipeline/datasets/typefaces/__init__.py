@@ -1,5 +1,5 @@
 """Digits in two typefaces, which C2 exchanges (the paper's TMNIST experiment)."""
 
-from pipeline.datasets.typefaces.builder import Typefaces
+from equigrid.datasets.typefaces.builder import Typefaces
 
 __all__ = ["Typefaces"]

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from pipeline.datasets.builder import Builder, Pairs, fixed_views
-from pipeline.datasets.raw import RawFile, RawStore
-from pipeline.datasets.store import Arrays, Progress
-from pipeline.errors import InputError
-from pipeline.parameters import Parameters, Size
-from pipeline.symmetry import FiniteGroup
+from equigrid.datasets.builder import Builder, Pairs, fixed_views
+from equigrid.datasets.raw import RawFile, RawStore
+from equigrid.datasets.store import Arrays, Progress
+from equigrid.errors import InputError
+from equigrid.parameters import Parameters, Size
+from equigrid.symmetry import FiniteGroup
 
 SIDE = 28
 #: Height of the tallest digit in pixels, as in MNIST.
@@ -74,7 +74,7 @@ class Typefaces(Builder):
     task = "reconstruction"
     metrics = ()
     validation_metrics = ()
-    dataset_class = "pipeline.datasets.typefaces.resident:ResidentTypefaces"
+    dataset_class = "equigrid.datasets.typefaces.resident:ResidentTypefaces"
     Parameters = TypefacesParameters
     parameters: TypefacesParameters
     pairs = Pairs((0.0, 1.0), shares_draws=True)

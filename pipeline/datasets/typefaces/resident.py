@@ -6,10 +6,10 @@ import math
 
 from torch import Tensor
 
-from pipeline.datasets.resident import Dataset, on_device, read_views
-from pipeline.datasets.rotation import rotations, sampled
-from pipeline.datasets.store import Arrays
-from pipeline.datasets.typefaces.builder import STEPS, Typefaces
+from equigrid.datasets.resident import Dataset, on_device, read_views
+from equigrid.datasets.rotation import rotations, sampled
+from equigrid.datasets.store import Arrays
+from equigrid.datasets.typefaces.builder import STEPS, Typefaces
 
 
 class ResidentTypefaces(Dataset):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
-from pipeline.reporting.page.charts import GridPoint
-from pipeline.reporting.words import spoken
+from equigrid.reporting.page.charts import GridPoint
+from equigrid.reporting.words import spoken
 
 
 def heat_map(points: Sequence[GridPoint], score: str) -> str:

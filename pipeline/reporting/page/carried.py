@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from statistics import fmean
 from typing import Any
 
-from pipeline.reporting.page import charts
-from pipeline.reporting.page.figures import Figures, section
-from pipeline.reporting.page.page import Chart, Section
+from equigrid.reporting.page import charts
+from equigrid.reporting.page.figures import Figures, section
+from equigrid.reporting.page.page import Chart, Section
 
-#: As pipeline.training.analysis, which needs torch, names them.
+#: As equigrid.training.analysis, which needs torch, names them.
 TRAINED, UNTRAINED = "trained", "untrained"
 
 

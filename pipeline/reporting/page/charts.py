@@ -23,8 +23,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
-from pipeline.reporting.words import hyperparameter, number, spoken
-from pipeline.trial import in_order, symbol
+from equigrid.reporting.words import hyperparameter, number, spoken
+from equigrid.trial import in_order, symbol
 
 #: What the page's own text colour replaces in the SVG.
 INK = "#010203"

@@ -7,21 +7,21 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from pipeline import __version__
-from pipeline.files import canonical_json, sha256, write_atomically
-from pipeline.own_parts.imports import is_external
-from pipeline.planning.plan import Arm, Plan
-from pipeline.planning.workspace import Workspace
-from pipeline.record import Record
-from pipeline.reporting.formats import markdown
-from pipeline.reporting.page import page
-from pipeline.reporting.page.carried import carried_section
-from pipeline.reporting.page.figures import ERROR, Figures, state_of
-from pipeline.reporting.page.page import Content, Further, Run
-from pipeline.reporting.table import Cell, Table
-from pipeline.reporting.verdicts import ALPHA
-from pipeline.reporting.words import hyperparameter, spoken
-from pipeline.trial import Trial
+from equigrid import __version__
+from equigrid.files import canonical_json, sha256, write_atomically
+from equigrid.own_parts.imports import is_external
+from equigrid.planning.plan import Arm, Plan
+from equigrid.planning.workspace import Workspace
+from equigrid.record import Record
+from equigrid.reporting.formats import markdown
+from equigrid.reporting.page import page
+from equigrid.reporting.page.carried import carried_section
+from equigrid.reporting.page.figures import ERROR, Figures, state_of
+from equigrid.reporting.page.page import Content, Further, Run
+from equigrid.reporting.table import Cell, Table
+from equigrid.reporting.verdicts import ALPHA
+from equigrid.reporting.words import hyperparameter, spoken
+from equigrid.trial import Trial
 
 
 def report(plan: Plan, table: Table, workspace: Workspace, folder: Path) -> list[Path]:

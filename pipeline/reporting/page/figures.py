@@ -12,25 +12,25 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 
-from pipeline.errors import DamagedFileError, InputError
-from pipeline.lookup import load, model_entry, objective_entry
-from pipeline.metrics.direction import higher_is_better
-from pipeline.own_parts.blame import users_code
-from pipeline.own_parts.imports import is_external
-from pipeline.planning.opening import KeptRun, open_dataset
-from pipeline.planning.plan import Arm, Plan
-from pipeline.planning.workspace import Workspace
-from pipeline.record import Record, Result
-from pipeline.registry import AUTOREGRESSION
-from pipeline.reporting.page import captions, charts
-from pipeline.reporting.page.charts import GridPoint, State
-from pipeline.reporting.page.page import Chart, Section
-from pipeline.reporting.table import Table
-from pipeline.reporting.words import spoken
-from pipeline.trial import Trial
+from equigrid.errors import DamagedFileError, InputError
+from equigrid.lookup import load, model_entry, objective_entry
+from equigrid.metrics.direction import higher_is_better
+from equigrid.own_parts.blame import users_code
+from equigrid.own_parts.imports import is_external
+from equigrid.planning.opening import KeptRun, open_dataset
+from equigrid.planning.plan import Arm, Plan
+from equigrid.planning.workspace import Workspace
+from equigrid.record import Record, Result
+from equigrid.registry import AUTOREGRESSION
+from equigrid.reporting.page import captions, charts
+from equigrid.reporting.page.charts import GridPoint, State
+from equigrid.reporting.page.page import Chart, Section
+from equigrid.reporting.table import Table
+from equigrid.reporting.words import spoken
+from equigrid.trial import Trial
 
 if TYPE_CHECKING:
-    from pipeline.datasets.resident import Dataset
+    from equigrid.datasets.resident import Dataset
 
 ERROR = "val_equivariance_error"
 #: Of an autoregression's test scores: each frame's own.
@@ -160,8 +160,8 @@ class Figures:
         # torch takes a second to import, and is needed for pictures alone.
         import torch
 
-        from pipeline.training.evaluation import predict
-        from pipeline.training.model import trained_model
+        from equigrid.training.evaluation import predict
+        from equigrid.training.model import trained_model
 
         opened = self._opened(dataset)
         if isinstance(opened, str):
@@ -261,7 +261,7 @@ class Figures:
 
     def _orbits(self, dataset: str) -> Chart | str:
         # torch takes a second to import, and is needed here alone.
-        from pipeline.datasets.pictures import orbits
+        from equigrid.datasets.pictures import orbits
 
         opened = self._opened(dataset)
         if isinstance(opened, str):

@@ -8,10 +8,10 @@ from importlib import resources
 
 from jinja2 import Environment, StrictUndefined
 
-from pipeline.reporting import formats
-from pipeline.reporting.page.charts import State
-from pipeline.reporting.table import Table
-from pipeline.reporting.words import number, spoken
+from equigrid.reporting import formats
+from equigrid.reporting.page.charts import State
+from equigrid.reporting.table import Table
+from equigrid.reporting.words import number, spoken
 
 #: Beside a verdict's word: colour alone says nothing to many.
 SYMBOLS = {"agrees": "✓", "above": "▲", "below": "▼", "undecided": "○"}
@@ -118,7 +118,7 @@ def render(content: Content) -> str:
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     template = environment.from_string(
-        resources.files("pipeline.reporting.page").joinpath("report.html.j2").read_text("utf-8")
+        resources.files("equigrid.reporting.page").joinpath("report.html.j2").read_text("utf-8")
     )
     table = content.table
     return (
