@@ -1,3 +1,87 @@
-"""equigrid: grids, tracked runs and tables for approximately equivariant networks."""
+"""Hyperparameter grids, tracked runs and finished tables for approximately equivariant networks.
 
-__version__ = "0.1.0"
+    import equigrid
+
+    quickstart = equigrid.open_experiment("quickstart")
+    quickstart.table()
+
+What is here is meant for use from outside: experiments that were run, and the classes and functions
+that parts of one's own build on. `equigrid.testing` has the cases that test such parts. Importing
+this changes nothing in a process; each name is loaded when it is first asked for.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from equigrid.version import __version__ as __version__
+
+if TYPE_CHECKING:
+    from equigrid import testing
+    from equigrid.datasets.builder import Builder, fixed_views, random_stream
+    from equigrid.datasets.images import ImageClassification
+    from equigrid.datasets.resident import Dataset, on_device, read_views
+    from equigrid.errors import InputError
+    from equigrid.notebook import OpenExperiment, open_experiment
+    from equigrid.objectives.regular import regular_action
+    from equigrid.objectives.task import Loss
+    from equigrid.parameters import Later, Parameters
+    from equigrid.planning.opening import OpenRun
+    from equigrid.record import Record
+    from equigrid.symmetry import FiniteGroup
+
+_MODULES = {
+    "Builder": "datasets.builder",
+    "Dataset": "datasets.resident",
+    "FiniteGroup": "symmetry",
+    "ImageClassification": "datasets.images",
+    "InputError": "errors",
+    "Later": "parameters",
+    "Loss": "objectives.task",
+    "OpenExperiment": "notebook",
+    "OpenRun": "planning.opening",
+    "Parameters": "parameters",
+    "Record": "record",
+    "fixed_views": "datasets.builder",
+    "on_device": "datasets.resident",
+    "open_experiment": "notebook",
+    "random_stream": "datasets.builder",
+    "read_views": "datasets.resident",
+    "regular_action": "objectives.regular",
+}
+
+__all__ = [
+    "Builder",
+    "Dataset",
+    "FiniteGroup",
+    "ImageClassification",
+    "InputError",
+    "Later",
+    "Loss",
+    "OpenExperiment",
+    "OpenRun",
+    "Parameters",
+    "Record",
+    "fixed_views",
+    "on_device",
+    "open_experiment",
+    "random_stream",
+    "read_views",
+    "regular_action",
+    "testing",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "testing":
+        return import_module("equigrid.testing")
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(import_module(f"equigrid.{_MODULES[name]}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -17,6 +17,7 @@ from pydantic import BaseModel, TypeAdapter
 from equigrid.errors import InputError
 from equigrid.own_parts.blame import users_code
 from equigrid.own_parts.imports import is_external
+from equigrid.own_parts.installed import installed_parts
 from equigrid.own_parts.source_code import import_part
 from equigrid.parameters import NonNegative, parameters_of
 from equigrid.registry import (
@@ -142,7 +143,8 @@ def dataset_builder(name: str) -> Any:
 
 def _known(kind: str, name: str, entries: Mapping[str, Known]) -> Known:
     if name not in entries:
-        allowed = ", ".join(sorted(entries))
+        installed = installed_parts(f"{kind.split()[0]}s")
+        allowed = ", ".join(sorted({*entries, *installed}))
         raise InputError(f"unknown {kind} {name!r}; allowed: {allowed}, or module:object")
     found = entries[name]
     requires = found.requires if isinstance(found, Entry) else ()

@@ -1,8 +1,8 @@
 """For people who write Python: an experiment's table, runs, models and predictions.
 
-    from equigrid.notebook import open_experiment
+    import equigrid
 
-    quickstart = open_experiment("quickstart")
+    quickstart = equigrid.open_experiment("quickstart")
     quickstart.table()
     run = quickstart.open_run("Ours/C4")
     outputs, targets = run.predict("test_augmented")
@@ -22,6 +22,7 @@ import pandas
 
 from equigrid.config.experiment import load_experiment
 from equigrid.errors import InputError
+from equigrid.planning.find_run import find_record
 from equigrid.planning.ledger import Ledger
 from equigrid.planning.opening import OpenRun, open_run
 from equigrid.planning.plan import Plan
@@ -29,6 +30,7 @@ from equigrid.planning.workspace import Workspace
 from equigrid.record import Record
 from equigrid.reporting import csv_files
 from equigrid.reporting.assembly import assemble
+from equigrid.tracking import settled
 from equigrid.trial import Trial
 
 __all__ = ["OpenExperiment", "OpenRun", "open_experiment"]
@@ -47,9 +49,18 @@ class OpenExperiment:
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
 
+    def __repr__(self) -> str:
+        experiment, root = self.ledger.experiment, self.ledger.workspace.root
+        return f"<experiment {experiment.full_name} in {root}>"
+
+    def _repr_html_(self) -> str:
+        """In a notebook its table is shown."""
+        return str(self.table().to_html())
+
     @cached_property
     def plan(self) -> Plan:
-        return self.ledger.known()
+        with settled():
+            return self.ledger.known()
 
     def reread(self) -> None:
         """Look again: a run may have gone on."""
@@ -98,17 +109,8 @@ class OpenExperiment:
         return found
 
     def record(self, run: str) -> Record:
-        """By a run key (its beginning), or of the first finished seed of `ROW/COLUMN`."""
-        if "/" in run:
-            keys = {self._finals(run)[0].key}
-        else:
-            keys = {t.key for t in self.plan.all_trials() if t.key.startswith(run)}
-        if len(keys) != 1:
-            raise InputError(f"{run}: {len(keys)} runs of {self.plan.experiment.full_name}")
-        record = self.ledger.workspace.record(keys.pop())
-        if record is None:
-            raise InputError(f"{run}: its record is not in {self.ledger.workspace.root}")
-        return record
+        """By a run key or an MLflow run id (its beginning), or the first seed of `ROW/COLUMN`."""
+        return find_record(self.ledger.workspace, run, self.plan)
 
     def history(self, run: str) -> pandas.DataFrame:
         """Scores by epoch."""

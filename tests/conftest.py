@@ -10,12 +10,15 @@ import pytest
 import torch
 from hypothesis import settings
 
+from equigrid import tracking
 from equigrid.datasets.ddmnist.builder import DDMNIST, DDMNISTParameters
 from equigrid.datasets.raw import RawStore
 from equigrid.datasets.recipe import group_named, recipe_of
 from equigrid.datasets.resident import Dataset
 from equigrid.record import TrialFiles
 from equigrid.trial import Trial
+
+tracking.settle()  # as a command does
 
 # The same examples on every machine; slow machines are no failure.
 settings.register_profile("equigrid", deadline=None, derandomize=True, max_examples=40)

@@ -26,7 +26,7 @@ SPHERICAL = {
     "train_turned": True, "bandwidth": 5, "degree": 2,
 }  # fmt: skip
 FIELD_CNN = {"field_cnn": {"width": 4}}
-RINGS = Path(__file__).parents[1] / "docs" / "examples" / "rings"
+RINGS = Path(__file__).parents[1] / "examples" / "rings"
 
 
 def noise(*shape: int) -> torch.Tensor:

@@ -16,9 +16,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from equigrid.datasets.builder import Builder, Parameters, fixed_views, random_stream
-from equigrid.datasets.resident import Dataset, on_device, read_views
-from equigrid.symmetry import FiniteGroup
+from equigrid import Builder, Dataset, FiniteGroup, Parameters
+from equigrid import fixed_views, on_device, random_stream, read_views
 
 SIDE = 6
 

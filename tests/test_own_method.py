@@ -1,6 +1,6 @@
 """Everything of one's own, a file each: data, task, metrics, objective; through all that there is.
 
-The example is docs/examples/rings; it is shortened here.
+The example is examples/rings; it is shortened here.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from equigrid.planning.ledger import Ledger
 from equigrid.planning.workspace import Workspace
 from equigrid.record import Record
 
-EXAMPLE = Path(__file__).parents[1] / "docs" / "examples" / "rings"
+EXAMPLE = Path(__file__).parents[1] / "examples" / "rings"
 RUN = ("run", "rings.yaml", "--in-process")
 
 

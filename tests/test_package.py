@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -67,3 +68,22 @@ def test_the_modules_without_ray_and_mlflow_are_all_but_those_that_need_them() -
         )
     }  # fmt: skip
     assert set(contract["source_modules"]) == there - needing
+
+
+def test_the_public_module_is_light_and_whole() -> None:
+    """`import equigrid` loads none of what it stands on; each of its names is there when asked."""
+    code = (
+        "import sys, os; before = set(sys.modules), dict(os.environ), list(sys.path)\n"
+        "import equigrid\n"
+        "heavy = {'torch', 'ray', 'mlflow', 'numpy', 'pydantic'} & set(sys.modules)\n"
+        "assert not heavy and before[1:] == (dict(os.environ), sys.path), heavy\n"
+        "assert set(equigrid._MODULES) | {'testing'} == set(equigrid.__all__)\n"
+        "print(*(getattr(equigrid, name).__module__ for name in equigrid._MODULES))\n"
+        "print(equigrid.testing.__name__)\n"
+        "assert before[1:] == (dict(os.environ), sys.path)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    modules, testing = done.stdout.splitlines()
+    assert testing == "equigrid.testing"
+    assert all(it.startswith("equigrid.") for it in modules.split())

@@ -17,10 +17,11 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
-from equigrid import __version__
 from equigrid.errors import EndedEarlyError, InputError, masked
 from equigrid.files import too_long
 from equigrid.machine import give_home
+from equigrid.tracking import settle
+from equigrid.version import __version__
 
 if TYPE_CHECKING:
     from equigrid.planning.ledger import Ledger
@@ -65,6 +66,7 @@ def options(
     ] = False,
 ) -> None:
     """The options before a command."""
+    settle()
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 

@@ -64,8 +64,9 @@ def replay(
 
     Example: equigrid replay 3f2a9c41
     """
-    from equigrid.commands.replay import TOLERANCE, Replay, find_record
+    from equigrid.commands.replay import TOLERANCE, Replay
     from equigrid.commands.replay import replay as steps_of
+    from equigrid.planning.find_run import find_record
     from equigrid.planning.workspace import Workspace
 
     place = Workspace(workspace)

@@ -140,7 +140,7 @@ def embed(
     """
     from equigrid.commands.embed import embed as latents_of
     from equigrid.commands.embed import opened, write
-    from equigrid.commands.replay import find_record
+    from equigrid.planning.find_run import find_record
     from equigrid.planning.workspace import Workspace
 
     place = Workspace(workspace)

@@ -11,8 +11,8 @@ from typing import Any
 
 from rich.table import Table as RichTable
 
-from equigrid.commands.replay import find_record
 from equigrid.errors import InputError
+from equigrid.planning.find_run import find_record
 from equigrid.planning.ledger import Ledger
 from equigrid.planning.opening import open_run_or_refuse
 from equigrid.planning.plan import Plan
@@ -34,7 +34,7 @@ def wanted(ledger: Ledger, plan: Plan, what: str | None) -> list[tuple[Record, s
     space = plan.experiment.space
     splits = {column.dataset: column.split for column in reversed(space.columns.values())}
     if what is not None and "/" not in what:
-        record = find_record(ledger.workspace, what)
+        record = find_record(ledger.workspace, what, plan)
         if record.trial.dataset not in splits:
             raise InputError(f"{what}: not a run of {plan.experiment.full_name}")
         return [(record, splits[record.trial.dataset])]

@@ -21,7 +21,6 @@ from equigrid.planning.workspace import Workspace
 from equigrid.record import Epoch, Record, TrialFiles
 from equigrid.stages.augment_cache import augment_cache
 from equigrid.stages.data_build import data_build
-from equigrid.tracking.cache import last_known
 from equigrid.training.environment import environment
 from equigrid.training.memory import keep_freed
 from equigrid.training.model import choose_device
@@ -69,26 +68,6 @@ def environment_changes(record: Record, device: str) -> dict[str, tuple[str, str
         for name in dict.fromkeys((*then, *now))
         if then.get(name) != now.get(name)
     }
-
-
-def find_record(workspace: Workspace, what: str) -> Record:
-    """The record behind the beginning of a run key or of an MLflow run id; InputError if none."""
-    folder = workspace.record_file("").parent
-    keys = {path.stem for path in folder.glob("*.json") if path.stem.startswith(what)}
-    for cache in workspace.tracked_caches():
-        tracked = last_known(cache)
-        runs = tracked.runs.items() if tracked else ()
-        keys |= {identity[-1] for identity, run in runs if run.run_id.startswith(what)}
-    if len(keys) != 1:
-        count = "no run" if not keys else f"{len(keys)} runs"
-        raise InputError(
-            f"{what}: {count} known in {workspace.root}; give more of a run key, or of an MLflow "
-            "run id that `equigrid status` has seen"
-        )
-    record = workspace.record(keys.pop())
-    if record is None:
-        raise InputError(f"{what}: its record is not in {workspace.root}; a run brings it home")
-    return record
 
 
 def own_parts(record: Record) -> list[str]:

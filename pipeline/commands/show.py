@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from equigrid.errors import InputError
+from equigrid.planning.find_run import matching_keys
 from equigrid.planning.plan import Plan
 from equigrid.planning.workspace import Workspace
 from equigrid.record import Record
@@ -169,7 +170,8 @@ def _sources(record: Record, digest: str) -> str:
 
 
 def show_run(plan: Plan, workspace: Workspace, what: str) -> Iterator[RenderableType]:
-    trials = _matching(plan, what)
+    keys = matching_keys(workspace, what, plan)
+    trials = [trial for trial in plan.all_trials() if trial.key in keys]  # grid before final
     if not trials:
         raise InputError(
             f"{what}: no run or run key of {plan.experiment.full_name} begins with this; "
@@ -198,18 +200,6 @@ def show_run(plan: Plan, workspace: Workspace, what: str) -> Iterator[Renderable
     yield from _configuration(trial)
     record = workspace.record(trial.key)
     yield from _origin([record] if record else [])
-
-
-def _matching(plan: Plan, what: str) -> list[Trial]:
-    """The trials whose key or MLflow run begins with this; grid before final."""
-    keys = {trial.key for trial in plan.all_trials() if trial.key.startswith(what)}
-    if plan.tracked is not None:
-        keys |= {
-            identity[-1]
-            for identity, run in plan.tracked.runs.items()
-            if run.run_id.startswith(what)
-        }
-    return [trial for trial in plan.all_trials() if trial.key in keys]
 
 
 def _feeds(plan: Plan, trials: Sequence[Trial]) -> Iterator[str]:

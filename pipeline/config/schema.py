@@ -18,8 +18,11 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from equigrid.errors import InputError
+from equigrid.own_parts.imports import is_external
+from equigrid.own_parts.installed import in_full
 from equigrid.parameters import Later, NonNegative, filled, without_later
-from equigrid.registry import OPTIMISERS, SCHEDULES
+from equigrid.registry import DATASETS, METRICS, MODELS, OBJECTIVES, OPTIMISERS, SCHEDULES
 from equigrid.trial import FILE_NAME, FILE_NAMES, NAME, shown
 
 
@@ -83,6 +86,28 @@ def _component_shape(value: Any) -> Any:
 Component = Annotated[Any, AfterValidator(_component_shape)]
 
 
+def _in_full(kind: str, packaged: Mapping[str, Any]) -> AfterValidator:
+    """Of a part that an installed package offers by a plain name, `module:object`."""
+
+    def replaced(value: Any) -> Any:
+        name = value if isinstance(value, str) else next(iter(value), "")
+        if not name or is_external(name) or name in packaged:
+            return value
+        try:
+            full = in_full(kind, name)
+        except InputError as error:
+            raise refuse(str(error)) from error
+        return full if isinstance(value, str) else {full: value[name]}
+
+    return AfterValidator(replaced)
+
+
+ModelName = Annotated[Component, _in_full("models", MODELS)]
+ObjectiveName = Annotated[Component, _in_full("objectives", OBJECTIVES)]
+BuilderName = Annotated[str, _in_full("datasets", DATASETS)]
+MetricName = Annotated[str, _in_full("metrics", METRICS)]
+
+
 def _resolved(kind: str, value: Any, known: Mapping[str, type[BaseModel]]) -> dict[str, Any]:
     """A named part with its parameters filled in: `{name: …, parameter: …}`."""
     if isinstance(value, str):
@@ -133,8 +158,8 @@ class RowSpec(Strict):
     control of; it has the method's model, grid and training where it says nothing itself.
     """
 
-    model: Component = ""
-    objective: Component | None = None
+    model: ModelName = ""
+    objective: ObjectiveName | None = None
     grid: Grid = {}
     grid_for: dict[str, Grid] = {}
     training: Annotated[dict[str, Any], BeforeValidator(_mapping)] = {}
@@ -153,7 +178,7 @@ class DatasetSpec(Strict):
     """Everything but builder and group goes to the builder's own Parameters."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="allow")
-    builder: str
+    builder: BuilderName
     group: str = "C1"
 
 
@@ -162,7 +187,7 @@ class ColumnSpec(Strict):
 
     dataset: str
     split: str
-    metric: str
+    metric: MetricName
     margin: Rate | None = None
 
 

@@ -6,11 +6,11 @@ import json
 import logging
 from pathlib import Path
 
-from equigrid import __version__
 from equigrid.config.experiment import Experiment, load_experiment
 from equigrid.errors import InputError
 from equigrid.exchange.bundle import TABLES, TRIALS, is_bundle, write_bundle
 from equigrid.planning.ledger import Ledger
+from equigrid.version import __version__
 
 log = logging.getLogger("equigrid")
 

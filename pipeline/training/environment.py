@@ -10,8 +10,8 @@ from pathlib import Path
 
 import torch
 
-import equigrid
 from equigrid.own_parts.commit import our_commit
+from equigrid.version import __version__
 
 PACKAGES = ("torch", "numpy", "h5py", "scikit-learn", "phiflow", "e3nn", "ray", "mlflow")
 
@@ -61,7 +61,7 @@ def environment(device: str) -> dict[str, str]:
     hardware = torch.cuda.get_device_name(0) if device.startswith("cuda") else ""
     hardware = hardware or _cpuinfo("model name") or platform.machine()
     return {
-        "equigrid": equigrid.__version__,
+        "equigrid": __version__,
         "git_commit": our_commit(),
         "python": platform.python_version(),
         **{package: _version(package) for package in PACKAGES},

@@ -125,7 +125,7 @@ def test_imports_are_followed_wherever_python_finds_them(
 def test_a_metric_that_a_dataset_names_is_in_its_recipe(folder: Path) -> None:
     """Where it is not among the sources of another part, as in the example: that stays as it is."""
     for name in ("rings", "regression"):
-        shutil.copy(ROOT / "docs" / "examples" / "rings" / f"{name}.py", folder)
+        shutil.copy(ROOT / "examples" / "rings" / f"{name}.py", folder)
     spec = DatasetSpec(builder="rings:Rings", group="C6")
     code = resolve_dataset("C6", spec).recipe(RawStore())["code"]
     assert list(code) == ["rings:Rings", "regression:Regression"]

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from equigrid import __version__
 from equigrid.files import canonical_json, sha256, write_atomically
 from equigrid.own_parts.imports import is_external
 from equigrid.planning.plan import Arm, Plan
@@ -22,6 +21,7 @@ from equigrid.reporting.table import Cell, Table
 from equigrid.reporting.verdicts import ALPHA
 from equigrid.reporting.words import hyperparameter, spoken
 from equigrid.trial import Trial
+from equigrid.version import __version__
 
 
 def report(plan: Plan, table: Table, workspace: Workspace, folder: Path) -> list[Path]:

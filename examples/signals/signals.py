@@ -3,10 +3,17 @@
 import numpy as np
 from torch import nn
 
-from equigrid.datasets.builder import Builder, Parameters, fixed_views, random_stream
-from equigrid.datasets.resident import Dataset, on_device, read_views
-from equigrid.objectives.regular import regular_action
-from equigrid.objectives.task import Loss
+from equigrid import (
+    Builder,
+    Dataset,
+    Loss,
+    Parameters,
+    fixed_views,
+    on_device,
+    random_stream,
+    read_views,
+    regular_action,
+)
 
 
 class SignalParameters(Parameters):

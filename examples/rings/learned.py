@@ -4,7 +4,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import nn
 
-from equigrid.objectives.task import Loss
+from equigrid import Loss
 
 
 class Perceptron(nn.Module):

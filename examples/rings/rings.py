@@ -6,8 +6,7 @@ change: how strong the field is, and how rough.
 
 import numpy as np
 
-from equigrid.datasets.builder import Builder, Parameters, fixed_views, random_stream
-from equigrid.datasets.resident import Dataset, on_device, read_views
+from equigrid import Builder, Dataset, Parameters, fixed_views, on_device, random_stream, read_views
 
 SENSORS = 12
 
