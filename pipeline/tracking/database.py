@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import shlex
+import shutil
 import sqlite3
 from contextlib import closing
+from importlib.metadata import version
 from pathlib import Path
 
 from equigrid.errors import StoreError
-from equigrid.files import locked
+from equigrid.files import locked, write_atomically
+from equigrid.machine import cache_folder
 from equigrid.tracking.store import Store, sqlite_uri
 
 log = logging.getLogger("equigrid")
@@ -23,20 +26,55 @@ def make_store(path: Path) -> None:
     """Make MLflow's tables beside, and move them to their place when they are whole.
 
     It makes them in some fifty steps, takes no lock for it, and where it was killed in between or
-    another process made them as well, nobody can use the file any more.
+    another process made them as well, nobody can use the file any more. Those steps take two
+    seconds: a copy of what they made is kept in the cache folder for the next workspace.
     """
     if path.exists():
         return
-    from mlflow.tracking import MlflowClient  # takes a second, and most commands make none
-
+    template = cache_folder() / f"mlflow-{version('mlflow')}.db"
     with locked(path.with_name(f".{path.name}.lock"), wait=True):
         if path.exists():
             return
         beside = path.with_name(f".{path.name}.new")
         for left in (beside, path.with_name(f"{beside.name}-journal")):
             left.unlink(missing_ok=True)
-        MlflowClient(tracking_uri=sqlite_uri(beside)).search_experiments(max_results=1)
+        if not _is_copied(template, beside):
+            from mlflow.tracking import MlflowClient  # takes a second
+
+            MlflowClient(tracking_uri=sqlite_uri(beside)).search_experiments(max_results=1)
+            _keep(beside, template)
         os.replace(beside, path)
+
+
+def _is_copied(template: Path, beside: Path) -> bool:
+    """Copy a store that nobody has used yet, if there is a whole one."""
+    try:
+        shutil.copyfile(template, beside)
+        with closing(sqlite3.connect(beside)) as connection, connection:
+            (answer,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+            known = connection.execute("SELECT count(*) FROM alembic_version").fetchone()
+            if answer == "ok" and known == (1,):
+                # The folder that was the working one when it was made is not this one's.
+                connection.execute(
+                    "UPDATE experiments SET artifact_location = ?",
+                    ((beside.parent.absolute() / "artifacts" / "0").as_uri(),),
+                )
+                return True
+        log.debug("%s: not whole; it is made anew", template)
+    except FileNotFoundError:
+        log.debug("%s: not there yet", template)
+    except (OSError, *BROKEN) as error:
+        log.debug("%s: %s; it is made anew", template, error)
+    beside.unlink(missing_ok=True)
+    return False
+
+
+def _keep(beside: Path, template: Path) -> None:
+    try:
+        template.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(template, beside.read_bytes())
+    except OSError as error:
+        log.debug("%s: cannot be kept: %s", template, error)
 
 
 def damage(store: Store) -> str:
