@@ -249,6 +249,10 @@ class Session:
 
     def mark_change(self) -> None:
         """Readers of a store that is no file keep what they read until this tag moves on."""
+        if self.store.is_server:
+            # A killed writer's last request may have been worked on since this one looked: the
+            # twin that it made goes now, not when the next command writes.
+            self._known = self._known_runs()
         if self.store.database is None:
             self.client.set_experiment_tag(self.experiment, CHANGED, str(time.time_ns()))
 
