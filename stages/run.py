@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Callable, Collection, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from equigrid.datasets.store import PreparedData
@@ -17,7 +15,6 @@ from equigrid.orchestration.dispatch import Dispatcher
 from equigrid.planning.ahead import changes, trials_ahead
 from equigrid.planning.ledger import Ledger
 from equigrid.planning.plan import Arm, Gap, Plan
-from equigrid.record import Record
 from equigrid.reporting.publishing import publish
 from equigrid.reporting.table import Table
 from equigrid.stages.augment_cache import augment_cache
@@ -213,18 +210,9 @@ def fetch_tracked(ledger: Ledger) -> None:
     for wanted in roles:
         # The finals are known only after the grid's records are home.
         for trial in ledger.plan().missing(wanted):
-            if trial.key in runs:
-                _bring_home(ledger, runs[trial.key], trial.key)
-
-
-def _bring_home(ledger: Ledger, run_id: str, key: str) -> None:
-    from equigrid.tracking import query
-
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            record: Record = query.fetch_record(ledger.store, run_id, Path(folder))
-        except InputError as error:
-            log.warning("%s; the trial will run again", error)
-            return
-    record.save(ledger.workspace.record_file(key))
-    ledger.finished(record)
+            if trial.key not in runs:
+                continue
+            try:
+                ledger.bring_home(runs[trial.key])
+            except InputError as error:
+                log.warning("%s; the trial will run again", error)

@@ -276,7 +276,7 @@ def repair(ledger: Ledger, found: Verification) -> int:
         for finding in found.findings:
             trial = finding.trial
             if trial is not None and workspace.record(trial.key) is None and finding.run_ids:
-                _keep_record(store, workspace, finding.run_ids[0])
+                ledger.bring_home(finding.run_ids[0])
             if trial is None or workspace.record(trial.key) is not None:
                 for run_id in finding.run_ids:
                     client.delete_run(run_id)
@@ -286,12 +286,3 @@ def repair(ledger: Ledger, found: Verification) -> int:
             for trial in again:
                 writer.record(trial, workspace.record_file(trial.key))
     return mended
-
-
-def _keep_record(store: Store, workspace: Workspace, run_id: str) -> None:
-    """A run's own record becomes the workspace's before the run is deleted."""
-    from equigrid.tracking import query
-
-    with tempfile.TemporaryDirectory() as folder:
-        record: Record = query.fetch_record(store, run_id, Path(folder))
-    record.save(workspace.record_file(record.key))

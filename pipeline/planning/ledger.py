@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from functools import cached_property
@@ -67,6 +68,15 @@ class Ledger:
         """A record was written into the workspace."""
         self.index.add(record)
         self.failures.pop(record.key, None)
+
+    def bring_home(self, run_id: str) -> None:
+        """Fetch the record of an MLflow run into the workspace; InputError where it has none."""
+        from equigrid.tracking import query
+
+        with tempfile.TemporaryDirectory() as folder:
+            record = query.fetch_record(self.store, run_id, Path(folder))
+        record.save(self.workspace.record_file(record.key))
+        self.finished(record)
 
     def failed(self, trial: Trial, reason: str) -> None:
         """A trial was given up."""

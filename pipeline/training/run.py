@@ -19,7 +19,8 @@ from equigrid.lookup import load, model_entry, objective_entry
 from equigrid.metrics.direction import higher_is_better, is_better
 from equigrid.metrics.metric import Scores, numbers
 from equigrid.objectives.batch import Batch, Step
-from equigrid.objectives.regular import regular_action
+from equigrid.objectives.latents import latent_shape
+from equigrid.objectives.regular import LatentAction
 from equigrid.objectives.task import task_named, with_penalties
 from equigrid.own_parts.source_code import sources_of
 from equigrid.record import ARTIFACT, Epoch, Record, TrialFiles
@@ -126,9 +127,10 @@ class TrialRun:
         for part in (self.objective, self.model):
             if hasattr(part, "latent_action"):
                 return part.latent_action
+        shape = latent_shape(self.model, self.dataset)  # what encode raises is the trial's failure
         try:
-            return regular_action(self.model, self.dataset)
-        except ValueError:
+            return LatentAction(self.dataset.group, shape, torch.device(self.device))
+        except ValueError:  # the group has no regular representation on such a latent
             return None
 
     def _finished_record(self) -> Record | None:

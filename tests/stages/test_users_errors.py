@@ -75,13 +75,15 @@ def test_a_dataset_that_fails_to_build_is_a_gap_until_its_code_is_mended(folder:
 
 
 def test_a_failing_network_is_given_up_with_its_own_lines(folder: Path) -> None:
-    broken = HELPER.replace("made[0]", "made").replace("return latent", "return latent.wrong")
+    """Also where it fails for the one input alone by which its latent is looked at."""
+    raises = "return latent if len(latent) > 1 else int('odd')"
+    broken = HELPER.replace("made[0]", "made").replace("return latent", raises)
     (folder / "helper.py").write_text(broken)
     done = spaces.in_this_process("run", "two.yaml", "--in-process", folder=folder, expect=3)
-    assert "has no attribute 'wrong' (own.py:13: return helper.encoded(super().encode(x)) > " in (
+    assert "int() with base 10: 'odd' (own.py:13: return helper.encoded(super().encode(x)) > " in (
         done.stdout
     )
-    assert "helper.py:6: return latent.wrong)" in done.stdout
+    assert f"helper.py:6: {raises})" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
 
 

@@ -177,8 +177,10 @@ class Figures:
                 with users_code(trial.model["name"], OSError, ValueError):
                     model = trained_model(trial, opened, weights, "cpu")
                     truth, found = predict(model, opened, split, torch.tensor([middle]))
-            except (OSError, ValueError):
+            except FileNotFoundError:
                 continue  # a record from elsewhere, without its weights
+            except (OSError, ValueError) as error:
+                return f"not continued: {error}"
             except InputError as error:
                 return f"not continued: {error}"
             shown |= {"truth": truth[0], row: found[0]}
