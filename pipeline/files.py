@@ -84,6 +84,19 @@ def write_atomically(path: Path, data: bytes | memoryview | str, *, durable: boo
         temporary.write_bytes(data.encode() if isinstance(data, str) else data)
 
 
+def move(source: Path, target: Path) -> None:
+    """Also onto another disk, where a folder of a workspace may be a link to."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.replace(source, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        with replacing(target, durable=False) as temporary:
+            shutil.copyfile(source, temporary)
+        source.unlink()
+
+
 def write_derived(path: Path, text: str) -> None:
     """Keep what can be derived again; where nothing may be written, nothing is kept."""
     try:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import getpass
 import os
+import socket
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -91,9 +93,11 @@ def cache_folder() -> Path:
     The last where there is no home, or (as for a user that a container does not know) none that can
     be written.
     """
-    given = os.environ.get("XDG_CACHE_HOME")
+    given = Path(os.environ.get("XDG_CACHE_HOME", ""))
     try:
-        folder = (Path(given).expanduser() if given else Path.home() / ".cache") / "equigrid"
+        given = given.expanduser()
+        # One that depends on the working folder is to be ignored, says its specification.
+        folder = (given if given.is_absolute() else Path.home() / ".cache") / "equigrid"
     except RuntimeError:
         return _temporary()
     there = next(it for it in (folder, *folder.parents) if it.exists())
@@ -121,6 +125,21 @@ def sockets_folder() -> Path:
     )
 
 
+def check_loopback() -> None:
+    """InputError where no process reaches another at 127.0.0.1, as in a network of its own.
+
+    Ray's would wait for each other for a quarter of an hour, and not hear a signal.
+    """
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            socket.create_connection(server.getsockname(), timeout=10).close()
+    except OSError as error:
+        raise InputError(
+            f"Ray's processes talk at 127.0.0.1, which cannot be reached ({error.strerror}): "
+            "`ip link set lo up`, or run with --in-process"
+        ) from None
+
+
 def give_home() -> None:
     """A user without a home or a name gets one: libraries ask for both, and fail."""
     try:
@@ -131,6 +150,18 @@ def give_home() -> None:
         getpass.getuser()
     except (KeyError, OSError):  # Python 3.13 raises the other one
         os.environ["LOGNAME"] = os.environ["USER"] = f"uid{os.getuid()}"
+
+
+def give_streams() -> None:
+    """What a parent has closed (`>&-`) leads nowhere: else a file or a socket gets its number."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free, which is this one
+            os.set_inheritable(number, True)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "r" if number == 0 else "w", closefd=False))  # noqa: SIM115
 
 
 def _temporary() -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -203,6 +204,12 @@ def undisturbed(factory: pytest.TempPathFactory) -> Path:
             done = equigrid("run", "tiny.yaml", "--in-process", folder=folder)
             (folder / "output.txt").write_text(done.stdout)
     return folder
+
+
+def made_store(workspace: Path, factory: pytest.TempPathFactory) -> None:
+    """Give a new workspace a store, which takes seconds to make; runs of `tiny` are in it."""
+    workspace.mkdir()
+    shutil.copy(undisturbed(factory) / "workspace" / "mlflow.db", workspace)
 
 
 def tables(workspace: Path, name: str = "tiny") -> dict[str, bytes]:

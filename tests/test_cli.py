@@ -101,6 +101,7 @@ def trial_file(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
         (["run", "nothing"], "no search space 'nothing'; there are: "),
         (["run", "nothing.yaml"], "nothing.yaml: no such file"),
         (["run", "../nothing"], "../nothing: no such file"),
+        (["run", "/dev/null"], "/dev/null: a pipe or a folder; a search space is a file"),
         (["run", "a\nb"], "is not a search space's name"),
         (["run", "a" * 65], "(65 characters) is not a search space's name: 1 to 64 letters"),
         (["run", f"{'a' * 256}.yaml"], "a name of 261 bytes; file systems take 255"),

@@ -26,7 +26,8 @@ def test_trials_in_training_have_a_line_each(
     plan = Ledger(experiment, Workspace(tmp_path / "workspace")).plan()
     first, second, *_ = plan.missing("grid")
     stream = StringIO()
-    console = Console(file=stream, width=140, force_terminal=True, color_system=None)
+    console = Console(file=stream, width=140, force_terminal=True, force_interactive=True,
+                      color_system=None)  # fmt: skip
     shown = Display(console)
     shown.begin("grid")
     shown.begin_trials(plan.missing("grid"), plan)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -123,3 +124,19 @@ def test_a_home_is_found_or_done_without(tmp_path: Path, monkeypatch: pytest.Mon
         Workspace(Path("~no-such-user/here"))
     monkeypatch.setenv("XDG_CACHE_HOME", "~/own")
     assert machine.cache_folder() == tmp_path / "own" / "equigrid"
+    monkeypatch.setenv("XDG_CACHE_HOME", "wherever/a/command/starts")
+    assert machine.cache_folder() == tmp_path / ".cache" / "equigrid"
+
+
+def test_a_machine_that_does_not_reach_itself_is_named() -> None:
+    """Ray waited for a quarter of an hour, deaf to SIGTERM."""
+    machine.check_loopback()
+    alone = ["unshare", "-n"]
+    if not shutil.which("unshare") or subprocess.run([*alone, "true"], check=False).returncode:
+        pytest.skip("networks cannot be made here")
+    code = "from equigrid.machine import check_loopback as check; check()"
+    done = subprocess.run(
+        [*alone, sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    (*_, last) = done.stderr.splitlines()
+    assert "cannot be reached (Network is unreachable): `ip link set lo up`" in last

@@ -9,14 +9,15 @@ import os
 import signal
 import sys
 import traceback
+import warnings
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.logging import RichHandler
 
+from equigrid.cli.output import console, tell
 from equigrid.errors import EndedEarlyError, InputError, masked
 from equigrid.files import too_long
 from equigrid.machine import give_home
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from equigrid.planning.plan import Plan
     from equigrid.reporting.table import Table
 
-# Into a file or a pipe, lines are not cut at 80 characters.
-console = Console() if sys.stdout.isatty() else Console(width=160)
 log = logging.getLogger("equigrid")
 
 app = typer.Typer(
@@ -117,7 +116,7 @@ def end(plan: Plan) -> None:
 def _interrupt(signal_number: int, frame: object) -> None:
     """Ctrl-C once ends in order, with a word at once; twice ends now: Ray goes with its driver."""
     signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
-    print("equigrid: ending; Ctrl-C again to end at once", file=sys.stderr, flush=True)
+    tell("equigrid: ending; Ctrl-C again to end at once")
     raise KeyboardInterrupt
 
 
@@ -159,14 +158,27 @@ def _show_traceback(
     sys.stderr.write(masked("".join(traceback.format_exception(kind, error, trace))))
 
 
+def _warnings_are_no_errors() -> None:
+    """PYTHONWARNINGS=error fails what we stand on: Ray's processes end, MLflow is asked in vain."""
+    if "error" in os.environ.get("PYTHONWARNINGS", ""):
+        del os.environ["PYTHONWARNINGS"]
+        warnings.filters = [it for it in warnings.filters if it[0] != "error"]
+
+
 def main() -> None:
     """Run a command; InputError is one line and exit code 2."""
     if sys.flags.optimize > 1:
         text = "PYTHONOPTIMIZE=2 (python -OO) takes the docstrings away that Ray and MLflow need"
-        print(f"equigrid: {text}: unset it, or set it to 1", file=sys.stderr)
+        tell(f"equigrid: {text}: unset it, or set it to 1")
         sys.exit(BAD_INPUT)
     sys.excepthook = _show_traceback
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        tell("equigrid: the working folder was deleted: `cd` to one that is there")
+        sys.exit(BAD_INPUT)
     give_home()
+    _warnings_are_no_errors()
     # A notebook's own backend is inherited by what it starts, and is not there for it.
     os.environ["MPLBACKEND"] = "agg"
     signal.signal(signal.SIGINT, _interrupt)
@@ -186,18 +198,25 @@ def main() -> None:
             raise KeyboardInterrupt
         sys.exit(code)
     except InputError as error:
-        print(f"equigrid: {error}", file=sys.stderr)
+        tell(f"equigrid: {error}")
         sys.exit(BAD_INPUT)
     except typer.TyperException as error:
-        print(f"equigrid: {masked(error.format_message())}; see --help", file=sys.stderr)
+        tell(f"equigrid: {masked(error.format_message())}; see --help")
+        sys.exit(BAD_INPUT)
+    except ImportError as error:
+        from equigrid.own_parts.beside import hiding
+
+        if not (hidden := hiding()):
+            raise
+        tell(f"equigrid: {type(error).__name__}: {error}; {hidden}: unset it")
         sys.exit(BAD_INPUT)
     except OSError as error:
         fault = too_long(Path(str(error.filename or "")))
-        print(f"equigrid: {masked(str(fault or error))}", file=sys.stderr)
+        tell(f"equigrid: {masked(str(fault or error))}")
         sys.exit(ERROR)
     except EndedEarlyError as error:
-        print(f"equigrid: {error}; {GO_ON}", file=sys.stderr)
+        tell(f"equigrid: {error}; {GO_ON}")
         sys.exit(ERROR)
     except KeyboardInterrupt:
-        print(f"equigrid: interrupted; {GO_ON}", file=sys.stderr)
+        tell(f"equigrid: interrupted; {GO_ON}")
         sys.exit(ended_by.pop() if ended_by else INTERRUPTED)

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from equigrid.cli.app import ERROR, WORKSPACE, Name, Profile, Root, app, console, open_ledger, warn
+from equigrid.cli.app import ERROR, WORKSPACE, Name, Profile, Root, app, open_ledger, warn
+from equigrid.cli.output import console
 
 
 @app.command()

@@ -46,12 +46,12 @@ class Display:
         )
 
     def __enter__(self) -> Display:
-        if self.console.is_terminal:
+        if self.console.is_interactive:
             self._live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.console.is_terminal:
+        if self.console.is_interactive:
             self._live.stop()
 
     def begin(self, stage: str) -> None:
@@ -107,7 +107,7 @@ class Display:
             now = time.monotonic()
             self._started[trial.key] = now - SLICE_SECONDS if piece.epochs else now
         self._states[trial.key] = piece.state
-        if before == piece.state or self.console.is_terminal:
+        if before == piece.state or self.console.is_interactive:
             return
         if piece.state in ("finished", "failed"):
             counts = Counter(self._states.values())

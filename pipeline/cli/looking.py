@@ -19,12 +19,12 @@ from equigrid.cli.app import (
     Profile,
     Root,
     app,
-    console,
     end,
     open_ledger,
     show_table,
     warn,
 )
+from equigrid.cli.output import console
 from equigrid.errors import InputError
 
 #: Between two looks of `status --watch`.

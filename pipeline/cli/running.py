@@ -15,13 +15,13 @@ from equigrid.cli.app import (
     Profile,
     Root,
     app,
-    console,
     end,
     end_on_signals,
     open_ledger,
     show_table,
     warn,
 )
+from equigrid.cli.output import console
 from equigrid.machine import cluster
 
 
@@ -48,6 +48,7 @@ def run(
 
     Example: equigrid run ddmnist --only "Ours/C4"
     """
+    console.goes_on = True
     ledger = open_ledger(name, profile, workspace)
     experiment = ledger.experiment
     cells = [experiment.cell(text) for text in only or []]
@@ -163,6 +164,7 @@ def train(
 
     Example: equigrid train quickstart --row Ours --dataset C4 --set lr=1e-3 --set lambda=0.5
     """
+    console.goes_on = True
     from equigrid.commands.train import resolve, resolve_file, train_one
     from equigrid.planning.workspace import Workspace
 

@@ -19,6 +19,7 @@ from equigrid.config.experiment import load_experiment
 from equigrid.datasets.raw import RawStore
 from equigrid.errors import InputError, StoreError, masked
 from equigrid.machine import cluster, cores, memory
+from equigrid.own_parts.beside import hiding
 from equigrid.own_parts.blame import in_one_line
 from equigrid.own_parts.commit import UNKNOWN, our_commit
 from equigrid.planning.workspace import Workspace
@@ -83,6 +84,8 @@ def _versions() -> Iterator[Finding]:
 
 def _imports() -> Iterator[Finding]:
     """What every run needs: an installation of the right versions may be broken all the same."""
+    if hidden := hiding():
+        yield "problem", hidden, "unset PYTHONPATH"
     for name in NEEDED:
         try:
             import_module(name)
@@ -187,11 +190,11 @@ def _ray() -> Iterator[Finding]:
 
 def _gpu() -> Iterator[Finding]:
     try:
-        import torch
+        from torch import cuda
     except Exception:  # noqa: BLE001 - said already, whatever it is
         return
-    if torch.cuda.is_available():
-        yield "ok", f"GPU: {torch.cuda.get_device_name(0)} ({torch.cuda.device_count()})", ""
+    if cuda.is_available():
+        yield "ok", f"GPU: {cuda.get_device_name(0)} ({cuda.device_count()})", ""
     elif shutil.which("nvidia-smi"):
         remedy = "install a torch build with CUDA"
         yield "warning", "a GPU is here, but this torch cannot use it", remedy

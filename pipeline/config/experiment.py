@@ -187,8 +187,10 @@ def find(name: str) -> Path:
         path = Path(name)
         if fault := too_long(path):
             raise InputError(fault)
-        if not path.is_file():
+        if not path.exists():
             raise InputError(f"{name}: no such file")
+        if not path.is_file():
+            raise InputError(f"{name}: a pipe or a folder; a search space is a file, by its name")
         return path
     if not FILE_NAME.fullmatch(name):
         raise InputError(f"{shown(name)} is not a search space's name: {FILE_NAMES}")

@@ -9,7 +9,7 @@ import socket
 from collections.abc import Mapping
 from typing import Any
 
-from equigrid.machine import cluster, cores, sockets_folder
+from equigrid.machine import check_loopback, cluster, cores, sockets_folder
 
 # Read by Ray when it is imported. An empty setting is none, though Ray would take it for one.
 os.environ["RAY_USAGE_STATS_ENABLED"] = os.environ.get("RAY_USAGE_STATS_ENABLED") or "0"
@@ -18,6 +18,7 @@ if cluster() is not None:
     os.environ["RAY_NUM_REDIS_GET_RETRIES"] = os.environ.get("RAY_NUM_REDIS_GET_RETRIES") or "2"
 else:
     os.environ.pop("RAY_ADDRESS", None)  # an empty one makes Ray listen at every address
+    os.environ.pop("RAY_RUNTIME_ENV_HOOK", None)  # a cluster's, whose module is not here
     # A local Ray: token authentication with a token of this run's own, nothing written to home.
     os.environ["RAY_AUTH_MODE"] = os.environ.get("RAY_AUTH_MODE") or "token"
     os.environ["RAY_AUTH_TOKEN"] = os.environ.get("RAY_AUTH_TOKEN") or secrets.token_hex(16)
@@ -43,7 +44,8 @@ def start_ray() -> None:
     """Start a Ray on this machine, or join the cluster that `RAY_ADDRESS` names.
 
     Raises InputError where no Ray answers there, or one that demands another token, and what
-    `sockets_folder` raises; TimeoutError where a Ray of this machine does not start.
+    `sockets_folder` and `check_loopback` raise; TimeoutError where a Ray of this machine does not
+    start.
     """
     address = cluster()
     environment = {
@@ -53,6 +55,7 @@ def start_ray() -> None:
     }
     options: dict[str, Any] = {}
     if address is None:
+        check_loopback()
         options = {
             "include_dashboard": False,
             "object_store_memory": LOCAL_OBJECT_STORE,

@@ -34,6 +34,9 @@ os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
 os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1e9")
 os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+# Neither has any effect any more, but Tune ends with a traceback where one of them is set.
+os.environ.pop("TUNE_RESULT_DIR", None)
+os.environ.pop("RAY_AIR_LOCAL_CACHE_DIR", None)
 
 import ray
 from ray import tune

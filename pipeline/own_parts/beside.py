@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from functools import lru_cache
+from importlib.machinery import PathFinder
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from packaging.utils import canonicalize_name
 
 from equigrid.errors import NameTakenError
 from equigrid.own_parts.imports import OURS, STACK, Imports, file_beside, line_of
+
+#: What some packages leave among the installed modules, and nobody imports.
+LEFT = frozenset({"docs", "examples", "scripts", "test", "tests", "tools"})
 
 #: The folders of search spaces at the end of the path, the current one first.
 _folders: list[str] = []
@@ -44,6 +48,40 @@ def refuse_hidden(name: str, imports: Imports, importer: Path | None) -> None:
     raise NameTakenError(
         f"{where}{name!r} is {_whose(name)}, so {file} is never imported: rename that file"
     )
+
+
+def hiding() -> str:
+    """What PYTHONPATH has in place of the installed packages that we need; empty for nothing.
+
+    Where all packages come by it, so it is meant; where those of another Python do, nothing works.
+    """
+    told = []
+    for folder in map(Path, filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))):
+        names = sorted({it.partition(".")[0] for it in _listed(folder)})
+        found = [
+            it for it in names if (file := file_beside(it, folder)) and _hides(it, file, folder)
+        ]
+        if found:
+            told.append(f"{folder} ({', '.join(found)})")
+    return f"PYTHONPATH has {', '.join(told)} in place of what is installed" if told else ""
+
+
+def _listed(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except (PermissionError, FileNotFoundError):  # to an import too it is empty
+        return []
+
+
+def _hides(name: str, file: Path, folder: Path) -> bool:
+    """Whether a file has the name of a module that we need, and of ours is not that module."""
+    if name in OURS:
+        return not os.path.samefile(file, Path(__file__).parents[1] / "__init__.py")
+    if name in sys.stdlib_module_names:
+        return True
+    others = [it for it in sys.path if Path(it).resolve() != folder.resolve()]
+    needed = name not in LEFT and (name in STACK or name in _needed())
+    return needed and PathFinder.find_spec(name, others) is not None
 
 
 def _whose(name: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from equigrid.files import sha256, write_atomically
+from equigrid.files import move, sha256, write_atomically
 from equigrid.record import TrialFiles
 
 log = logging.getLogger("equigrid")
@@ -82,8 +82,7 @@ def load_state(files: TrialFiles) -> dict[str, Any] | None:
 def drop_checkpoints(files: TrialFiles) -> None:
     """Also the journal: all of it is in the record now. The newest becomes the training's state."""
     if files.checkpoint.exists():
-        files.state.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(files.checkpoint, files.state)
+        move(files.checkpoint, files.state)
     for path in (files.checkpoint, files.previous_checkpoint, files.journal):
         path.unlink(missing_ok=True)
     folder = files.checkpoint.parent

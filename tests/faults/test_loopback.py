@@ -1,12 +1,14 @@
-"""A run of one's own listens at the loopback address alone: nobody on the network reaches it."""
+"""A run of one's own listens at the loopback address alone, whatever it finds around it."""
 
 from __future__ import annotations
 
 import ipaddress
 import os
+import signal
 import socket
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -61,31 +63,76 @@ def addresses() -> Iterator[tuple[str, ipaddress.IPv4Address | ipaddress.IPv6Add
             yield fields[9], getattr(address, "ipv4_mapped", None) or address
 
 
-def test_every_process_of_a_run_listens_at_the_loopback_address_alone(tmp_path: Path) -> None:
+@dataclass(frozen=True)
+class Seen:
+    """A run under way. commands: of its processes, by name. code, errors: of its end."""
+
+    addresses: list[ipaddress.IPv4Address | ipaddress.IPv6Address]
+    commands: dict[str, str]
+    home: Path
+    code: int
+    errors: str
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
+    """Of one run, with settings that are not meant for it, whose terminal goes away."""
     if not Path("/proc/net/tcp").exists():
         pytest.skip("only Linux lists its sockets in /proc")
-    spaces.write(
-        tmp_path / "long.yaml", training={"epochs": 100_000, "batch_size": 20, "patience": 100_000}
-    )
-    running, home = tmp_path / "workspace" / "running", tmp_path / "home"
+    folder = tmp_path_factory.mktemp("run")
+    home, long = folder / "home", folder / ("d" * 100)
     home.mkdir()
+    long.mkdir()
+    spaces.made_store(folder / "workspace", tmp_path_factory)
+    spaces.write(
+        folder / "long.yaml", training={"epochs": 100_000, "batch_size": 20, "patience": 100_000}
+    )
     # Settings that are empty are none: Ray itself would listen for a cluster, with a token in home.
     none = dict.fromkeys(("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"), "")
-    environ = none | {"HOME": str(home)}
-    process = spaces.start("run", "long.yaml", folder=tmp_path, environ=environ)
+    others = {
+        "HOME": str(home), "TMPDIR": str(long), "PYTHONWARNINGS": "error",
+        "RAY_RUNTIME_ENV_HOOK": "nowhere.hook", "TUNE_RESULT_DIR": str(home / "results"),
+        "RAY_AIR_LOCAL_CACHE_DIR": str(home / "cache"),
+    }  # fmt: skip
+    nobody, output = os.pipe()
+    os.close(nobody)
+    process = spaces.start("run", "long.yaml", folder=folder, environ=none | others, stdout=output)
+    os.close(output)
     try:
         deadline = time.monotonic() + spaces.PATIENCE
-        while not list(running.glob("*/checkpoint")):
-            assert process.poll() is None, process.communicate()
+        while not list((folder / "workspace" / "running").glob("*/checkpoint")):
+            assert process.poll() is None, process.communicate(timeout=10)
             assert time.monotonic() < deadline
             time.sleep(0.2)
         processes = family(process.pid)
-        names = {(Path("/proc") / str(pid) / "comm").read_text().strip() for pid in processes}
+        commands = {
+            (Path("/proc") / str(pid) / "comm").read_text().strip(): (
+                Path("/proc") / str(pid) / "cmdline"
+            ).read_text()
+            for pid in processes
+        }
         ours = set().union(*map(sockets, processes))
         found = [address for inode, address in addresses() if inode in ours]
+        process.send_signal(signal.SIGHUP)
+        _, errors = process.communicate(timeout=spaces.PATIENCE)
     finally:
         spaces.end_session(process)
-    assert {"raylet", "gcs_server"} <= names
-    assert not (home / ".ray").exists()
-    assert len(found) >= 4, found
-    assert [str(address) for address in found if not address.is_loopback] == []
+    return Seen(found, commands, home, process.returncode, errors)
+
+
+def test_every_process_of_a_run_listens_at_the_loopback_address_alone(seen: Seen) -> None:
+    assert {"raylet", "gcs_server"} <= seen.commands.keys()
+    assert not (seen.home / ".ray").exists()
+    assert len(seen.addresses) >= 4, seen.addresses
+    assert [str(address) for address in seen.addresses if not address.is_loopback] == []
+
+
+def test_its_sockets_have_short_paths(seen: Seen) -> None:
+    assert "--raylet_socket_name=/tmp/ray/session_" in seen.commands["raylet"]
+
+
+def test_a_terminal_that_is_closed_loses_nothing_but_what_would_be_printed(seen: Seen) -> None:
+    lost, *_, last = seen.errors.splitlines()
+    assert lost.startswith("equigrid: standard output: Broken pipe; it goes on"), seen.errors
+    assert last == "equigrid: interrupted; run the same command again to go on"
+    assert seen.code == 128 + signal.SIGHUP

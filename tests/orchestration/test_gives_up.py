@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 import pytest
 import spaces
 from lots import Lot, Told
+
+from equigrid.orchestration.dispatch import Slice
 
 pytestmark = pytest.mark.cluster
 
@@ -22,22 +25,27 @@ ROWS = {
 }
 ONE = {"rows": ROWS, "seeds": {"grid": [0], "final": [0]}, "retries": 1}
 
-SHORT_RESTS = """
-import equigrid.orchestration.reporter as it
-it.REST = 0.5
-from equigrid.cli import main
-main()
-"""
-
-#: As after a suspension: Ray's own words, where its server does not answer within a minute.
+#: As after a suspension, when a process was ended twice: Ray's own words, where its server does not
+#: answer within a minute.
 NO_ANSWER = """
+import os
+if hasattr(os, "sched_setaffinity"):
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+
+import equigrid.orchestration.reporter as it
 import equigrid.orchestration.ray_tune
 import ray
 from ray.air.execution.resources import placement_group
 from ray.exceptions import GetTimeoutError
 
+it.REST = 0.5
+answers = [placement_group.remove_placement_group]
+
 def remove(group):
-    raise GetTimeoutError("There was timeout in removing the placement group of id 00ff.")
+    print("CPU", ray.cluster_resources()["CPU"])
+    if not answers:
+        raise GetTimeoutError("There was timeout in removing the placement group of id 00ff.")
+    answers.pop()(group)
 
 placement_group.remove_placement_group = remove
 from equigrid.cli import main
@@ -45,25 +53,41 @@ main()
 """
 
 
-def _run(code: str, folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:
+@pytest.fixture(scope="module")
+def low(tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess[str]:
+    """A run on one core whose memory is too low, and whose Ray gives up itself at last."""
+    folder = tmp_path_factory.mktemp("low")
+    spaces.made_store(folder / "workspace", tmp_path_factory)
+    spaces.write(folder / "low.yaml", training={"epochs": 2000, "batch_size": 2}, **ONE)
+    low = {"RAY_memory_usage_threshold": "0.01", "RAY_memory_monitor_refresh_ms": "100"}
     return subprocess.run(
-        [sys.executable, "-c", code, "run", "tiny.yaml"], capture_output=True, text=True,
-        check=False, cwd=folder, env=spaces.environment(**settings),
+        [sys.executable, "-c", NO_ANSWER, "run", "low.yaml"], capture_output=True, text=True,
+        check=False, cwd=folder, env=spaces.environment(**low),
     )  # fmt: skip
 
 
-def test_memory_that_is_too_low_is_the_reason_that_is_told(tmp_path: Path) -> None:
-    spaces.write(tmp_path / "tiny.yaml", training={"epochs": 2000, "batch_size": 2}, **ONE)
-    low = {"RAY_memory_usage_threshold": "0.01", "RAY_memory_monitor_refresh_ms": "100"}
-    done = _run(SHORT_RESTS, tmp_path, **low)
-    assert done.returncode == 3, done.stdout + done.stderr
-    said = done.stdout.splitlines()
-    (retried,) = (line for line in said if "trying again" in line)
+def test_memory_that_is_too_low_is_the_reason_that_is_told(
+    low: subprocess.CompletedProcess[str],
+) -> None:
+    (retried,) = (line for line in low.stdout.splitlines() if "trying again" in line)
     assert "too little memory on its node (" in retried
     assert "GB limit); rests 0.5 s: more `resources.cpu`" in retried
-    assert any(
-        "failed" in it and "died 2 times: too little memory on its node" in it for it in said
-    )
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs affinity")
+def test_ray_has_the_cores_that_are_ours(low: subprocess.CompletedProcess[str]) -> None:
+    assert [it for it in low.stdout.splitlines() if it.startswith("CPU")] == ["CPU 1.0"] * 2
+
+
+def test_where_ray_itself_gives_up_the_same_command_goes_on(
+    low: subprocess.CompletedProcess[str],
+) -> None:
+    assert low.returncode == 1, low.stdout + low.stderr
+    line = low.stderr.splitlines()[-1]
+    assert line.startswith("equigrid: Ray has given up")
+    assert "There was timeout in removing the placement group" in line
+    assert line.endswith("run the same command again to go on")
+    assert "Traceback" not in low.stderr
 
 
 #: The beginning of what Ray 2.60 says, and its end.
@@ -114,6 +138,14 @@ def test_memory_is_no_fault_of_a_trial_while_others_go_on(
     assert slept == [80.0]
     assert tunes["good"].config["rest"] == 0.0
     assert "(22.54GB used / 23.54GB limit); rests 80 s" in told.slices[good.key][-1].reason
+    tunes["good"].run_metadata.num_failures += 1
+    reporter.on_trial_error(0, [], tunes["good"])
+    reason = (
+        "its process died 2 times: too little memory on its node (22.54GB used / 23.54GB limit)"
+    )
+    assert told.slices[good.key][-1] == Slice("failed", reason=reason)
+    assert lot.workspace.failures()[good.key].reason == reason
+    lot.workspace.release(good.key)
 
 
 def test_a_trial_that_rests_trains_afterwards(lot: Lot, tmp_path: Path) -> None:
@@ -134,14 +166,3 @@ def test_a_trial_that_rests_trains_afterwards(lot: Lot, tmp_path: Path) -> None:
     while not ended["done"]:
         ended = actor.step()
     assert ended["slice"]["state"] == "finished"
-
-
-def test_where_ray_itself_gives_up_the_same_command_goes_on(tmp_path: Path) -> None:
-    spaces.write(tmp_path / "tiny.yaml", **ONE)
-    done = _run(NO_ANSWER, tmp_path)
-    assert done.returncode == 1, done.stdout + done.stderr
-    line = done.stderr.splitlines()[-1]
-    assert line.startswith("equigrid: Ray has given up")
-    assert "There was timeout in removing the placement group" in line
-    assert line.endswith("run the same command again to go on")
-    assert "Traceback" not in done.stderr

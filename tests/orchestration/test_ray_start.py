@@ -34,35 +34,21 @@ try:
 except TimeoutError as error:
     print(error)
 else:
-    cores = int(ray.cluster_resources()["CPU"])
-    print(ray.get(ray.remote(lambda: 6 * 7).remote()), len(ray.nodes()), cores)
+    print(ray.get(ray.remote(lambda: 6 * 7).remote()), len(ray.nodes()))
 """
 
 
-def _started(
-    late: int, folder: Path, before: str = "", **settings: str
-) -> subprocess.CompletedProcess[str]:
-    """before: code that comes first."""
+def _started(late: int, folder: Path) -> subprocess.CompletedProcess[str]:
     environment = {name: it for name, it in os.environ.items() if name != "RAY_ADDRESS"}
     return subprocess.run(
-        [sys.executable, "-c", before + SLOW, str(late)], capture_output=True, text=True,
-        timeout=300, env=environment | settings, cwd=folder,
+        [sys.executable, "-c", SLOW, str(late)], capture_output=True, text=True,
+        timeout=300, env=environment, cwd=folder,
     )  # fmt: skip
-
-
-@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="needs affinity")
-def test_it_has_the_cores_that_are_ours_and_sockets_with_short_paths(tmp_path: Path) -> None:
-    long = tmp_path / ("d" * 100)
-    long.mkdir()
-    one = min(os.sched_getaffinity(0))
-    first = f"import os; os.sched_setaffinity(0, {{{one}}})\n"
-    done = _started(0, tmp_path, first, TMPDIR=str(long))
-    assert done.stdout.split() == ["42", "1", "1"], done.stderr
 
 
 def test_it_is_tried_again_where_ray_gives_up(tmp_path: Path) -> None:
     done = _started(1, tmp_path)
-    assert done.stdout.split()[:2] == ["42", "1"], done.stderr
+    assert done.stdout.split() == ["42", "1"], done.stderr
     assert done.stderr.count("once more") == 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import spaces
 
 from equigrid.errors import NameTakenError
 from equigrid.own_parts import beside
-from equigrid.own_parts.beside import importable
+from equigrid.own_parts.beside import hiding, importable
 from equigrid.own_parts.source_code import code_of
 
 
@@ -76,3 +77,22 @@ def test_a_run_is_refused_before_any_work(tmp_path: Path) -> None:
         assert f"{tmp_path / 'net.py'}:1: 'statistics' is Python's own module" in done.stderr
         assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "workspace").exists()
+
+
+def test_what_pythonpath_hides_is_named_where_it_does_not_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `module load` leaves it: the packages of another Python."""
+    old = tmp_path / "old"
+    (old / "numpy").mkdir(parents=True)
+    (old / "numpy" / "__init__.py").write_text("raise ImportError('for another Python')\n")
+    (old / "unknown.py").touch()
+    spaces.write(tmp_path / "tiny.yaml")
+    paths = os.pathsep.join([str(old), *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = spaces.equigrid(
+        "plan", "tiny.yaml", folder=tmp_path, environ={"PYTHONPATH": paths}, expect=2
+    )
+    hidden = f"PYTHONPATH has {old} (numpy) in place of what is installed"
+    assert done.stderr == f"equigrid: ImportError: for another Python; {hidden}: unset it\n"
+    monkeypatch.setenv("PYTHONPATH", paths)
+    assert hiding() == hidden

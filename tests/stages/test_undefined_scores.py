@@ -33,16 +33,22 @@ class Odd:
 """
 
 
-def test_it_is_a_gap_in_that_column_alone(tmp_path: Path) -> None:
+def test_it_is_a_gap_in_that_column_alone(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "equigrid.stages.run.report", lambda *_: ""
+    )  # seconds, for what is not asked here
     content = spaces.space(seeds={"grid": [0], "final": [0, 1]})
     del content["rows"]["Ours"], content["rows"]["Chance"]
     for split in ("test", "test_augmented"):
         content["columns"][f"odd {split}"] = {
             "dataset": "D1", "split": split, "metric": "odd:Odd"
         }  # fmt: skip
-    spaces.write(tmp_path / "tiny.yaml", content)
+    spaces.write(tmp_path / "other.yaml", content)
+    spaces.made_store(tmp_path / "workspace", tmp_path_factory)
     (tmp_path / "odd.py").write_text(ODD.replace("GIVES", OTHER))
-    run = ("run", "tiny.yaml", "--in-process")
+    run = ("run", "other.yaml", "--in-process")
     done = spaces.in_this_process(*run, folder=tmp_path, expect=3)
     records = [
         record
@@ -57,7 +63,7 @@ def test_it_is_a_gap_in_that_column_alone(tmp_path: Path) -> None:
     assert f"gap: {gap}\n" in done.stdout
     assert "failed" not in done.stdout
     assert f"- {gap}." in done.stdout
-    table = spaces.tables(tmp_path / "workspace")
+    table = spaces.tables(tmp_path / "workspace", "other")
     cells = {it["column"]: it for it in csv.DictReader(table["table.csv"].decode().splitlines())}
     assert {name: (it["n"], it["gap"]) for name, it in cells.items() if it["n"] != "2"} == {
         f"odd {split}": ("0", "2 undefined")
@@ -67,10 +73,10 @@ def test_it_is_a_gap_in_that_column_alone(tmp_path: Path) -> None:
     # Nothing to do again, nothing that does not match, and the same from MLflow alone.
     again = spaces.in_this_process(*run, folder=tmp_path, expect=3)
     assert "2/2 finished, 0 run now" in again.stdout
-    assert "all match" in spaces.in_this_process("verify", "tiny.yaml", folder=tmp_path).stdout
-    spaces.in_this_process("tables", "tiny.yaml", "--from-mlflow", folder=tmp_path, expect=3)
-    assert spaces.tables(tmp_path / "workspace") == table
-    shown = spaces.in_this_process("status", "tiny.yaml", folder=tmp_path, expect=3).stdout
+    assert "all match" in spaces.in_this_process("verify", "other.yaml", folder=tmp_path).stdout
+    spaces.in_this_process("tables", "other.yaml", "--from-mlflow", folder=tmp_path, expect=3)
+    assert spaces.tables(tmp_path / "workspace", "other") == table
+    shown = spaces.in_this_process("status", "other.yaml", folder=tmp_path, expect=3).stdout
     assert f"gap: {gap}" in " ".join(shown.split())
 
 

@@ -15,7 +15,7 @@ from equigrid.tracking.store import Store
 from equigrid.trial import Trial
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A SQLite store with its tables made, which takes seconds."""
     from mlflow.tracking import MlflowClient

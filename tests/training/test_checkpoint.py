@@ -6,6 +6,9 @@ import hashlib
 import io
 import os
 import pickle
+import tempfile
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -64,6 +67,24 @@ def test_the_newest_checkpoint_is_taken_and_two_are_kept(trial_files):
     drop_checkpoints(files)
     drop_checkpoints(files)
     assert load_checkpoint(files, KEY) is None
+
+
+@pytest.mark.skipif(
+    not Path("/dev/shm").is_dir() or os.stat("/dev/shm").st_dev == os.stat("/tmp").st_dev,
+    reason="needs two file systems",
+)
+def test_what_is_in_training_may_lie_on_another_disk(trial_files):
+    """`running` as a link to a faster one: no name can be moved from there."""
+    files = trial_files()
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as other:
+        files.checkpoint.parent.symlink_to(other)
+        save_checkpoint(files, _content(1))
+        before = files.checkpoint.read_bytes()
+        files = replace(files, state=files.state.parents[1] / "states" / "state")
+        drop_checkpoints(files)
+        assert list(Path(other).iterdir()) == []
+    assert files.state.read_bytes() == before
+    assert [path.name for path in files.state.parent.iterdir()] == ["state"]
 
 
 @pytest.mark.parametrize("damage", ["torn", "empty", "gone"])
