@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from equigrid.datasets.images import ImageClassification
     from equigrid.datasets.resident import Dataset, on_device, read_views
     from equigrid.errors import InputError
+    from equigrid.models.network import Network
     from equigrid.notebook import OpenExperiment, open_experiment
     from equigrid.objectives.regular import regular_action
-    from equigrid.objectives.task import Loss
+    from equigrid.objectives.task import Loss, Objective
     from equigrid.parameters import Later, Parameters
     from equigrid.planning.opening import OpenRun
     from equigrid.record import Record
@@ -39,6 +40,8 @@ _MODULES = {
     "InputError": "errors",
     "Later": "parameters",
     "Loss": "objectives.task",
+    "Network": "models.network",
+    "Objective": "objectives.task",
     "OpenExperiment": "notebook",
     "OpenRun": "planning.opening",
     "Parameters": "parameters",
@@ -59,6 +62,8 @@ __all__ = [
     "InputError",
     "Later",
     "Loss",
+    "Network",
+    "Objective",
     "OpenExperiment",
     "OpenRun",
     "Parameters",

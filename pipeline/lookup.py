@@ -31,10 +31,10 @@ from equigrid.registry import (
     OPTIMISER_SEARCHED,
     TASKS,
     Entry,
-    Metric,
-    Model,
-    Objective,
-    Task,
+    MetricEntry,
+    ModelEntry,
+    ObjectiveEntry,
+    TaskEntry,
     Tasks,
 )
 from equigrid.trial import COMPONENT, COMPONENTS, shown
@@ -80,11 +80,11 @@ def _load_callable(name: str) -> Any:
     return found
 
 
-def model_entry(name: str) -> Model:
+def model_entry(name: str) -> ModelEntry:
     if not is_external(name):
         return _known("model", name, MODELS)
     found = _load_callable(name)
-    return Model(
+    return ModelEntry(
         name,
         _parameters(name, found),
         trivial=getattr(found, "trivial", False),
@@ -96,14 +96,14 @@ def model_entry(name: str) -> Model:
     )
 
 
-def objective_entry(name: str) -> Objective:
+def objective_entry(name: str) -> ObjectiveEntry:
     if not is_external(name):
         return _known("objective", name, OBJECTIVES)
     found = _load_callable(name)
     if inspect.isclass(found) and not any("__call__" in vars(base) for base in found.__mro__):
         raise InputError(f"{name!r} is never called with a batch: it lacks __call__")
     searched = _searched(name, getattr(found, "searched", ()))
-    return Objective(
+    return ObjectiveEntry(
         name,
         _parameters(name, found),
         searched=searched,
@@ -160,7 +160,7 @@ def published_names() -> tuple[str, ...]:
     return tuple(yaml.safe_load(text))
 
 
-def task_entry(name: str) -> Task:
+def task_entry(name: str) -> TaskEntry:
     if not is_external(name):
         return _known("task", name, TASKS)
     found = _load_callable(name)
@@ -168,10 +168,10 @@ def task_entry(name: str) -> Task:
     like = getattr(found, "like", None)
     if like is not None and like not in TASKS:
         raise InputError(f"{name!r} is like {like!r}; allowed: {', '.join(TASKS)}")
-    return Task(name, like=like)
+    return TaskEntry(name, like=like)
 
 
-def metric_entry(name: str) -> Metric:
+def metric_entry(name: str) -> MetricEntry:
     if not is_external(name):
         return _known("metric", name, METRICS)
     found = _load_callable(name)
@@ -181,7 +181,7 @@ def metric_entry(name: str) -> Metric:
     reads = getattr(found, "reads", "outputs")
     if reads not in ("outputs", "latents"):
         raise InputError(f"{name!r} reads {reads!r}; allowed: outputs, latents")
-    return Metric(
+    return MetricEntry(
         name,
         found.higher_is_better,
         margin=getattr(found, "margin", None),

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
 
-from equigrid.config.resolution import Dataset, Row, resolve_dataset, resolve_row
+from equigrid.config.resolution import ResolvedDataset, Row, resolve_dataset, resolve_row
 from equigrid.config.schema import SearchSpace, refuse
 from equigrid.config.yaml_lines import Located, merge, parse
 from equigrid.datasets.raw import RawStore
@@ -44,7 +44,7 @@ class Experiment:
     profile: str | None
     space: SearchSpace
     rows: Mapping[str, Row]
-    datasets: Mapping[str, Dataset]
+    datasets: Mapping[str, ResolvedDataset]
     file: Path
     training_version: int = TRAINING_VERSION
     given: str = ""
@@ -311,7 +311,9 @@ def _exists(value: Any, parents: tuple[str | int, ...], part: str | int) -> bool
     return True
 
 
-def _check(space: SearchSpace, rows: Mapping[str, Row], datasets: Mapping[str, Dataset]) -> None:
+def _check(
+    space: SearchSpace, rows: Mapping[str, Row], datasets: Mapping[str, ResolvedDataset]
+) -> None:
     """What only the whole shows: references between parts, and duplicates."""
     columns: dict[tuple[str, str, str], str] = {}
     own_scores = {name for row in rows.values() for name in row.scores}

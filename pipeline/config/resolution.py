@@ -26,7 +26,7 @@ from equigrid.lookup import (
 from equigrid.own_parts.blame import users_code
 from equigrid.own_parts.source_code import fingerprints
 from equigrid.parameters import filled
-from equigrid.registry import OPTIMISER_SEARCHED, Model, Objective
+from equigrid.registry import OPTIMISER_SEARCHED, ModelEntry, ObjectiveEntry
 from equigrid.symmetry import plane_group
 from equigrid.trial import COMPONENT, COMPONENTS, shown
 
@@ -82,7 +82,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Dataset:
+class ResolvedDataset:
     builder_name: str
     group_name: str
     builder: Builder
@@ -92,7 +92,7 @@ class Dataset:
         return recipe_of(self.builder_name, self.group_name, self.builder, raw)
 
 
-def resolve_dataset(name: str, spec: DatasetSpec) -> Dataset:
+def resolve_dataset(name: str, spec: DatasetSpec) -> ResolvedDataset:
     """A builder with its parameters and group; raises what `refuse` makes."""
     place = ("datasets", name)
     if not COMPONENT.fullmatch(spec.builder):
@@ -135,7 +135,7 @@ def resolve_dataset(name: str, spec: DatasetSpec) -> Dataset:
             metric_entry(metric)
     except InputError as error:
         raise refuse(f"{spec.builder}: {error}", *place) from error
-    return Dataset(spec.builder, spec.group, builder)
+    return ResolvedDataset(spec.builder, spec.group, builder)
 
 
 def _keys_at(model: type[BaseModel], place: tuple[str | int, ...]) -> Iterable[str]:
@@ -198,7 +198,7 @@ def _check_roles(name: str, specs: Mapping[str, RowSpec]) -> None:
         raise refuse("a control has its method's baseline", *place, "baseline")
 
 
-def _like_its_method(spec: RowSpec, method: RowSpec, objective: Objective) -> RowSpec:
+def _like_its_method(spec: RowSpec, method: RowSpec, objective: ObjectiveEntry) -> RowSpec:
     """A control with its method's grids, but for what its own objective does not search."""
     if {"grid", "grid_for"} & spec.model_fields_set:
         return spec
@@ -215,7 +215,7 @@ def _like_its_method(spec: RowSpec, method: RowSpec, objective: Objective) -> Ro
 def resolve_row(
     name: str,
     specs: Mapping[str, RowSpec],
-    datasets: Mapping[str, Dataset],
+    datasets: Mapping[str, ResolvedDataset],
     training: Mapping[str, Any],
 ) -> Row:
     """A model and objective that suit every dataset, and its grids; raises what `refuse` makes.
@@ -318,7 +318,7 @@ def _training(own: Mapping[str, Any], common: Mapping[str, Any], *place: str) ->
         raise refuse(f"{details['input']!r}: {details['msg']}", *place, *path) from error
 
 
-def searchable(model: Model, objective: Objective) -> dict[str, str]:
+def searchable(model: ModelEntry, objective: ObjectiveEntry) -> dict[str, str]:
     """What a grid may search for a row, and whose it is: in the order of a point."""
     searched = dict.fromkeys(OPTIMISER_SEARCHED, "optimiser")
     searched |= dict.fromkeys(objective.searched, "objective")
@@ -362,7 +362,7 @@ def _check_points(name: str, spec: RowSpec, row: Row) -> None:
                     raise refuse(str(error), *where, key, n) from error
 
 
-def _check_model(name: str, model: Model, dataset: Dataset, *place: str) -> None:
+def _check_model(name: str, model: ModelEntry, dataset: ResolvedDataset, *place: str) -> None:
     """Refuse a model that cannot serve a dataset."""
     builder = dataset.builder
     if not (model.task == builder.task or (serves(model.task, builder.task) and not model.trivial)):

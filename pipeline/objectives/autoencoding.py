@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeGuard
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from equigrid.datasets.resident import Dataset
 from equigrid.lookup import metric_entry
 from equigrid.metrics.latent_gap import LatentGap
 from equigrid.metrics.metric import Scores
+from equigrid.models.network import Network, Variational
 from equigrid.objectives import autoencoding_pictures as pictures
 from equigrid.objectives.batch import Batch
 from equigrid.objectives.latents import embedding
@@ -43,7 +44,7 @@ class Autoencoding:
         self.alpha, self.beta = hyperparameters["alpha"], hyperparameters["beta"]
         self.warm_up, self.rise = warm_up, rise
 
-    def prepare(self, model: Any, dataset: Dataset) -> None:
+    def prepare(self, model: Network, dataset: Dataset) -> None:
         """Nothing is learned beside the model; its pictures are made of both."""
         self.model, self.dataset = model, dataset
 
@@ -61,10 +62,10 @@ class Autoencoding:
             return self.beta if epoch > self.warm_up else 0.0
         return self.beta * min(1.0, max(0.0, (epoch - self.warm_up) / self.rise))
 
-    def _is_variational(self, model: Any) -> bool:
+    def _is_variational(self, model: Network) -> TypeGuard[Variational]:
         return self.beta > 0 and hasattr(model, "distribution")
 
-    def __call__(self, model: Any, batch: Batch, task: Task) -> Loss:
+    def __call__(self, model: Network, batch: Batch, task: Task) -> Loss:
         if not self._is_variational(model):
             outputs = model(batch.x)
             loss = task.loss(outputs, batch.y)
@@ -77,7 +78,7 @@ class Autoencoding:
         terms = {"kl": kl.detach(), "beta": torch.tensor(beta)}
         return Loss(total, outputs, terms)
 
-    def score(self, model: Any, dataset: Dataset, split: str) -> dict[str, float]:
+    def score(self, model: Network, dataset: Dataset, split: str) -> dict[str, float]:
         """The dataset's metrics of reconstructions by z's mean, and
 
         loss: α · MSE + the final β · KL, by which the best epoch is chosen. kl: of a latent number.

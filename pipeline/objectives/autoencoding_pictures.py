@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from equigrid.datasets.resident import Dataset
+from equigrid.models.network import Network
 from equigrid.objectives.latents import embedding
 from equigrid.objectives.sheet import contact_sheet
 
@@ -26,7 +27,7 @@ SAMPLES, INTERPOLATIONS = "samples.png", "interpolations.png"
 
 
 def artifacts(
-    model: Any, dataset: Dataset, is_variational: bool, split: str = "test"
+    model: Network, dataset: Dataset, is_variational: bool, split: str = "test"
 ) -> dict[str, bytes]:
     """Files of a run: latents and labels of test samples, and pictures where inputs have some."""
     source, device = dataset.sources[split], next(model.parameters()).device
@@ -57,7 +58,7 @@ def artifacts(
     return found
 
 
-def _decoded(model: Any, one: Tensor, z: Tensor) -> Any:
+def _decoded(model: Network, one: Tensor, z: Tensor) -> Any:
     """By the frame of one latent, where there are frames."""
     return model.head(model.in_frame_of(one, z) if hasattr(model, "in_frame_of") else z)
 

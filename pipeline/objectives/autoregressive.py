@@ -6,12 +6,13 @@ The pair is x and g·x itself, without an augmentation a; only the first step se
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from equigrid.datasets.resident import Dataset
+from equigrid.models.network import Network
 from equigrid.objectives.batch import Batch
 from equigrid.objectives.regular import regular_action
 from equigrid.objectives.task import Loss, Task
@@ -26,7 +27,7 @@ class Autoregressive:
     def __init__(self, hyperparameters: Mapping[str, float]) -> None:
         """Its only hyperparameter, the learning rate, is the optimiser's."""
 
-    def __call__(self, model: Any, batch: Batch, task: Task) -> Loss:
+    def __call__(self, model: Network, batch: Batch, task: Task) -> Loss:
         outputs = task.predict(model, batch.x, batch.y, None)
         return Loss(task.loss(outputs, batch.y), outputs, {})
 
@@ -37,7 +38,9 @@ class _Paired:
     task: ClassVar[str] = "autoregression"
     passes: ClassVar[int] = 7
 
-    def _loss(self, model: Any, batch: Batch, task: Task) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _loss(
+        self, model: Network, batch: Batch, task: Task
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The loss, the roll-out on x, and the latents of x and of g·x."""
         z, moved_z = model.encode(batch.x), model.encode(batch.gx)
         outputs = task.predict(model, batch.x, batch.y, z)
@@ -53,7 +56,7 @@ class AutoregressiveAugmented(_Paired):
     def __init__(self, hyperparameters: Mapping[str, float]) -> None:
         """Its only hyperparameter, the learning rate, is the optimiser's."""
 
-    def __call__(self, model: Any, batch: Batch, task: Task) -> Loss:
+    def __call__(self, model: Network, batch: Batch, task: Task) -> Loss:
         loss, outputs, _, _ = self._loss(model, batch, task)
         return Loss(loss, outputs, {})
 
@@ -79,10 +82,10 @@ class AutoregressiveRegularRepresentation(_Paired):
         self.strength = hyperparameters["lambda"]
         self.first_only, self.action = latents == "released", action
 
-    def prepare(self, model: Any, dataset: Dataset) -> None:
+    def prepare(self, model: Network, dataset: Dataset) -> None:
         self.imposed_action = regular_action(model, dataset, self.action)
 
-    def __call__(self, model: Any, batch: Batch, task: Task) -> Loss:
+    def __call__(self, model: Network, batch: Batch, task: Task) -> Loss:
         loss, outputs, z, moved_z = self._loss(model, batch, task)
         expected = self.imposed_action(batch.g, z)
         if self.first_only:

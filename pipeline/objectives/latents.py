@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from equigrid.datasets.resident import Dataset
+from equigrid.models.network import Network
 from equigrid.symmetry import FiniteGroup, grid_action
 
 
-def latent_shape(model: Any, dataset: Dataset) -> tuple[int, ...]:
+def latent_shape(model: Network, dataset: Dataset) -> tuple[int, ...]:
     """[d], or [channels, rows, columns] of latent maps."""
     device = next((it.device for it in model.parameters()), torch.device("cpu"))
     sample = dataset.plain("val", torch.zeros(1, dtype=torch.int64, device=device))
@@ -21,7 +20,7 @@ def latent_shape(model: Any, dataset: Dataset) -> tuple[int, ...]:
         return tuple(model.eval().encode(sample).shape[1:])
 
 
-def embedding(model: Any, x: Tensor) -> Tensor:
+def embedding(model: Network, x: Tensor) -> Tensor:
     """What of a model's latent tells inputs apart, [b, …]: where it says so, not all of it."""
     found: Tensor = model.embed(x) if hasattr(model, "embed") else model.encode(x)
     return found
@@ -47,7 +46,7 @@ def points_of_an_orbit(group: FiniteGroup, grid: tuple[int, ...]) -> list[int]:
 
 
 def orbit_latents(
-    model: Any, dataset: Dataset, split: str, count: int, device: torch.device | str
+    model: Network, dataset: Dataset, split: str, count: int, device: torch.device | str
 ) -> NDArray[np.float64]:
     """[n, N, d]: latents of g·x for every element g and the first N ≤ count samples of a split.
 

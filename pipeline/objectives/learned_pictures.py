@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from equigrid.datasets.resident import Dataset
+from equigrid.models.network import Network
 from equigrid.objectives.learned_action import LearnedAction
 from equigrid.objectives.sheet import contact_sheet
 
@@ -75,7 +76,7 @@ def _frame(step: int, values: NDArray[Any], orders: Sequence[int]) -> Image.Imag
 
 
 def pairs_at_work(
-    model: Any, action: LearnedAction, dataset: Dataset, split: str = "test"
+    model: Network, action: LearnedAction, dataset: Dataset, split: str = "test"
 ) -> bytes | None:
     """A PNG with lines x1, D(E(x1)), D(M E(x1)), x2 of a split's first pairs.
 

@@ -16,6 +16,7 @@ from equigrid.datasets.resident import Dataset
 from equigrid.lookup import task_entry
 from equigrid.metrics.latent_gap import LatentGap
 from equigrid.metrics.metric import Scores
+from equigrid.models.network import Network
 from equigrid.objectives.batch import Batch
 from equigrid.objectives.latents import latent_shape, orbit_latents
 from equigrid.objectives.learned_action import LearnedAction
@@ -57,7 +58,7 @@ class AlgebraAlone:
         self.relations, self.regularisers = relations, regularisers
         self.start, self.algebra_weight = start, algebra_weight
 
-    def prepare(self, model: Any, dataset: Dataset) -> LearnedAction:
+    def prepare(self, model: Network, dataset: Dataset) -> LearnedAction:
         (latent,) = latent_shape(model, dataset)
         self.latent_action = LearnedAction(dataset.group, latent, self.start)
         own = relations_of(self.relations, dataset.group)
@@ -65,12 +66,12 @@ class AlgebraAlone:
         self.own, self.all_relations = dict.fromkeys(own, 1.0), {**own, **more}
         return self.latent_action
 
-    def __call__(self, model: Any, batch: Batch, task: Task) -> Loss:
+    def __call__(self, model: Network, batch: Batch, task: Task) -> Loss:
         self._watch(batch)
         algebra = self.latent_action.departure(self.all_relations)
         return Loss(self.algebra_weight * algebra, None, {"algebra_loss": algebra.detach()})
 
-    def score(self, model: Any, dataset: Dataset, split: str) -> dict[str, float]:
+    def score(self, model: Network, dataset: Dataset, split: str) -> dict[str, float]:
         """loss: w_a·L_alg. algebra_loss: L_alg. relation_loss: of the presentation, each at 1.
 
         steps: taken so far. The rest as of LearnedAction.measure.
@@ -166,7 +167,7 @@ class LearnedRepresentation(AlgebraAlone):
         self.output_weight, self.latent_weight = output_weight, latent_weight
         self.both = task_on == "both"
 
-    def prepare(self, model: Any, dataset: Dataset) -> LearnedAction:
+    def prepare(self, model: Network, dataset: Dataset) -> LearnedAction:
         self.model, self.dataset = model, dataset
         return super().prepare(model, dataset)
 
@@ -175,7 +176,7 @@ class LearnedRepresentation(AlgebraAlone):
         pairs = pairs_at_work(self.model, self.latent_action, self.dataset)
         return super().artifacts() | ({} if pairs is None else {"pairs.png": pairs})
 
-    def __call__(self, model: Any, batch: Batch, task: Task) -> Loss:
+    def __call__(self, model: Network, batch: Batch, task: Task) -> Loss:
         self._watch(batch)
         z1, z2 = model.encode(batch.x1), model.encode(batch.x2)
         moved, outputs = self.latent_action(batch.g, z1), model.head(z1)
@@ -199,7 +200,7 @@ class LearnedRepresentation(AlgebraAlone):
             + self.algebra_weight * terms["algebra_loss"]
         )
 
-    def score(self, model: Any, dataset: Dataset, split: str) -> dict[str, float]:
+    def score(self, model: Network, dataset: Dataset, split: str) -> dict[str, float]:
         """Beside the scores of the algebra alone, of the split's pairs:
 
         loss: L. task_loss, output_loss, latent_loss: its terms. equivariance_loss: w_o·L_out +
@@ -219,7 +220,7 @@ class LearnedRepresentation(AlgebraAlone):
             )
         return found if split == "val" else found | self._on_the_data(model, dataset, split)
 
-    def _of_pairs(self, model: Any, dataset: Dataset, split: str) -> dict[str, float]:
+    def _of_pairs(self, model: Network, dataset: Dataset, split: str) -> dict[str, float]:
         task = task_named(dataset.task)
         source, views = dataset.sources[split], dataset.views.get(split)
         device = self.latent_action.matrices.device
@@ -256,7 +257,7 @@ class LearnedRepresentation(AlgebraAlone):
             found |= {"latent_loss": gap.mean_square, "latent_error": gap.relative}
         return found | scores.compute()
 
-    def _on_the_data(self, model: Any, dataset: Dataset, split: str) -> dict[str, float]:
+    def _on_the_data(self, model: Network, dataset: Dataset, split: str) -> dict[str, float]:
         device = self.latent_action.matrices.device
         count = ORBITS * self.latent_action.matrices.shape[1]
         latents = orbit_latents(model, dataset, split, count, device)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from equigrid.datasets.resident import Dataset
+from equigrid.models.network import Network
 from equigrid.objectives.batch import Batch
 from equigrid.objectives.latents import latent_shape
 from equigrid.objectives.task import Loss, Task
@@ -58,14 +59,14 @@ class LatentAction:
         return moved.reshape(latents.shape)
 
 
-def regular_action(model: Any, dataset: Dataset, action: str = "regular") -> LatentAction:
+def regular_action(model: Network, dataset: Dataset, action: str = "regular") -> LatentAction:
     """The regular representation on a model's latent; action, ValueError: as of LatentAction."""
     device = next((it.device for it in model.parameters()), torch.device("cpu"))
     return LatentAction(dataset.group, latent_shape(model, dataset), device, action)
 
 
 def _of_two_views(
-    model: Any, batch: Batch, task: Task, weights: tuple[float, float]
+    model: Network, batch: Batch, task: Task, weights: tuple[float, float]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """w1·L(f(x1), y) + w2·L(f(x2), y), the outputs of x1, and the latents of x1 and x2."""
     z1, z2 = model.encode(batch.x1), model.encode(batch.x2)
@@ -87,7 +88,7 @@ class TwoViews:
     def __init__(self, hyperparameters: Mapping[str, float]) -> None:
         """Its only hyperparameter, the learning rate, is the optimiser's."""
 
-    def __call__(self, model: Any, batch: Batch, task: Task) -> Loss:
+    def __call__(self, model: Network, batch: Batch, task: Task) -> Loss:
         loss, outputs, _, _ = _of_two_views(model, batch, task, (0.5, 0.5))
         return Loss(loss, outputs, {})
 
@@ -118,10 +119,10 @@ class RegularRepresentation:
         self.strength = hyperparameters["lambda"]
         self.weights, self.action = self.WEIGHTS[task_weights], action
 
-    def prepare(self, model: Any, dataset: Dataset) -> None:
+    def prepare(self, model: Network, dataset: Dataset) -> None:
         self.imposed_action = regular_action(model, dataset, self.action)
 
-    def __call__(self, model: Any, batch: Batch, task: Task) -> Loss:
+    def __call__(self, model: Network, batch: Batch, task: Task) -> Loss:
         loss, outputs, z1, z2 = _of_two_views(model, batch, task, self.weights)
         mismatch = torch.nn.functional.mse_loss(self.imposed_action(batch.g, z1), z2)
         return Loss(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from equigrid.lookup import load, task_entry
 from equigrid.metrics.roll_out import frame_errors
+from equigrid.models.network import Network
 from equigrid.objectives.batch import Batch
 
 Kept = tuple[Tensor, ...]
@@ -27,7 +28,7 @@ class Task(Protocol):
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor: ...
 
-    def predict(self, model: Any, x: Tensor, targets: Tensor, z: Tensor | None) -> Tensor: ...
+    def predict(self, model: Network, x: Tensor, targets: Tensor, z: Tensor | None) -> Tensor: ...
 
     def keep(self, outputs: Tensor, targets: Tensor) -> Kept: ...
 
@@ -37,7 +38,7 @@ class Task(Protocol):
 class _OneOutput:
     """Tasks whose output is the model's, once."""
 
-    def predict(self, model: Any, x: Tensor, targets: Tensor, z: Tensor | None) -> Tensor:
+    def predict(self, model: Network, x: Tensor, targets: Tensor, z: Tensor | None) -> Tensor:
         found: Tensor = model(x) if z is None else model.head(z)
         return found
 
@@ -66,7 +67,7 @@ class Autoregression:
         """The mean squared error of each frame, summed over the frames."""
         return (outputs - targets).square().mean((0, 2, 3, 4)).sum()
 
-    def predict(self, model: Any, x: Tensor, targets: Tensor, z: Tensor | None) -> Tensor:
+    def predict(self, model: Network, x: Tensor, targets: Tensor, z: Tensor | None) -> Tensor:
         """Roll out as many frames as the targets have."""
         frames = []
         for n in range(targets.shape[1]):
@@ -121,24 +122,30 @@ class Loss:
     terms: dict[str, Tensor]
 
 
+@runtime_checkable
 class Objective(Protocol):
-    """Constructed as objective(hyperparameters, **parameters).
+    """Called with a network, a batch and the dataset's task.
 
-    An objective may also have
-    `prepare(model, dataset)`, called once before training: a torch module that it returns is
-    trained with the model, and kept in checkpoints and with the weights (`objective/…`);
-    `latent_action`, set by then: (elements, latents) → latents, from which validation measures how
-    far the encoder departs; by default the regular representation's, where there is one;
-    `validates_plain`, whether validation scores the samples as they are, not at the split's views;
-    `score(model, dataset, split)`, all that is measured of a split (`val` after every epoch, the
-    test splits of finals) in place of the usual scores, `loss` among it.
-    `batch.step` says where the training is.
+    It is constructed with the values that a grid searches, {name: number}, and has its own settings
+    as keyword-only parameters. An objective may have besides, each told by its name:
+
+    prepare(model, dataset) -> Module | None: called before training; what it returns is trained,
+        checkpointed and kept with the weights.
+    latent_action(elements, latents) -> latents: what the encoder is measured against, [b] and
+        [b, …]; by default the regular representation.
+    score(model, dataset, split) -> {name: number}: what a split is measured by in place of the
+        task's scores, `loss` among them.
+    artifacts() -> {name: bytes}, drawings(runs): as of a network.
+
+    And as attributes of the class: searched (names, or names and types), passes (of the encoder a
+    sample), scores (names that columns may show), needs_latent, validates_plain, task.
     """
 
-    def __call__(self, model: Any, batch: Batch, task: Task) -> Loss: ...
+    def __call__(self, model: Network, batch: Batch, task: Task) -> Loss:
+        """The loss of a batch, the outputs that the training score is made from, parts to log."""
 
 
-def with_penalties(loss: Loss, model: Any) -> Loss:
+def with_penalties(loss: Loss, model: Network) -> Loss:
     """The loss and what the model asks for beside it, `penalties() → {name: (weight, tensor)}`."""
     if not hasattr(model, "penalties"):
         return loss
@@ -159,7 +166,7 @@ class Unaugmented:
         """Its only hyperparameter, the learning rate, is the optimiser's."""
         self.validates_plain = validation == "plain"
 
-    def __call__(self, model: Any, batch: Batch, task: Task) -> Loss:
+    def __call__(self, model: Network, batch: Batch, task: Task) -> Loss:
         outputs = model(batch.x)
         return Loss(task.loss(outputs, batch.y), outputs, {})
 
@@ -170,6 +177,6 @@ class Augmented:
     def __init__(self, hyperparameters: Mapping[str, float]) -> None:
         """Its only hyperparameter, the learning rate, is the optimiser's."""
 
-    def __call__(self, model: Any, batch: Batch, task: Task) -> Loss:
+    def __call__(self, model: Network, batch: Batch, task: Task) -> Loss:
         outputs = model(batch.x1)
         return Loss(task.loss(outputs, batch.y), outputs, {})

@@ -18,11 +18,11 @@ from equigrid.registry.entries import (
     OPTIMISER_SEARCHED,
     RECONSTRUCTION,
     Entry,
-    Metric,
-    Model,
-    Objective,
+    MetricEntry,
+    ModelEntry,
+    ObjectiveEntry,
     Optimiser,
-    Task,
+    TaskEntry,
     Tasks,
 )
 from equigrid.registry.models import MODELS
@@ -31,41 +31,42 @@ from equigrid.registry.objectives import OBJECTIVES
 __all__ = [
     "AUTOREGRESSION", "CLASSIFICATION", "DATASETS", "HYPERPARAMETER", "METRICS", "MODELS",
     "NUMBERED", "OBJECTIVES", "OPTIMISERS", "OPTIMISER_SEARCHED", "RECONSTRUCTION", "SCHEDULES",
-    "SCORES", "TASKS", "Entry", "Metric", "Model", "Objective", "Optimiser", "Task", "Tasks",
+    "SCORES", "TASKS", "Entry", "MetricEntry", "ModelEntry", "ObjectiveEntry", "Optimiser",
+    "TaskEntry", "Tasks",
 ]  # fmt: skip
 
 TASKS = {
-    CLASSIFICATION: Task("equigrid.objectives.task:Classification", ("accuracy",)),
-    AUTOREGRESSION: Task("equigrid.objectives.task:Autoregression"),
-    RECONSTRUCTION: Task("equigrid.objectives.task:Reconstruction"),
+    CLASSIFICATION: TaskEntry("equigrid.objectives.task:Classification", ("accuracy",)),
+    AUTOREGRESSION: TaskEntry("equigrid.objectives.task:Autoregression"),
+    RECONSTRUCTION: TaskEntry("equigrid.objectives.task:Reconstruction"),
 }
 
 
 #: A score named `val_accuracy` is the metric on a split.
 METRICS = {
-    "accuracy": Metric("equigrid.metrics.classification:Accuracy", True, margin=0.01),
-    "auc": Metric("equigrid.metrics.classification:AUC", True, margin=0.01),
+    "accuracy": MetricEntry("equigrid.metrics.classification:Accuracy", True, margin=0.01),
+    "auc": MetricEntry("equigrid.metrics.classification:AUC", True, margin=0.01),
     # Over a roll-out's first frames: as many as the name says.
-    "rmse_6": Metric(
+    "rmse_6": MetricEntry(
         "equigrid.metrics.roll_out:RollOutRMSE", False, 0.05, True, {"frames": 6}
     ),
-    "rmse_20": Metric(
+    "rmse_20": MetricEntry(
         "equigrid.metrics.roll_out:RollOutRMSE", False, 0.05, True,
         {"frames": 20, "by_frame": True},
     ),
-    "mse": Metric(
+    "mse": MetricEntry(
         "equigrid.metrics.reconstruction:MeanSquare", False, 0.1, True, may_be_tiny=True
     ),
-    "cosine": Metric("equigrid.metrics.reconstruction:CosineDistance", False, 0.1, True),
-    "weighted_cosine": Metric(
+    "cosine": MetricEntry("equigrid.metrics.reconstruction:CosineDistance", False, 0.1, True),
+    "weighted_cosine": MetricEntry(
         "equigrid.metrics.reconstruction:CosineDistance", False, 0.1, True, {"by_degree": True}
     ),
-    "purity": Metric("equigrid.metrics.probes:Purity", True, 0.03, reads="latents"),
-    "v_measure": Metric("equigrid.metrics.probes:VMeasure", True, 0.03, reads="latents"),
-    "linear_accuracy": Metric(
+    "purity": MetricEntry("equigrid.metrics.probes:Purity", True, 0.03, reads="latents"),
+    "v_measure": MetricEntry("equigrid.metrics.probes:VMeasure", True, 0.03, reads="latents"),
+    "linear_accuracy": MetricEntry(
         "equigrid.metrics.probes:LinearAccuracy", True, 0.01, reads="latents"
     ),
-    "knn_accuracy": Metric("equigrid.metrics.probes:KNNAccuracy", True, 0.01, reads="latents"),
+    "knn_accuracy": MetricEntry("equigrid.metrics.probes:KNNAccuracy", True, 0.01, reads="latents"),
 }  # fmt: skip
 
 #: What objectives measure themselves: whether higher is better, None where neither is. A name may

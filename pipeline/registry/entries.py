@@ -31,7 +31,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Model(Entry):
+class ModelEntry(Entry):
     """target: a callable (input_shape, outputs, **parameters) giving a torch module.
 
     parameters: those a search space may set; numbers among them a grid may search.
@@ -62,7 +62,7 @@ class Model(Entry):
 
 
 @dataclass(frozen=True)
-class Objective(Entry):
+class ObjectiveEntry(Entry):
     """target: called as (hyperparameters, **parameters), gives an objective of a batch's loss.
 
     hyperparameters: the searched values by name, lr among them.
@@ -90,7 +90,7 @@ class Objective(Entry):
 
 
 @dataclass(frozen=True)
-class Task(Entry):
+class TaskEntry(Entry):
     """What targets are and what outputs are to them (equigrid.objectives.task).
 
     always: metrics that are measured whatever a dataset says. like: of a task from outside, the one
@@ -103,7 +103,7 @@ class Task(Entry):
 
 
 @dataclass(frozen=True)
-class Metric(Entry):
+class MetricEntry(Entry):
     """target: a class with `update` and `compute` (equigrid.metrics.metric); settings: its own.
 
     margin: a difference from the published value that still agrees, None where none does.

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from equigrid.parameters import Later, NonNegative, Parameters, Size, parameters
-from equigrid.registry.entries import AUTOREGRESSION, CLASSIFICATION, RECONSTRUCTION, Model
+from equigrid.registry.entries import AUTOREGRESSION, CLASSIFICATION, RECONSTRUCTION, ModelEntry
 
 
 class HolographicParameters(Parameters):
@@ -42,26 +42,26 @@ class HolographicParameters(Parameters):
         return self
 
 
-MODELS: dict[str, Model] = {
-    "ddmnist_cnn": Model(
+MODELS: dict[str, ModelEntry] = {
+    "ddmnist_cnn": ModelEntry(
         "equigrid.models.ddmnist_cnn:DDMNISTCNN",
         parameters(width=(Size, 6), latent=(Size, 66)),
         axes=2,
         cpu_seconds=lambda settings, shape: 2.5e-3,
     ),
-    "small_cnn": Model(
+    "small_cnn": ModelEntry(
         "equigrid.models.small_cnn:SmallCNN",
         parameters(width=(Size, 16), latent=(Size, 64)),
         axes=2,
         cpu_seconds=lambda settings, shape: 2e-4,
     ),
-    "resnet3d": Model(
+    "resnet3d": ModelEntry(
         "equigrid.models.resnet3d:ResNet3D",
         parameters(width=(Size, 6), latent=(Size, 48)),
         axes=3,
         cpu_seconds=lambda settings, shape: 2.8e-6 * shape[1] ** 3,
     ),
-    "field_cnn": Model(
+    "field_cnn": ModelEntry(
         "equigrid.models.field_cnn:FieldCNN",
         parameters(width=(Size, 92)),
         task=AUTOREGRESSION,
@@ -69,50 +69,52 @@ MODELS: dict[str, Model] = {
         latent_maps=True,
         cpu_seconds=lambda settings, shape: 4e-9 * shape[1] * shape[2] * settings["width"] ** 2,
     ),
-    "field_mlp": Model(
+    "field_mlp": ModelEntry(
         "equigrid.models.field_mlp:FieldMLP",
         parameters(latent=(Size, 92)),
         task=AUTOREGRESSION,
         axes=2,
         cpu_seconds=lambda settings, shape: 1.2e-8 * shape[1] * shape[2] * settings["latent"],
     ),
-    "conv_autoencoder": Model(
+    "conv_autoencoder": ModelEntry(
         "equigrid.models.conv_autoencoder:ConvAutoencoder",
         parameters(latent=(Annotated[int, Field(ge=2)], 42)),
         task=RECONSTRUCTION,
         axes=2,
     ),
-    "mlp_autoencoder": Model(
+    "mlp_autoencoder": ModelEntry(
         "equigrid.models.mlp_autoencoder:MLPAutoencoder",
         parameters(latent=(Size, 30), bounded=(Annotated[bool, Later()], True)),
         task=RECONSTRUCTION,
     ),
-    "holographic_autoencoder": Model(
+    "holographic_autoencoder": ModelEntry(
         "equigrid.models.holographic:HolographicAutoencoder",
         HolographicParameters,
         task=RECONSTRUCTION,
         axes=1,
         cpu_seconds=lambda settings, shape: 1.1e-5 * shape[1] ** 1.25,
     ),
-    "power_spectrum": Model(
+    "power_spectrum": ModelEntry(
         "equigrid.models.power_spectrum:PowerSpectrum",
         parameters(components=(Size | None, None)),
         trivial=True,
         task=RECONSTRUCTION,
         axes=1,
     ),
-    "gelu_cnn": Model(
+    "gelu_cnn": ModelEntry(
         "equigrid.models.gelu_cnn:GELUCNN",
         parameters(width=(Size, 32), latent=(Size, 64), bias=(bool, True)),
         axes=2,
     ),
-    "no_network": Model(
+    "no_network": ModelEntry(
         "equigrid.models.no_network:NoNetwork",
         parameters(latent=(Size, 64)),
         task=(CLASSIFICATION, RECONSTRUCTION),
     ),
-    "majority": Model("equigrid.models.trivial:MajorityClass", trivial=True),
-    "persistence": Model("equigrid.models.trivial:Persistence", trivial=True, task=AUTOREGRESSION),
+    "majority": ModelEntry("equigrid.models.trivial:MajorityClass", trivial=True),
+    "persistence": ModelEntry(
+        "equigrid.models.trivial:Persistence", trivial=True, task=AUTOREGRESSION
+    ),
 }
 
 #: Of steerable networks: called with the dataset's group, which acts on the image.
@@ -142,24 +144,24 @@ _NORMALISED: dict[str, Any] = {
 }
 
 
-def _steerable_cnn(target: str, draws: bool = False, **more: Any) -> Model:
+def _steerable_cnn(target: str, draws: bool = False, **more: Any) -> ModelEntry:
     """Its seconds are those of C4; D1 takes a fifth, D4 two and a half times as many."""
-    return Model(
+    return ModelEntry(
         f"{_CNN}:{target}", parameters(**_STEERABLE, **more), axes=2, by_group=True, draws=draws,
         invariant=True,
         cpu_seconds=lambda settings, shape: 5e-4 * settings["width"] ** 2,
     )  # fmt: skip
 
 
-def _steerable_resnet(target: str, draws: bool = False, **more: Any) -> Model:
-    return Model(
+def _steerable_resnet(target: str, draws: bool = False, **more: Any) -> ModelEntry:
+    return ModelEntry(
         f"{_RESNET}:{target}", parameters(**_SPACE, **more), axes=3, draws=draws, invariant=True,
         cpu_seconds=lambda settings, shape: 4.3e-6 * shape[1] ** 3 * settings["width"] ** 2,
     )  # fmt: skip
 
 
-def _steerable_field(target: str, draws: bool = False, **more: Any) -> Model:
-    return Model(
+def _steerable_field(target: str, draws: bool = False, **more: Any) -> ModelEntry:
+    return ModelEntry(
         f"{_FIELD}:{target}", parameters(**_FLOW, **more), task=AUTOREGRESSION, axes=2,
         latent_maps=True, by_group=True, draws=draws,
         cpu_seconds=lambda settings, shape: 7e-8 * shape[1] * shape[2] * settings["width"] ** 2,

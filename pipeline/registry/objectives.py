@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from equigrid.parameters import Count, Later, NonNegative, Positive, parameters
-from equigrid.registry.entries import AUTOREGRESSION, CLASSIFICATION, RECONSTRUCTION, Objective
+from equigrid.registry.entries import AUTOREGRESSION, CLASSIFICATION, RECONSTRUCTION, ObjectiveEntry
 from equigrid.symmetry import FiniteGroup, scrambled_elements
 from equigrid.symmetry.words import relations_of
 
@@ -20,13 +20,13 @@ def _check_imposed(settings: Mapping[str, Any], group: FiniteGroup) -> None:
 
 
 OBJECTIVES = {
-    "unaugmented": Objective(
+    "unaugmented": ObjectiveEntry(
         "equigrid.objectives.task:Unaugmented",
         parameters(validation=(Literal["plain", "views"], "plain")),
     ),
-    "augmented": Objective("equigrid.objectives.task:Augmented"),
-    "two_views": Objective("equigrid.objectives.regular:TwoViews", passes=2),
-    "regular_representation": Objective(
+    "augmented": ObjectiveEntry("equigrid.objectives.task:Augmented"),
+    "two_views": ObjectiveEntry("equigrid.objectives.regular:TwoViews", passes=2),
+    "regular_representation": ObjectiveEntry(
         "equigrid.objectives.regular:RegularRepresentation",
         parameters(task_weights=(Literal["paper", "released"], "paper"), action=_IMPOSED),
         searched={"lambda": NonNegative},
@@ -35,13 +35,13 @@ OBJECTIVES = {
         check=_check_imposed,
     ),
     # Passes: of six autoregressive steps, the first also on the turned input.
-    "autoregressive": Objective(
+    "autoregressive": ObjectiveEntry(
         "equigrid.objectives.autoregressive:Autoregressive", task=AUTOREGRESSION, passes=6
     ),
-    "autoregressive_augmented": Objective(
+    "autoregressive_augmented": ObjectiveEntry(
         "equigrid.objectives.autoregressive:AutoregressiveAugmented", task=AUTOREGRESSION, passes=7
     ),
-    "autoregressive_regular_representation": Objective(
+    "autoregressive_regular_representation": ObjectiveEntry(
         "equigrid.objectives.autoregressive:AutoregressiveRegularRepresentation",
         parameters(latents=(Literal["paper", "released"], "paper"), action=_IMPOSED),
         searched={"lambda": NonNegative},
@@ -74,7 +74,7 @@ def _check_relations(settings: Mapping[str, Any], group: FiniteGroup) -> None:
 
 
 OBJECTIVES |= {
-    "autoencoding": Objective(
+    "autoencoding": ObjectiveEntry(
         "equigrid.objectives.autoencoding:Autoencoding",
         parameters(warm_up=(Count, 0), rise=(Count, 0)),
         searched={"beta": NonNegative, "alpha": Positive},
@@ -83,7 +83,7 @@ OBJECTIVES |= {
         draws=True,
         scores=("kl", "rotation_error"),
     ),
-    "learned_representation": Objective(
+    "learned_representation": ObjectiveEntry(
         "equigrid.objectives.learned_representation:LearnedRepresentation",
         parameters(
             **_ACTION,
@@ -98,7 +98,7 @@ OBJECTIVES |= {
                 "latent_error", "data"),
         check=_check_relations,
     ),
-    "algebra_alone": Objective(
+    "algebra_alone": ObjectiveEntry(
         "equigrid.objectives.learned_representation:AlgebraAlone",
         parameters(**_ACTION),
         task=(CLASSIFICATION, RECONSTRUCTION),

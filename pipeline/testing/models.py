@@ -8,6 +8,7 @@ import safetensors.torch
 import torch
 
 from equigrid.lookup import load, model_entry
+from equigrid.models.network import Network
 from equigrid.symmetry import group_by_name
 from equigrid.testing.small import part
 from equigrid.training.streams import seeded
@@ -38,6 +39,7 @@ class ModelCase:
 
     def test_the_head_of_the_latent_is_the_output(self) -> None:
         model, x = self.make().eval(), self.inputs()
+        assert isinstance(model, Network)
         with torch.inference_mode():
             latent = model.encode(x)
             torch.testing.assert_close(model.head(latent), model(x))

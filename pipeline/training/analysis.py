@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from equigrid.datasets.resident import Dataset
+from equigrid.models.network import Network
 from equigrid.objectives.latents import latent_shape, orbit_latents
 from equigrid.symmetry.carried import Carried, Real, carried_action, split_orbits
 from equigrid.symmetry.characters import irreducibles, regular_multiplicities
@@ -22,7 +23,7 @@ TRAINED, UNTRAINED, SHUFFLED = "trained", "untrained", "shuffled orbits"
 
 
 def analyse(
-    model: Any, untrained: Any, dataset: Dataset, split: str, device: str
+    model: Network, untrained: Any, dataset: Dataset, split: str, device: str
 ) -> dict[str, Any]:
     """What `carried_action` finds, as plain data.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,13 +11,14 @@ from equigrid.datasets.resident import Dataset
 from equigrid.lookup import metric_entry, task_entry
 from equigrid.metrics.latent_measures import LatentMeasures
 from equigrid.metrics.metric import Scores
+from equigrid.models.network import Network
 from equigrid.objectives.latents import embedding
 from equigrid.objectives.regular import LatentAction
 from equigrid.objectives.task import task_named
 
 
 def predict(
-    model: Any, dataset: Dataset, split: str, rows: Tensor, plain: bool = False
+    model: Network, dataset: Dataset, split: str, rows: Tensor, plain: bool = False
 ) -> tuple[Tensor, Tensor]:
     """Targets and outputs for [b] sample numbers of a split, as a test scores them.
 
@@ -29,7 +29,7 @@ def predict(
         return targets, task_named(dataset.task).predict(model, x, targets, None)
 
 
-def predictions(model: Any, dataset: Dataset, split: str, device: str) -> tuple[Tensor, Tensor]:
+def predictions(model: Network, dataset: Dataset, split: str, device: str) -> tuple[Tensor, Tensor]:
     """Outputs and targets of a whole split."""
     chunks = dataset.chunks(dataset.sources[split], device)
     found = [predict(model, dataset, split, rows) for rows in chunks]
@@ -43,7 +43,7 @@ def metrics_of(dataset: Dataset, further: Iterable[str] = ()) -> list[str]:
 
 
 def probe(
-    model: Any, dataset: Dataset, split: str, device: str, names: Iterable[str]
+    model: Network, dataset: Dataset, split: str, device: str, names: Iterable[str]
 ) -> dict[str, float]:
     """Of metrics those that read latents, on a split; none of a model without latents."""
     names = [name for name in names if metric_entry(name).reads == "latents"]
@@ -76,7 +76,7 @@ def inputs(
 
 
 def evaluate(
-    model: Any,
+    model: Network,
     dataset: Dataset,
     split: str,
     device: str,
@@ -98,7 +98,7 @@ def evaluate(
 
 
 def validate(
-    model: Any,
+    model: Network,
     dataset: Dataset,
     action: LatentAction | None,
     table: Tensor,

@@ -16,7 +16,7 @@ from equigrid.errors import TrainingDivergedError
 from equigrid.metrics.direction import is_better
 from equigrid.own_parts.source_code import fingerprints
 from equigrid.record import Record
-from equigrid.registry import MODELS, Model
+from equigrid.registry import MODELS, ModelEntry
 from equigrid.training.evaluation import evaluate
 from equigrid.training.model import build_model
 from equigrid.training.run import TrialRun
@@ -432,7 +432,7 @@ def test_a_users_model_runs_like_a_known_one(start, make_trial):
     record = _train(start(make_trial(model=FROZEN, epochs=2)))
     assert record.parameters == 256 * 10 + 10 + 10 * 4 + 4
     assert FROZEN["name"] not in MODELS
-    assert isinstance(MODELS["small_cnn"], Model)
+    assert isinstance(MODELS["small_cnn"], ModelEntry)
 
 
 NOISY = """
