@@ -42,8 +42,8 @@ def refuse_hidden(name: str, imports: Imports, importer: Path | None) -> None:
         return
     # An editable install is found after the path; this process has imported it already.
     taken = Path(__file__).parents[1] / "__init__.py" if name in OURS else imports.file(name)
-    if taken is not None and taken.exists() and os.path.samefile(file, taken):
-        return
+    if taken is not None and taken.is_file() and file.read_bytes() == taken.read_bytes():
+        return  # it, or a copy
     where = f"{importer}:{line_of(importer, name)}: " if importer else ""
     raise NameTakenError(
         f"{where}{name!r} is {_whose(name)}, so {file} is never imported: rename that file"

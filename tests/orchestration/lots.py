@@ -59,7 +59,7 @@ class Lot:
 
 
 def make_lot(folder: Path) -> Lot:
-    shutil.copy(Path(__file__).with_name("moods.py"), folder / "moods.py")
+    shutil.copy(Path(__file__).parents[1] / "data" / "moods.py", folder / "moods.py")
     rows = {
         mood: {
             "model": {"moods:Moody": {"mood": mood}},

@@ -59,6 +59,22 @@ def test_a_part_or_helper_that_another_module_hides_is_refused(
     assert str(refused.value) == said
 
 
+def test_a_copy_of_what_is_imported_is_no_other_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until one of them is edited: then it is told which one counts."""
+    first, copy = tmp_path / "lab" / "net.py", tmp_path / "here" / "net.py"
+    for file in (first, copy):
+        file.parent.mkdir()
+        file.write_text("def f(): ...\n")
+    monkeypatch.syspath_prepend(str(first.parent))
+    importable(copy.parent)
+    assert code_of("net:f").files == {"net.py": first}
+    copy.write_text("def f(): return 1\n")
+    with pytest.raises(NameTakenError, match=f"'net' is another module, so {copy} is never"):
+        code_of("net:f")
+
+
 def test_a_file_that_nothing_of_ones_own_imports_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "statistics.py").touch()
     (tmp_path / "numpy").mkdir()
