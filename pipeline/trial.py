@@ -12,9 +12,9 @@ from typing import Any, Literal
 from equigrid.errors import InputError
 from equigrid.files import canonical_json, sha256
 
-#: Raised when the shape of the canonical configuration changes.
+#: Increment when the shape of the canonical configuration changes.
 SCHEMA = 1
-#: Raised when the meaning of training changes: the same configuration gives another result.
+#: Increment when the meaning of training changes: the same configuration gives another result.
 TRAINING_VERSION = 2
 #: From here on trials say which code their parts from outside the package have.
 CODE_SINCE = 2

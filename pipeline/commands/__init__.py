@@ -1,1 +1,1 @@
-"""What the commands other than `run` do; they print nothing themselves."""
+"""What each command other than `run` does; `cli` has its options and prints what it gives."""

@@ -20,7 +20,7 @@ from pydantic_core import PydanticCustomError
 
 from equigrid.errors import InputError
 from equigrid.own_parts.imports import is_external
-from equigrid.own_parts.installed import in_full
+from equigrid.own_parts.installed import part_named
 from equigrid.parameters import Later, NonNegative, filled, without_later
 from equigrid.registry import DATASETS, METRICS, MODELS, OBJECTIVES, OPTIMISERS, SCHEDULES
 from equigrid.trial import FILE_NAME, FILE_NAMES, NAME, shown
@@ -94,7 +94,7 @@ def _in_full(kind: str, packaged: Mapping[str, Any]) -> AfterValidator:
         if not name or is_external(name) or name in packaged:
             return value
         try:
-            full = in_full(kind, name)
+            full = part_named(kind, name)
         except InputError as error:
             raise refuse(str(error)) from error
         return full if isinstance(value, str) else {full: value[name]}

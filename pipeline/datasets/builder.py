@@ -28,7 +28,7 @@ __all__ = ["Builder", "Pairs", "Parameters", "fixed_views", "random_stream"]
 class Builder(ABC):
     """One kind of dataset. Subclass it in one file and name it in the registry or a search space.
 
-    version: raised when the same parameters give other arrays.
+    version: increment it when the same parameters give other arrays.
     task: what targets are, see equigrid.objectives.task. metrics: those a column may show.
     validation_metrics: those measured on validation after every epoch, besides the loss.
     test_splits: the splits a column may name; the validation split is always `val`.

@@ -1,1 +1,1 @@
-"""What is missing, who runs it, and where everything lies."""
+"""Run trials: by Ray Tune, in this process, or on distant nodes."""

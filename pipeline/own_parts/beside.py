@@ -24,10 +24,10 @@ _folders: list[str] = []
 
 def importable(folder: Path) -> None:
     """Put a folder on the path, after everything that is installed: nothing in it hides that."""
-    place = str(folder)
+    place, older = str(folder), list[str]()
     while sys.path and sys.path[-1] in _folders:
-        sys.path.pop()
-    _folders[:] = [place, *(it for it in _folders if it != place)]
+        older.insert(0, sys.path.pop())
+    _folders[:] = [place, *(it for it in older if it != place)]
     sys.path += _folders
 
 

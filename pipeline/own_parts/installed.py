@@ -21,7 +21,7 @@ def installed_parts(kind: str) -> dict[str, tuple[str, ...]]:
     return {name: tuple(sorted(values)) for name, values in sorted(found.items())}
 
 
-def in_full(kind: str, name: str) -> str:
+def part_named(kind: str, name: str) -> str:
     """`module:object` of a part that an installed package offers; any other name as it is.
 
     Raises InputError where two packages offer different parts by one name.

@@ -1,4 +1,4 @@
-"""Stage 5: results → the table, in every format."""
+"""Assemble a plan's table: cells, verdicts, paired differences, notes."""
 
 from __future__ import annotations
 

@@ -26,6 +26,9 @@ def test_a_folder_comes_after_everything_else_and_before_older_ones(tmp_path: Pa
     for folder in (one, other, one):
         importable(folder)
     assert sys.path == [*before, str(one), str(other)]
+    sys.path[:] = before  # as whoever puts the path back
+    importable(other)
+    assert sys.path == [*before, str(other)]
 
 
 @pytest.mark.parametrize(

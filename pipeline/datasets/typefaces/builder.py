@@ -50,7 +50,7 @@ TABLE = RawFile(
 class TypefacesParameters(Parameters):
     """source: `fonts` renders them, `tmnist` reads them from TMNIST's table.
 
-    digits: `released` has 1 to 9 and takes the nearest pixel; `paper` 0 to 9 and interpolates.
+    variant: `released` has 1 to 9 and takes the nearest pixel; `paper` 0 to 9 and interpolates.
     train, val, test: pairs an epoch, all drawn anew in training.
     seed: fixes the pairs of evaluation splits.
     """
