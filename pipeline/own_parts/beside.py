@@ -37,7 +37,8 @@ def refuse_hidden(name: str, imports: Imports, importer: Path | None) -> None:
 
     importer: the file that imports it; None where the search space names it.
     """
-    file = next(filter(None, (file_beside(name, Path(it)) for it in _folders[:1])), None)
+    current = [it for it in _folders[:1] if it in sys.path]
+    file = next(filter(None, (file_beside(name, Path(it)) for it in current)), None)
     if file is None:
         return
     # An editable install is found after the path; this process has imported it already.
