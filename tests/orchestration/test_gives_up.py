@@ -156,6 +156,7 @@ def test_a_trial_that_rests_trains_afterwards(lot: Lot, tmp_path: Path) -> None:
     context = {
         "root": workspace.root, "courier": None, "slice_seconds": 0.2,
         "trials": {trial.key: trial}, "prepared": lot.prepared, "retries": 0, "device": "cpu",
+        "module_folder": lot.folder,
     }  # fmt: skip
     actor = TrialActor.__new__(TrialActor)
     actor.setup({"key": trial.key, "rest": 0.5}, context)

@@ -209,9 +209,10 @@ def _count(database: Path, status: str) -> int:
 
 
 def test_a_store_that_was_left_half_made_is_no_obstacle(
-    records: list[Record], tmp_path: Path
+    records: list[Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # MLflow makes its tables in some fifty steps; killed in between, it cannot go on by itself.
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))  # no template of them is there
     store = Store(f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path / "artifacts", "tiny")
     file = tmp_path / "record.json"
     records[0].save(file)
