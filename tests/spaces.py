@@ -112,6 +112,12 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
+def _as_on_a_terminal() -> None:
+    """Signals as a shell leaves them, also where these tests run under nohup."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 def start(
     *arguments: object, folder: Path, environ: Mapping[str, str] | None = None, **options: Any
 ) -> subprocess.Popen[str]:
@@ -122,7 +128,7 @@ def start(
         env=environment(**(environ or {})),
         text=True,
         start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=_as_on_a_terminal,
         **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
         | options,
     )

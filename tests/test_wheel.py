@@ -180,8 +180,6 @@ def test_own_code_may_have_the_names_of_our_folders(installed: Path, tmp_path: P
         )
         assert "given up" not in output
         assert len(list((tmp_path / where / "records").rglob("*.json"))) == 2
-    for look in planned:
-        assert "nothing to train" in run(installed, tmp_path, look, "-P")
     (tmp_path / "search_spaces.py").write_text("WIDTH = 6\n")
     for look in planned:
         assert "1 trainings missing" in run(installed, tmp_path, look, "-P")

@@ -20,22 +20,37 @@ PROGRAMS = Path(sys.executable).parent
 PORTS = ("dashboard-agent-listen", "dashboard-agent-grpc", "runtime-env-agent", "metrics-export")
 
 
-def test_a_trial_that_fits_on_no_node_waits_for_one_and_says_so(tmp_path: Path) -> None:
-    from ray.cluster_utils import Cluster
+#: A cluster of one core; a line on standard input adds a node with three, the next one ends it. In
+#: a process of its own: whether Ray asks for tokens is settled once a process.
+CLUSTER = """
+from ray.cluster_utils import Cluster
 
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+print(cluster.address, flush=True)
+input()
+cluster.add_node(num_cpus=3)
+input()
+cluster.shutdown()
+"""
+
+
+def test_a_trial_that_fits_on_no_node_waits_for_one_and_says_so(tmp_path: Path) -> None:
     spaces.write(
         tmp_path / "wide.yaml",
         rows={"CNN": spaces.space()["rows"]["CNN"]},
         resources={"cpu": 3},
         seeds={"grid": [0], "final": [0]},
     )
-    before = dict(os.environ)
-    # Where another test has started a Ray in this process, there is a token.
-    token = {it: before[it] for it in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN") if it in before}
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    cluster = subprocess.Popen(
+        [sys.executable, "-c", CLUSTER], env=spaces.environment(), text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+    assert cluster.stdin is not None
+    assert cluster.stdout is not None
     try:
+        address = cluster.stdout.readline().strip()
         process = spaces.start(
-            "run", "wide.yaml", folder=tmp_path, environ={"RAY_ADDRESS": cluster.address} | token
+            "run", "wide.yaml", folder=tmp_path, environ={"RAY_ADDRESS": address}
         )
         try:
             assert process.stdout is not None
@@ -45,16 +60,15 @@ def test_a_trial_that_fits_on_no_node_waits_for_one_and_says_so(tmp_path: Path) 
                 assert line, process.communicate()
                 said += line
             assert "a trial wants cpu 3, and no node has that (cpu 1)" in said
-            cluster.add_node(num_cpus=3)
+            print(file=cluster.stdin, flush=True)
             output, errors = process.communicate(timeout=spaces.PATIENCE)
             assert process.returncode == 0, output + errors
             assert "1/1 finished" in output
         finally:
             spaces.end_session(process)
+        cluster.communicate("\n", timeout=spaces.PATIENCE)
     finally:
-        cluster.shutdown()
-        os.environ.clear()
-        os.environ.update(before)
+        spaces.end_session(cluster)
 
 
 def test_a_cluster_that_is_not_there_or_not_ours_is_one_line(tmp_path: Path) -> None:
