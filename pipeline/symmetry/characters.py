@@ -20,8 +20,6 @@ Real = NDArray[np.float64]
 
 #: Of classes, for characters found by numbers: their products take the third power of memory.
 MOST_CLASSES = 128
-#: Of eigenvalues that are the same.
-CLOSE = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
