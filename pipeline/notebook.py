@@ -21,8 +21,7 @@ from typing import Any
 import pandas
 
 from equigrid.config.experiment import load_experiment
-from equigrid.errors import InputError
-from equigrid.planning.find_run import find_record
+from equigrid.planning.find_run import find_record, finished_finals
 from equigrid.planning.ledger import Ledger
 from equigrid.planning.opening import OpenRun, open_run
 from equigrid.planning.plan import Plan
@@ -31,7 +30,6 @@ from equigrid.record import Record
 from equigrid.reporting import csv_files
 from equigrid.reporting.assembly import assemble
 from equigrid.tracking import settled
-from equigrid.trial import Trial
 
 __all__ = ["OpenExperiment", "OpenRun", "open_experiment"]
 
@@ -88,7 +86,7 @@ class OpenExperiment:
         return pandas.DataFrame(list(self._lines(cell))).set_index("seed")
 
     def _lines(self, cell: str) -> Iterator[dict[str, Any]]:
-        for trial in self._finals(cell):
+        for trial in finished_finals(self.plan, cell):
             result = self.plan.results[trial.key]
             tests = {
                 f"{split}/{name}": value
@@ -99,14 +97,6 @@ class OpenExperiment:
                 "seed": trial.seed, "key": trial.key, **trial.hyperparameters,
                 **result.validation, **tests,
             }  # fmt: skip
-
-    def _finals(self, cell: str) -> list[Trial]:
-        row, column = self.plan.experiment.cell(cell)
-        dataset = self.plan.experiment.space.columns[column].dataset
-        found = [t for t in self.plan.finals.get((row, dataset), ()) if self.plan.is_finished(t)]
-        if not found:
-            raise InputError(f"{cell}: no final is finished")
-        return found
 
     def record(self, run: str) -> Record:
         """By a run key or an MLflow run id (its beginning), or the first seed of `ROW/COLUMN`."""

@@ -7,6 +7,7 @@ from equigrid.planning.plan import Plan
 from equigrid.planning.workspace import Workspace
 from equigrid.record import Record
 from equigrid.tracking.cache import last_known
+from equigrid.trial import Trial
 
 
 def matching_keys(workspace: Workspace, what: str, plan: Plan | None = None) -> set[str]:
@@ -25,6 +26,16 @@ def matching_keys(workspace: Workspace, what: str, plan: Plan | None = None) -> 
     return found
 
 
+def finished_finals(plan: Plan, cell: str) -> list[Trial]:
+    """The finished finals of `ROW/COLUMN`, by seed; InputError where there is none."""
+    row, column = plan.experiment.cell(cell)
+    dataset = plan.experiment.space.columns[column].dataset
+    found = [t for t in plan.finals.get((row, dataset), ()) if plan.is_finished(t)]
+    if not found:
+        raise InputError(f"{cell}: no final is finished")
+    return found
+
+
 def find_record(workspace: Workspace, what: str, plan: Plan | None = None) -> Record:
     """The record behind the beginning of a run key or of an MLflow run id.
 
@@ -32,12 +43,7 @@ def find_record(workspace: Workspace, what: str, plan: Plan | None = None) -> Re
     that is no run, several, or one whose record is not in the workspace.
     """
     if plan is not None and "/" in what:
-        row, column = plan.experiment.cell(what)
-        dataset = plan.experiment.space.columns[column].dataset
-        finals = [t for t in plan.finals.get((row, dataset), ()) if plan.is_finished(t)]
-        if not finals:
-            raise InputError(f"{what}: no final is finished")
-        keys = {finals[0].key}
+        keys = {finished_finals(plan, what)[0].key}
     else:
         keys = matching_keys(workspace, what, plan)
     if len(keys) != 1:
