@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from equigrid.config.experiment import PACKAGED, SUBMITTED_FROM, Experiment, find
+from equigrid.config.experiment import PACKAGED, SUBMITTED_FROM, Experiment
+from equigrid.config.reading import find
 from equigrid.errors import InputError
 from equigrid.own_parts.source_code import code_of
 from equigrid.planning.workspace import SUBMITTED

@@ -6,25 +6,25 @@ import itertools
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
 
+from equigrid.config.reading import exists, located_error, mistake, packaged_file, read
 from equigrid.config.resolution import ResolvedDataset, Row, resolve_dataset, resolve_row
 from equigrid.config.schema import SearchSpace, refuse
-from equigrid.config.yaml_lines import Located, merge, parse
+from equigrid.config.yaml_lines import Located, merge
 from equigrid.datasets.raw import RawStore
 from equigrid.errors import InputError
-from equigrid.files import canonical_json, too_long
+from equigrid.files import canonical_json
 from equigrid.lookup import metric_entry, published_names, score_kind
 from equigrid.own_parts.beside import importable
 from equigrid.own_parts.commit import commit_of
 from equigrid.own_parts.imports import is_external
 from equigrid.own_parts.source_code import code_of, fingerprints
-from equigrid.trial import CODE_SINCE, FILE_NAME, FILE_NAMES, TRAINING_VERSION, Role, Trial, shown
+from equigrid.trial import CODE_SINCE, TRAINING_VERSION, Role, Trial
 
 #: The origin of a packaged search space; the variable in which a job has that of a submitted one.
 PACKAGED, SUBMITTED_FROM = "the packaged one", "EQUIGRID_SUBMITTED_FROM"
@@ -71,7 +71,7 @@ class Experiment:
         """
         if submitted := os.environ.get(SUBMITTED_FROM):
             return submitted
-        packaged = _packaged(self.name)
+        packaged = packaged_file(self.name)
         is_checkout = (self.folder.parent / "pipeline" / "trial.py").exists()
         is_packaged = is_checkout and self.folder.name == "search_spaces"
         if packaged.is_file() and (is_packaged or self.file.samefile(packaged)):
@@ -176,45 +176,15 @@ def _training(method: Row, point: Mapping[str, float]) -> dict[str, Any]:
     return method.training.settings() | decay
 
 
-def _packaged(name: str) -> Path:
-    """Where a packaged search space of this name would be."""
-    return Path(str(resources.files("equigrid.search_spaces"))) / f"{name}.yaml"
-
-
-def find(name: str) -> Path:
-    """A path (it has a separator or a suffix), else ./search_spaces/, else a packaged one."""
-    if "/" in name or name.endswith((".yaml", ".yml")):
-        path = Path(name)
-        if fault := too_long(path):
-            raise InputError(fault)
-        if not path.exists():
-            raise InputError(f"{name}: no such file")
-        if not path.is_file():
-            raise InputError(f"{name}: a pipe or a folder; a search space is a file, by its name")
-        return path
-    if not FILE_NAME.fullmatch(name):
-        raise InputError(f"{shown(name)} is not a search space's name: {FILE_NAMES}")
-    local = Path("search_spaces") / f"{name}.yaml"
-    packaged = _packaged(name)
-    for path in (local, packaged):
-        if path.is_file():
-            return path
-    known = sorted({path.stem for path in (*Path("search_spaces").glob("*.yaml"),
-                                           *packaged.parent.glob("*.yaml"))})  # fmt: skip
-    raise InputError(f"no search space {name!r}; there are: {', '.join(known)}, or give a path")
-
-
 def load_experiment(name: str, profile: str | None = None) -> Experiment:
     """Read, check (every profile, not only the chosen one) and resolve a search space."""
-    path = find(name)
-    if not FILE_NAME.fullmatch(path.stem):
-        raise InputError(f"{path}: {shown(path.stem)} is not a search space's name: {FILE_NAMES}")
-    try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from error
+    path, located = read(name)
     importable(path.resolve().parent)  # where `module:object` is looked up
-    located = parse(text, str(path))
+    if "runs" in located.value:
+        raise InputError(
+            f"{path}:{located.line(('runs',))}: runs: a table of runs that are tracked already, "
+            "it trains nothing; for it there are: tables, status, show, compare, report, verify"
+        )
     profiles = located.value.get("profiles", {})
     resolved = {None: _resolve(path, None, located)}
     if profiles and not isinstance(profiles, dict):
@@ -239,10 +209,10 @@ def _resolve(
     """base: what a profile was merged into."""
 
     def wrong(place: tuple[str | int, ...], message: str) -> InputError:
-        if base is not None and len(place) > 1 and not _exists(base.value, place[:1], place[1]):
+        if base is not None and len(place) > 1 and not exists(base.value, place[:1], place[1]):
             kind = str(place[0]).removesuffix("s")
             message = f"no such {kind} in the base, and as a new one: {message}"
-        return _located_error(path, located, place, message, profile)
+        return located_error(path, located, place, message, profile)
 
     try:
         space = SearchSpace.model_validate(located.value)
@@ -253,18 +223,8 @@ def _resolve(
             for name in _controls_behind_methods(space)
         }
         _check(space, rows, datasets)
-    except ValidationError as error:
-        details = error.errors()[0]
-        context = details.get("ctx", {})
-        place = tuple(p for p in details["loc"] if not str(p).startswith(("function-", "list[")))
-        if details["type"] == "refused":
-            raise wrong((*place, *context["path"]), context["message"]) from None
-        value = details["input"]
-        shown = "" if details["type"] == "missing" else f" {value!r}:"
-        raise wrong(place, f"{shown.strip()} {details['msg']}".strip()) from None
-    except PydanticCustomError as error:
-        context = error.context or {}
-        raise wrong(tuple(context["path"]), context["message"]) from None
+    except (ValidationError, PydanticCustomError) as error:
+        raise wrong(*mistake(error)) from None
     return Experiment(path.stem, profile, space, rows, datasets, path.resolve())
 
 
@@ -274,41 +234,6 @@ def _controls_behind_methods(space: SearchSpace) -> Iterator[str]:
         if spec.control_of not in space.rows:
             yield name
             yield from (row for row, it in space.rows.items() if it.control_of == name)
-
-
-def _located_error(
-    path: Path,
-    located: Located,
-    place: tuple[str | int, ...],
-    message: str,
-    profile: str | None,
-) -> InputError:
-    # pydantic puts the names of union members into the place; the file has only real keys.
-    known = tuple(part for n, part in enumerate(place) if _exists(located.value, place[:n], part))
-    shown = ".".join(map(_shown, known or place)) or "search space"
-    if place and place != known and place[-1] not in known and _missing(message):
-        shown = ".".join(map(_shown, (*known, place[-1])))
-    within = f"profile {profile}: " if profile else ""
-    return InputError(f"{path}:{located.line(known)}: {within}{shown}: {message}")
-
-
-def _shown(part: str | int) -> str:
-    """A key on one line: what is not printable is written as an escape."""
-    return str(part) if str(part).isprintable() else repr(part)
-
-
-def _missing(message: str) -> bool:
-    return message.endswith("Field required")
-
-
-def _exists(value: Any, parents: tuple[str | int, ...], part: str | int) -> bool:
-    for parent in (*parents, part):
-        try:
-            value = value[parent]
-        except (KeyError, IndexError, TypeError):
-            if parent == part:
-                return False
-    return True
 
 
 def _check(
