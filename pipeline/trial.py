@@ -170,9 +170,10 @@ class Trial:
         return point_text(self.hyperparameters)
 
 
-def point_text(point: Mapping[str, float]) -> str:
+def point_text(point: Mapping[str, float | str]) -> str:
     """The searched values for people: `lr=0.001 λ=1`."""
-    return " ".join(f"{symbol(name)}={point[name]:g}" for name in in_order(point))
+    values = {n: it if isinstance(it, str) else f"{it:g}" for n, it in point.items()}
+    return " ".join(f"{symbol(name)}={values[name]}" for name in in_order(point))
 
 
 def in_order(names: Iterable[str]) -> list[str]:

@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from equigrid.config.reading import exists, located_error, mistake, packaged_file, read
 from equigrid.config.resolution import ResolvedDataset, Row, resolve_dataset, resolve_row
-from equigrid.config.schema import SearchSpace, refuse
+from equigrid.config.schema import SearchSpace, known_places, refuse
 from equigrid.config.yaml_lines import Located, merge
 from equigrid.datasets.raw import RawStore
 from equigrid.errors import InputError
@@ -263,9 +263,13 @@ def _check(
         same = columns.setdefault((column.dataset, column.split, column.metric), name)
         if same != name:
             raise refuse(f"the same cell as column {same!r}", *place)
-    if space.published is not None and space.published not in published_names():
+    if isinstance(space.published, dict):
+        known_places(space.published, space.rows, space.columns)
+    elif space.published is not None and space.published not in published_names():
         allowed = ", ".join(published_names())
         raise refuse(f"{space.published!r}; allowed: {allowed}", "published")
+    if space.reference is not None and space.reference not in rows:
+        raise refuse(f"no row {space.reference!r}; there are: {', '.join(rows)}", "reference")
     unused = set(datasets) - {column.dataset for column in space.columns.values()}
     if unused:
         raise refuse("no column shows this dataset", "datasets", min(unused))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -12,6 +12,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    TypeAdapter,
     ValidationError,
     field_validator,
     model_validator,
@@ -260,12 +261,67 @@ class ResourcesSpec(Strict):
     gpu: Annotated[float, Field(ge=0, le=1)] = 0
 
 
+def _figure(value: Any) -> list[str]:
+    """Mean, standard deviation and number of seeds, as far as given, as they are written."""
+    parts = value if isinstance(value, list) else [value]
+    texts = [str(part) for part in parts if type(part) in (int, float, str)]
+    try:
+        numbers = [float(text) for text in texts]
+    except ValueError:
+        numbers = []
+    sound = 1 <= len(numbers) <= 3 and len(numbers) == len(parts)
+    sound = sound and all(map(math.isfinite, numbers)) and all(it >= 0 for it in numbers[1:])
+    sound = sound and (len(numbers) < 3 or (numbers[2] >= 1 and texts[2].isdigit()))
+    # "e" in a figure would leave no digits to round by.
+    if not sound or any("e" in text.lower() or "_" in text for text in texts):
+        raise refuse(f"{value!r}: expected a figure, or [mean, standard deviation, seeds]")
+    return texts
+
+
+#: By row and column: 0.94, or "0.940" to keep its digits, or [mean, standard deviation, seeds].
+Figures = Annotated[
+    dict[str, Annotated[dict[str, Annotated[Any, AfterValidator(_figure)]],
+                        BeforeValidator(_mapping)]], BeforeValidator(_mapping)
+]  # fmt: skip
+
+
+def known_places(
+    figures: Mapping[str, Mapping[str, Any]], rows: Collection[str], columns: Collection[str]
+) -> None:
+    """Refuse published figures of a row or column that there is not."""
+    for row, cells in figures.items():
+        if row not in rows:
+            raise refuse(f"no row {row!r}; there are: {', '.join(rows)}", "published", row)
+        for column in cells:
+            if column not in columns:
+                text = f"no column {column!r}; there are: {', '.join(columns)}"
+                raise refuse(text, "published", row, column)
+
+
+def _published(value: Any) -> Any:
+    if value is None or isinstance(value, str):
+        return value
+    try:
+        return TypeAdapter(Figures).validate_python(value, strict=True)
+    except ValidationError as error:
+        details = error.errors()[0]
+        path = [it for it in details["loc"] if not str(it).startswith("function-")]
+        context = details.get("ctx", {})
+        raise refuse(context.get("message", f"{details['input']!r}: {details['msg']}"), *path,
+                     *context.get("path", ())) from error  # fmt: skip
+
+
 class SearchSpace(Strict):
-    """verdicts: whether scores may be tested against the published ones, on data like theirs."""
+    """published: a table of the paper's by its name, or figures of one's own by row and column.
+
+    reference: the row that each other is compared with; without one each with each.
+
+    verdicts: whether scores may be tested against the published ones, on data like theirs."""
 
     title: str = ""
     notes: list[str] = []
-    published: str | None = None
+    published: Annotated[Any, BeforeValidator(_published)] = None
+    reference: str | None = None
     verdicts: bool = True
     layout: Literal["cells", "runs", "datasets"] = "cells"
     datasets: Annotated[dict[str, DatasetSpec], Field(min_length=1), Named]

@@ -176,6 +176,11 @@ class Workspace:
         """Derived from MLflow, see equigrid.tracking.cache."""
         return self.root / "results" / f"{name}.tracked.json"
 
+    @property
+    def external_runs_cache(self) -> Path:
+        """Derived from stores that are only read, see equigrid.external_runs.mlflow_source."""
+        return self.root / "results" / "external-runs"
+
     def tracked_caches(self) -> list[Path]:
         """Of every experiment that was looked at."""
         return sorted((self.root / "results").glob("*.tracked.json"))

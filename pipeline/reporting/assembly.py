@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from equigrid.config.experiment import Experiment
@@ -11,7 +11,7 @@ from equigrid.metrics.direction import higher_is_better, is_objectives_own, marg
 from equigrid.planning.plan import Plan
 from equigrid.record import Result
 from equigrid.reporting import formats
-from equigrid.reporting.comparison import Comparison, compare
+from equigrid.reporting.comparison import compare
 from equigrid.reporting.controls import control_notes, pairs
 from equigrid.reporting.representations import representation_notes
 from equigrid.reporting.table import (
@@ -21,7 +21,7 @@ from equigrid.reporting.table import (
     published_runs,
     published_table,
 )
-from equigrid.reporting.verdicts import Question, Verdict, binomial_variance, verdicts
+from equigrid.reporting.verdicts import Question, binomial_variance, verdicts
 from equigrid.reporting.words import short
 from equigrid.trial import TRAINING_VERSION, in_order, symbol
 
@@ -80,15 +80,45 @@ def assemble(plan: Plan) -> Table:
         cells=cells,
         notes=(),
         layout=space.layout,
-        verdicts=_verdicts(experiment, cells) if experiment.has_verdicts else {},
-        comparisons=tuple(_comparisons(experiment, cells)) if space.layout != "runs" else (),
         published_runs=published_runs(space.published) if space.published else (),
         controls={row: it.control_of for row, it in experiment.rows.items() if it.control_of},
     )
+    table = compared(
+        table,
+        _questions(experiment, cells) if experiment.has_verdicts else {},
+        pairs(experiment) if space.layout != "runs" else [],
+    )
     findings = (*representation_notes(plan), *control_notes(experiment, table.comparisons))
-    notes = (*_notes(plan), *_readings(table), *_margins(table), *findings)
-    notes = (*notes, *_doubts(table), *space.notes)
-    return replace(table, notes=notes, findings=findings)
+    return noted(table, _notes(plan), findings, space.notes)
+
+
+def compared(
+    table: Table, questions: Mapping[tuple[str, str], Question], wanted: Iterable[tuple[str, str]]
+) -> Table:
+    """A table of cells with its verdicts and paired differences, whoever trained them.
+
+    wanted: (minuend, subtrahend) of the rows to compare.
+    """
+    found = []
+    for minuend, subtrahend in wanted:
+        for column in table.columns:
+            a, b = table.cells[minuend, column], table.cells[subtrahend, column]
+            difference = compare(
+                minuend, dict(zip(a.seeds, a.values, strict=True)),
+                subtrahend, dict(zip(b.seeds, b.values, strict=True)), column, a.wanted,
+                a.metric, a.decimals,
+            )  # fmt: skip
+            if difference is not None:
+                found.append(difference)
+    return replace(table, verdicts=verdicts(questions), comparisons=tuple(found))
+
+
+def noted(
+    table: Table, made: Iterable[str], findings: Sequence[str], further: Iterable[str]
+) -> Table:
+    """A table with its notes. made: how it was made. further: the search space's own."""
+    notes = (*made, *_readings(table), *_margins(table), *findings, *_doubts(table), *further)
+    return replace(table, notes=notes, findings=tuple(findings))
 
 
 def _latents(
@@ -114,9 +144,9 @@ def _latents(
     return {name: values for name, values in found.items() if values}
 
 
-def _verdicts(
+def _questions(
     experiment: Experiment, cells: Mapping[tuple[str, str], Cell]
-) -> dict[tuple[str, str], Verdict]:
+) -> dict[tuple[str, str], Question]:
     """Of whole cells with a published value. Trivial rows have one seed: nothing to test."""
     questions = {}
     for (row, name), cell in cells.items():
@@ -128,21 +158,7 @@ def _verdicts(
         share = drawn if column.metric == "accuracy" else None
         shared = binomial_variance(cell.values, share) if share else 0.0
         questions[row, name] = Question(cell.values, cell.published, margin, shared)
-    return verdicts(questions)
-
-
-def _comparisons(
-    experiment: Experiment, cells: Mapping[tuple[str, str], Cell]
-) -> Iterator[Comparison]:
-    for minuend, subtrahend in pairs(experiment):
-        for column in experiment.space.columns:
-            a, b = cells[minuend, column], cells[subtrahend, column]
-            found = compare(
-                minuend, dict(zip(a.seeds, a.values, strict=True)),
-                subtrahend, dict(zip(b.seeds, b.values, strict=True)), column, a.wanted, a.metric,
-            )  # fmt: skip
-            if found is not None:
-                yield found
+    return questions
 
 
 def _doubts(table: Table) -> list[str]:
@@ -253,9 +269,12 @@ def _notes(plan: Plan) -> list[str]:
             f"{TRAINING_VERSION}, and a run trains anew."
         )
     if space.published:
-        notes.append(
-            f"Published figures: the paper's {space.published.replace('table', 'table ')}."
+        source = (
+            f"the paper's {space.published.replace('table', 'table ')}"
+            if isinstance(space.published, str)
+            else "as the search space gives them"
         )
+        notes.append(f"Published figures: {source}.")
     if space.published and published_table(space.published):  # of means, not of runs
         notes.append(
             "Verdicts, at 5 % over the whole table (Holm): agrees = within the margin by two "

@@ -20,7 +20,7 @@ class Comparison:
 
     mean: of the differences. half_width: of its confidence interval by Student's t, None of fewer
     than FEWEST_SEEDS. n: shared seeds. wanted: seeds that both should have. metric: of the column,
-    where known.
+    where known. decimals: as of a cell (equigrid.reporting.table).
     """
 
     minuend: str
@@ -31,6 +31,7 @@ class Comparison:
     n: int
     wanted: int
     metric: str = ""
+    decimals: int | None = None
 
     @property
     def low(self) -> float | None:
@@ -43,7 +44,7 @@ class Comparison:
 
 def compare(
     minuend: str, a: Mapping[int, float], subtrahend: str, b: Mapping[int, float],
-    column: str, wanted: int, metric: str = "",
+    column: str, wanted: int, metric: str = "", decimals: int | None = None,
 ) -> Comparison | None:  # fmt: skip
     """The paired difference of two methods' scores by seed; None without a shared seed."""
     shared = sorted(a.keys() & b.keys())
@@ -55,4 +56,6 @@ def compare(
         quantile = float(stdtrit(len(shared) - 1, (1 + CONFIDENCE) / 2))
         half = quantile * stdev(differences) / math.sqrt(len(shared))
     mean = fmean(differences)
-    return Comparison(minuend, subtrahend, column, mean, half, len(shared), wanted, metric)
+    return Comparison(
+        minuend, subtrahend, column, mean, half, len(shared), wanted, metric, decimals
+    )

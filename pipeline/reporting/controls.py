@@ -23,9 +23,11 @@ def pairs(experiment: Experiment) -> list[tuple[str, str]]:
     """(minuend, subtrahend) of the rows to compare, in their order.
 
     A later row minus each earlier one; of a control only its method minus it, and it minus its
-    method's baseline.
+    method's baseline. Where the search space has a reference row, each other row minus it.
     """
     trained = [row for row, method in experiment.rows.items() if not method.trivial]
+    if (reference := experiment.space.reference) is not None:
+        return [(row, reference) for row in trained if row != reference]
     controls = [row for row in trained if experiment.rows[row].control_of]
     methods = [row for row in trained if row not in controls]
     found = [(later, earlier) for earlier, later in itertools.combinations(methods, 2)]

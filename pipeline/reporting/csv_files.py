@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from equigrid.record import Result
 from equigrid.reporting.table import LATENT_MEASURES, Table
@@ -20,7 +21,7 @@ CSV_FIELDS = (
 LAST_CSV_FIELDS = *LATENT_MEASURES, "control_of", "parameters", "values"
 
 
-def _searched(points: Iterable[Mapping[str, float]]) -> list[str]:
+def _searched(points: Iterable[Mapping[str, Any]]) -> list[str]:
     """What was searched: the learning rate and λ, whether or not, then all else."""
     names = in_order({name for point in points for name in point} - {"lr", "lambda"})
     return ["lr", "lambda", *names]

@@ -26,16 +26,21 @@ def score(cell: Cell) -> str:
         return DASH
     if cell.mean is None:
         return f"{DASH} {gap or f'0/{cell.wanted} seeds'}{mark}"
-    text = value(cell.metric, cell.mean)
+    text = value(cell.metric, cell.mean, cell.decimals)
     if cell.wanted > 1 and cell.std is not None:
-        text += f" ({value(cell.metric, cell.std)})"
+        text += f" ({value(cell.metric, cell.std, cell.decimals)})"
     if cell.is_whole:
         return f"{text}, n={len(cell.values)}{mark}"
     return f"[{gap or f'{len(cell.values)}/{cell.wanted} seeds'}] {text}{mark}"
 
 
-def value(metric: str, number: float) -> str:
-    """Three decimals; of what may be tiny, and what objectives measure themselves, four digits."""
+def value(metric: str, number: float, decimals: int | None = None) -> str:
+    """Three decimals; of what may be tiny, and what objectives measure themselves, four digits.
+
+    decimals: where they are given, so many.
+    """
+    if decimals is not None:
+        return f"{number:.{decimals}f}"
     if not _may_be_tiny(metric):
         return f"{number:.3f}"
     if score_kind(metric) != metric:  # a count: what is left of rounding is nothing
@@ -70,12 +75,14 @@ def difference(table: Table, row: str, column: str) -> str:
     if value is None:
         return DASH
     verdict = table.verdicts.get((row, column))
-    shown = signed(table.cells[row, column].metric, value)
+    shown = signed(table.cells[row, column].metric, value, table.cells[row, column].decimals)
     return shown + (f" {verdict.word}" if verdict else "")
 
 
-def signed(metric: str, number: float) -> str:
+def signed(metric: str, number: float, decimals: int | None = None) -> str:
     """A difference of scores, with its sign."""
+    if decimals is not None:
+        return f"{number:+.{decimals}f}"
     return f"{number:+.2g}" if metric and _may_be_tiny(metric) else f"{number:+.3f}"
 
 
@@ -201,9 +208,10 @@ def interval(comparison: Comparison | None) -> str:
     """`+0.012 [+0.004, +0.020], n=5`; missing seeds first; of too few why there is no interval."""
     if comparison is None:
         return DASH
-    text = signed(comparison.metric, comparison.mean)
+    metric, decimals = comparison.metric, comparison.decimals
+    text = signed(metric, comparison.mean, decimals)
     if comparison.low is not None and comparison.high is not None:
-        ends = (signed(comparison.metric, it) for it in (comparison.low, comparison.high))
+        ends = (signed(metric, it, decimals) for it in (comparison.low, comparison.high))
         text += f" [{', '.join(ends)}]"
     reason = f" (no interval below {FEWEST_SEEDS})" if comparison.half_width is None else ""
     if comparison.n < comparison.wanted:

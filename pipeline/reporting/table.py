@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import resources
@@ -24,6 +24,10 @@ LATENT_MEASURES = {
     "fixed_share": "share fixed",
 }
 
+#: A search space's own published figures: by row and column mean, standard deviation and number of
+#: seeds as they are written.
+Figures = Mapping[str, Mapping[str, Sequence[str]]]
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -33,6 +37,7 @@ class Cell:
     latents: how the group moves the latents of validation, by measure (LATENT_MEASURES) one number
     per seed, where measured.
     doubts: what is wrong with how its trainings are tracked, one text a run in doubt.
+    decimals: of its scores as they are shown; None: as the metric has it.
     """
 
     dataset: str
@@ -41,12 +46,13 @@ class Cell:
     values: tuple[float, ...]
     wanted: int
     gap: str
-    point: Mapping[str, float]
+    point: Mapping[str, float | str]
     latents: Mapping[str, tuple[float, ...]]
     parameters: int | None
     published: Published | None
     seeds: tuple[int, ...] = ()
     doubts: tuple[str, ...] = ()
+    decimals: int | None = None
 
     @property
     def is_whole(self) -> bool:
@@ -178,12 +184,18 @@ def _published_named(name: str) -> Mapping[str, Any]:
     return found
 
 
-def published_table(name: str) -> Mapping[str, Mapping[str, Published]]:
-    """{row: {column: figure}} as published, nothing of a table of runs; raises InputError.
+def published_table(source: str | Figures) -> Mapping[str, Mapping[str, Published]]:
+    """{row: {column: figure}}, nothing of a table of runs; raises InputError.
 
-    A figure without a standard deviation is a single run's; its digits are as written there.
+    source: a table of the paper's by its name, or a search space's own figures. A figure without a
+    standard deviation is a single run's; its digits are as written there.
     """
-    table = _published_named(name)
+    if not isinstance(source, str):
+        return {
+            row: {column: _given(figure) for column, figure in cells.items()}
+            for row, cells in source.items()
+        }
+    table = _published_named(source)
     return {
         row: {
             column: Published(cell[0], cell[1], table["decimals"], table["seeds"].get(row))
@@ -195,11 +207,22 @@ def published_table(name: str) -> Mapping[str, Mapping[str, Published]]:
     }
 
 
+def _given(figure: Sequence[str]) -> Published:
+    """Of mean, standard deviation and number of seeds, as far as they are given."""
+    mean, *rest = figure
+    digits = max(map(_decimals, figure[:2]))
+    if not rest:
+        return Published(float(mean), None, digits, 1)
+    return Published(float(mean), float(rest[0]), digits, int(rest[1]) if rest[1:] else None)
+
+
 def _decimals(text: str) -> int:
     return len(text.partition(".")[2])
 
 
-def published_runs(name: str) -> tuple[Mapping[str, float], ...]:
+def published_runs(source: str | Figures) -> tuple[Mapping[str, float], ...]:
     """{column: figure} of each published run, nothing of a table of means; raises InputError."""
-    table = _published_named(name)
+    if not isinstance(source, str):
+        return ()
+    table = _published_named(source)
     return tuple(dict(zip(table["columns"], run, strict=True)) for run in table.get("runs", ()))

@@ -33,14 +33,17 @@ def stamp(store: Store) -> list[Any] | None:
     """
     path = store.database
     if path is not None:
-        if not path.exists():
-            return None
-        parts: list[Any] = []
-        for file in (path, path.with_name(f"{path.name}-wal")):
-            status = file.stat() if file.exists() else None
-            parts += [status.st_size, status.st_mtime_ns] if status else [0, 0]
-        return [*parts, version("mlflow")]  # which may ask for another schema
+        return stamp_of_file(path) if path.exists() else None
     return server_stamp(store) if store.is_server else stamp_by_client(store)
+
+
+def stamp_of_file(path: Path) -> list[Any]:
+    """What changes when a SQLite file does."""
+    parts: list[Any] = []
+    for file in (path, path.with_name(f"{path.name}-wal")):
+        status = file.stat() if file.exists() else None
+        parts += [status.st_size, status.st_mtime_ns] if status else [0, 0]
+    return [*parts, version("mlflow")]  # which may ask for another schema
 
 
 def load_tracked(store: Store, cache: Path) -> Tracked:
