@@ -5,6 +5,8 @@
     quickstart = equigrid.open_experiment("quickstart")
     quickstart.table()
 
+    equigrid.table(frame, …)  # of runs that somebody else's code has logged
+
 What is here is meant for use from outside: experiments that were run, and the classes and functions
 that parts of one's own build on. `equigrid.testing` has the cases that test such parts. Importing
 this changes nothing in a process; each name is loaded when it is first asked for.
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from equigrid.datasets.images import ImageClassification
     from equigrid.datasets.resident import Dataset, on_device, read_views
     from equigrid.errors import InputError
+    from equigrid.external_runs.opened import RunsTable, table
     from equigrid.models.network import Network
     from equigrid.notebook import OpenExperiment, open_experiment
     from equigrid.objectives.regular import regular_action
@@ -46,12 +49,14 @@ _MODULES = {
     "OpenRun": "planning.opening",
     "Parameters": "parameters",
     "Record": "record",
+    "RunsTable": "external_runs.opened",
     "fixed_views": "datasets.builder",
     "on_device": "datasets.resident",
     "open_experiment": "notebook",
     "random_stream": "datasets.builder",
     "read_views": "datasets.resident",
     "regular_action": "objectives.regular",
+    "table": "external_runs.opened",
 }
 
 __all__ = [
@@ -68,12 +73,14 @@ __all__ = [
     "OpenRun",
     "Parameters",
     "Record",
+    "RunsTable",
     "fixed_views",
     "on_device",
     "open_experiment",
     "random_stream",
     "read_views",
     "regular_action",
+    "table",
     "testing",
 ]
 

@@ -21,6 +21,7 @@ from typing import Any
 import pandas
 
 from equigrid.config.experiment import load_experiment
+from equigrid.external_runs.opened import RunsTable, holds_runs, open_runs
 from equigrid.planning.find_run import find_record, finished_finals
 from equigrid.planning.ledger import Ledger
 from equigrid.planning.opening import OpenRun, open_run
@@ -36,8 +37,14 @@ __all__ = ["OpenExperiment", "OpenRun", "open_experiment"]
 
 def open_experiment(
     name: str, profile: str | None = None, workspace: str | Path = "workspace"
-) -> OpenExperiment:
-    """A search space by its name or path, as the commands take it; raises InputError."""
+) -> OpenExperiment | RunsTable:
+    """A search space by its name or path, as the commands take it; raises InputError.
+
+    One with `runs:` opens as the table of those runs (docs/your-runs.md).
+    """
+    if holds_runs(name):
+        with settled():
+            return open_runs(name, profile, Workspace(Path(workspace)))
     return OpenExperiment(Ledger(load_experiment(name, profile), Workspace(Path(workspace))))
 
 

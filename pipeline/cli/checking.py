@@ -22,8 +22,16 @@ def verify(
 ) -> None:
     """Recompute every cell from run records and hold every run in MLflow against its record.
 
+    Of a table of tracked runs the store is read again, and what was written held against it.
+
     Example: equigrid verify quickstart --repair
     """
+    from equigrid.cli import external
+    from equigrid.external_runs.opened import holds_runs
+
+    if holds_runs(name):
+        external.verify(name, profile, workspace, repair=mend)
+        return
     from equigrid.commands.verify import repair
     from equigrid.commands.verify import verify as examine
     from equigrid.stages import tables as stage

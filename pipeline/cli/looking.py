@@ -57,8 +57,14 @@ def status(
     from rich.console import Group
     from rich.live import Live
 
+    from equigrid.cli import external
     from equigrid.commands.status import status as parts_of
 
+    if (runs := external.opened(name, profile, workspace)) is not None:
+        if watch:
+            raise InputError("--watch: a table of tracked runs trains nothing to be watched")
+        external.status(runs)
+        return
     ledger = open_ledger(name, profile, workspace)
     plan = ledger.known()
     shown = parts_of(plan, ledger.workspace)
@@ -87,8 +93,12 @@ def show(
 
     Example: equigrid show quickstart "Ours/C4"
     """
+    from equigrid.cli import external
     from equigrid.commands.show import show as parts_of
 
+    if (runs := external.opened(name, profile, workspace)) is not None:
+        external.show(runs, what)
+        return
     ledger = open_ledger(name, profile, workspace)
     for part in parts_of(ledger.known(), ledger.workspace, what):
         console.print(part, highlight=False, soft_wrap=isinstance(part, str))
@@ -166,8 +176,12 @@ def tables(
 
     Example: equigrid tables quickstart --from-mlflow
     """
+    from equigrid.cli import external
     from equigrid.stages import tables as stage
 
+    if (runs := external.opened(name, profile, workspace)) is not None:
+        external.tables(runs, workspace)
+        return
     ledger = open_ledger(name, profile, workspace)
     found = ledger.from_mlflow() if from_mlflow else ledger.known()
     show_table(stage.tables(found, ledger.workspace))
@@ -189,14 +203,41 @@ def report(
 
     Example: equigrid report quickstart -o report
     """
+    from equigrid.cli import external
     from equigrid.reporting.assembly import assemble
     from equigrid.reporting.page.content import report as write
 
+    if (runs := external.opened(name, profile, workspace)) is not None:
+        external.report(runs, output, workspace)
+        return
     ledger = open_ledger(name, profile, workspace)
     plan = ledger.known()
     folder = output or ledger.workspace.report(ledger.experiment.full_name)
     page, *figures = write(plan, assemble(plan), ledger.workspace, folder)
     console.print(f"{page}, and {len(figures)} figures as PDF", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def draft(
+    experiments: Annotated[
+        list[str], typer.Argument(help="MLflow experiments (names or ids), or one CSV file.")
+    ],
+    store: Annotated[
+        str | None,
+        typer.Option(help="MLflow's address; default: MLFLOW_TRACKING_URI, then the workspace."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The file to write; else it is printed.")
+    ] = None,
+    workspace: Root = WORKSPACE,
+) -> None:
+    """Look at runs that somebody's own code has tracked, and write a search space for their table.
+
+    Example: equigrid draft cifar-sweep --store sqlite:///mlflow.db -o cifar.yaml
+    """
+    from equigrid.cli import external
+
+    external.draft(experiments, store, output, workspace)
 
 
 @app.command()

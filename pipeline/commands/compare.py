@@ -12,6 +12,7 @@ from rich.table import Table as RichTable
 
 from equigrid.config.experiment import load_experiment
 from equigrid.errors import InputError
+from equigrid.external_runs.opened import holds_runs, open_runs
 from equigrid.planning.ledger import Ledger
 from equigrid.planning.workspace import Workspace
 from equigrid.reporting import formats
@@ -44,6 +45,9 @@ class Line:
 def open_side(text: str, workspace: Workspace) -> Side:
     """`NAME` or `NAME:PROFILE`, NAME as every command takes it."""
     name, _, profile = text.partition(":")
+    if holds_runs(name):
+        runs = open_runs(name, profile or None, workspace)
+        return Side(runs.name, runs.assembled, runs.collection.source)
     ledger = Ledger(load_experiment(name, profile or None), workspace)
     plan = ledger.known()
     if not plan.has_results:

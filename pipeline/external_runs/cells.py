@@ -34,6 +34,7 @@ def table_of(found: Collection, name: str) -> Table:
         higher_is_better={n: it.higher_is_better for n, it in space.columns.items()},
         cells=cells,
         notes=(),
+        external=True,
     )
     questions = {
         place: Question(cell.values, cell.published, space.columns[place[1]].margin)
@@ -194,7 +195,7 @@ def _selection(found: Collection) -> Iterator[str]:
         f"the {runs.select.at} {runs.select.metric}; {whole}; within {TIE:g} of it, relatively, "
         f"the lower {', then the lower '.join(names)}. "
         + (
-            "SELECTED ON WHAT IS REPORTED."
+            "Cells whose own metric selects are marked: their scores flatter."
             if runs.selection == "on_test"
             else "No column's metric plays a part."
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ from equigrid.external_runs.source import Curves, ExternalRun, Source, by_step
 
 #: Scores as near as this, relatively, are equal: some clients log in single precision.
 TIE = 1e-6
+#: Metrics that are listed where one is not found.
+LISTED = 20
 IN_CELL, SELECTED_BY = "in a cell", "in the selection alone"
 ROLES = ("grid", "final")
 NOT_WHOLE, NOT_SELECTED = "point without all its seeds", "not at the selected point"
@@ -97,6 +100,7 @@ def collect(space: RunsSpace, source: Source) -> Collection:
     if not found.rows:
         raise InputError(f"{found.source}: no run has a row; {_summary(found)}")
     _known_rows(space, found.rows)
+    _known_metrics(space, runs)
     found.other = _others(counted, space)
     _drop_duplicates(counted, space)
     counted = [entry for entry in counted if not entry.fate]
@@ -119,6 +123,20 @@ def _known_rows(space: RunsSpace, rows: Sequence[str]) -> None:
     for row in named:
         if row not in rows:
             raise InputError(f"no row {row!r} (reference, published); there are: {', '.join(rows)}")
+
+
+def _known_metrics(space: RunsSpace, runs: Sequence[ExternalRun]) -> None:
+    """InputError for a metric that no run has logged."""
+    there = sorted({name for run in runs for name in run.metrics})
+    wanted = [(f"columns.{name}", it.metric) for name, it in space.columns.items()]
+    if space.runs.select is not None:
+        wanted.append(("runs.select", space.runs.select.metric))
+    for place, metric in wanted:
+        if metric not in there:
+            near = difflib.get_close_matches(metric, there, n=1)
+            guess = f" (do you mean {near[0]!r}?)" if near else ""
+            shown = ", ".join(there[:LISTED]) + (" …" if len(there) > LISTED else "")
+            raise InputError(f"{place}: no run has logged {metric!r}{guess}; there are: {shown}")
 
 
 def _others(counted: Sequence[Entry], space: RunsSpace) -> tuple[str, ...]:
@@ -155,7 +173,7 @@ def _told_twice(group: Sequence[Entry]) -> str:
     keys = sorted(
         key
         for key in {*first.values, *second.values}
-        if key.startswith(("params.", "tags.")) and not key.startswith("tags.mlflow.")
+        if not key.startswith(("attributes.", "tags.mlflow."))
         and first.text(key) != second.text(key)
     )  # fmt: skip
     differ = f"they differ in {', '.join(keys[:6])}" if keys else "nothing tells them apart"

@@ -121,6 +121,10 @@ def _text(value: Any) -> str:
 
 def read_csv(path: Path, space: RunsSpace) -> Lines:
     """The runs of a CSV file; InputError where it cannot be read."""
+    return Lines(_frame(path), space, path.name)
+
+
+def _frame(path: Path) -> pandas.DataFrame:
     import pandas
 
     try:
@@ -129,4 +133,20 @@ def read_csv(path: Path, space: RunsSpace) -> Lines:
         raise InputError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
     if frame.empty:
         raise InputError(f"{path}: has no line")
-    return Lines(frame, space, path.name)
+    return frame
+
+
+def plain_runs(path: Path) -> list[ExternalRun]:
+    """Runs of a CSV file as they are, to look at: a number may be a parameter or a metric."""
+    runs: dict[str, ExternalRun] = {}
+    for number, line in enumerate(_frame(path).to_dict("records"), 1):
+        values = {str(key): text for key, value in line.items() if (text := _text(value))}
+        run = values.pop(RUN, f"line {number}")
+        values.pop(STEP, None)
+        numbers = {
+            key: found for key, text in values.items()
+            if isinstance(found := number_or_text(text), float)
+        }  # fmt: skip
+        runs[run] = ExternalRun(run, status=values.get(STATUS, "FINISHED"), values=values,
+                                metrics=numbers)  # fmt: skip
+    return list(runs.values())

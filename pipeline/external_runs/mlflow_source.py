@@ -71,7 +71,7 @@ class MlflowRuns:
             return [ExternalRun(**run) for run in kept["runs"]]
         with self._asking():
             ids = self._experiment_ids()
-            found = [_external(run, ids) for run in self._search(list(ids))]
+            found = [_external(run, ids, self._pages()) for run in self._search(list(ids))]
             self._matching = None
             if self.filter is not None:
                 self._matching = [run.info.run_id for run in self._search(list(ids), self.filter)]
@@ -118,6 +118,11 @@ class MlflowRuns:
 
             self._client = MlflowClient(tracking_uri=_read_only(self.uri, self._file))
         return self._client
+
+    def _pages(self) -> str:
+        """What the addresses of a server's pages begin with; empty of a file."""
+        is_server = self.uri.startswith(("http://", "https://"))
+        return f"{masked(self.uri).rstrip('/')}/#/experiments/" if is_server else ""
 
     @contextmanager
     def _asking(self) -> Iterator[None]:
@@ -193,7 +198,7 @@ def _read_only(uri: str, file: Path | None) -> str:
     return f"sqlite+pysqlite:///file:{quote(quote(str(file.absolute())))}?mode=ro&uri=true"
 
 
-def _external(run: Run, experiments: Mapping[str, str]) -> ExternalRun:
+def _external(run: Run, experiments: Mapping[str, str], pages: str) -> ExternalRun:
     info, data = run.info, run.data
     tags = {f"tags.{name}": text for name, text in data.tags.items()}
     experiment = experiments[info.experiment_id]
@@ -214,6 +219,7 @@ def _external(run: Run, experiments: Mapping[str, str]) -> ExternalRun:
         },
         metrics=dict(data.metrics),
         parent=data.tags.get("mlflow.parentRunId", ""),
+        url=f"{pages}{info.experiment_id}/runs/{info.run_id}" if pages else "",
     )
 
 

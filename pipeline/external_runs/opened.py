@@ -1,9 +1,9 @@
-"""A search space with `runs:`, opened: its runs, its table, and the files that are written of it."""
+"""A search space with `runs:`, opened: its runs, its table, and the files of it."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from equigrid.errors import InputError
 from equigrid.external_runs.cells import runs_csv, table_of
 from equigrid.external_runs.collection import Collection, collect
 from equigrid.external_runs.schema import RunsSpace
-from equigrid.external_runs.source import Source
+from equigrid.external_runs.source import ExternalRun, Source
 from equigrid.files import write_atomically
 from equigrid.planning.workspace import Workspace
 from equigrid.reporting import csv_files, formats
@@ -149,6 +149,22 @@ def _source(space: RunsSpace, path: Path, workspace: Workspace, *, fresh: bool) 
     return MlflowRuns(
         uri, runs.experiments, runs.filter, workspace.external_runs_cache, fresh=fresh
     )
+
+
+def looked_at(
+    names: Sequence[str], store: str | None, workspace: Workspace
+) -> tuple[Sequence[ExternalRun], dict[str, object]]:
+    """The runs of MLflow experiments, or of one CSV file, and how a search space names them."""
+    if len(names) == 1 and names[0].endswith(".csv"):
+        from equigrid.external_runs.lines_source import plain_runs
+
+        return plain_runs(Path(names[0])), {"csv": names[0]}
+    from equigrid.external_runs.mlflow_source import MlflowRuns, store_of
+
+    uri = store_of(store, Path.cwd(), workspace.tracking_uri)
+    where: dict[str, object] = {"store": store} if store is not None else {}
+    found = MlflowRuns(uri, names, None, workspace.external_runs_cache).runs()
+    return found, {**where, "experiments": list(names)}
 
 
 #: Keys of a search space that are not of its `runs`.

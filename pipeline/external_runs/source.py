@@ -36,6 +36,7 @@ class ExternalRun:
     values: Mapping[str, str] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
     parent: str = ""
+    url: str = ""
 
     @property
     def name(self) -> str:

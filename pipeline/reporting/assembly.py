@@ -105,8 +105,8 @@ def compared(
             a, b = table.cells[minuend, column], table.cells[subtrahend, column]
             difference = compare(
                 minuend, dict(zip(a.seeds, a.values, strict=True)),
-                subtrahend, dict(zip(b.seeds, b.values, strict=True)), column, a.wanted,
-                a.metric, a.decimals,
+                subtrahend, dict(zip(b.seeds, b.values, strict=True)), column,
+                min(a.wanted, b.wanted), a.metric, a.decimals,
             )  # fmt: skip
             if difference is not None:
                 found.append(difference)

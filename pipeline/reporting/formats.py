@@ -108,7 +108,7 @@ def _parts(table: Table) -> list[tuple[str, Table]]:
 
 
 def _headings(table: Table) -> list[str]:
-    headings = ["Method", "Parameters"]
+    headings = ["Method"] if table.external else ["Method", "Parameters"]
     if table.layout == "datasets":
         return [*headings, *_short_names(table)]
     for column in table.columns:
@@ -139,7 +139,7 @@ def _body(table: Table) -> Iterator[list[str]]:
                 line.append(value(metric, scores[column]) if column in scores else DASH)
                 line += ["", ""] if _column_is_published(table, column) else []
             yield line
-        line = [table.label(row), parameters(table, row)]
+        line = [table.label(row), *([] if table.external else [parameters(table, row)])]
         if table.layout == "datasets":
             yield from _one_above_the_other(table, row)
             continue
@@ -255,7 +255,8 @@ def latex(table: Table) -> str:
     for heading, part in _parts(table):
         headings = _headings(part)
         lines += [f"% {heading}"] if heading else []
-        lines.append("\\begin{tabular}{l" + "r" + "c" * (len(headings) - 2) + "}")
+        size = "" if table.external else "r"
+        lines.append("\\begin{tabular}{l" + size + "c" * (len(headings) - 1 - len(size)) + "}")
         lines.append("\\toprule")
         for index, cells in enumerate([headings, *_body(part)]):
             lines.append(" & ".join(cell.translate(_TEX) for cell in cells) + " \\\\")

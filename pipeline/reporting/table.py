@@ -89,7 +89,8 @@ class Table:
     comparisons: of trained rows. layout: `runs` has a line for each run above its row's mean, and
     one for each published run; `datasets` a table for each dataset. higher_is_better:
     None where neither is. findings: those of the notes that a reader should see first. controls:
-    the method by row that is a control of it.
+    the method by row that is a control of it. external: of runs that were not made here, of whose
+    networks nothing is known.
     """
 
     name: str
@@ -106,6 +107,7 @@ class Table:
     published_runs: tuple[Mapping[str, float], ...] = ()
     findings: tuple[str, ...] = ()
     controls: Mapping[str, str] = field(default_factory=dict)
+    external: bool = False
 
     @property
     def has_published(self) -> bool:

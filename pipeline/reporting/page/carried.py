@@ -7,7 +7,8 @@ from statistics import fmean
 from typing import Any
 
 from equigrid.reporting.page import charts
-from equigrid.reporting.page.figures import Figures, section
+from equigrid.reporting.page.figures import Figures
+from equigrid.reporting.page.gallery import section
 from equigrid.reporting.page.page import Chart, Section
 
 #: As equigrid.training.analysis, which needs torch, names them.

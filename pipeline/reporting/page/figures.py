@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import base64
 import html
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
-
-from matplotlib.figure import Figure
 
 from equigrid.errors import DamagedFileError, InputError
 from equigrid.lookup import load, model_entry, objective_entry
@@ -24,6 +21,7 @@ from equigrid.record import Record, Result
 from equigrid.registry import AUTOREGRESSION
 from equigrid.reporting.page import captions, charts
 from equigrid.reporting.page.charts import GridPoint, State
+from equigrid.reporting.page.gallery import Gallery, section
 from equigrid.reporting.page.page import Chart, Section
 from equigrid.reporting.table import Table
 from equigrid.reporting.words import spoken
@@ -37,10 +35,10 @@ ERROR = "val_equivariance_error"
 FRAME = "rmse_frame_"
 
 
-class Figures:
+class Figures(Gallery):
     """Draws what a plan has, and says what it has not.
 
-    records: by run key, those at hand. pdfs: every figure drawn so far, by its name on the page.
+    records: by run key, those at hand.
     """
 
     def __init__(
@@ -49,7 +47,7 @@ class Figures:
         self.plan, self.table, self.records, self.workspace = plan, table, records, workspace
         self.select = plan.experiment.space.training.select
         self.trained = [row for row in table.rows if row not in table.trivial_rows]
-        self.pdfs: dict[str, bytes] = {}
+        super().__init__()
         self._datasets: dict[str, Dataset | str] = {}
 
     def heat_map(self, arm: Arm) -> Chart | None:
@@ -333,36 +331,6 @@ class Figures:
         said = html.escape(f"{heading}. {caption}")
         element = f'<img src="data:image/{kind};base64,{text}" alt="{said}">'
         return Chart("", heading, caption, element)
-
-    def chart(
-        self, figure: Figure, heading: str, caption: str, description: str, *names: str
-    ) -> Chart:
-        """Keep the figure's PDF under a name of its own and give the figure for the page."""
-        plain = re.sub(r"[^a-z0-9]+", "-", " ".join(names).lower()).strip("-")
-        name, n = plain, 1
-        while name in self.pdfs:
-            n += 1
-            name = f"{plain}-{n}"
-        self.pdfs[name] = charts.pdf(figure)
-        return Chart(name, heading, caption, charts.svg(figure, name, description))
-
-
-def section(names: Iterable[str], draw: Callable[[str], Chart | list[Chart] | str]) -> Section:
-    """draw: the charts of a name, or why there is none. Names with one reason share a line."""
-    drawn = {name: draw(name) for name in names}
-    missing: dict[str, list[str]] = {}
-    for name, it in drawn.items():
-        if isinstance(it, str):
-            missing.setdefault(it, []).append(name)
-    return Section(
-        tuple(
-            chart
-            for it in drawn.values()
-            if not isinstance(it, str)
-            for chart in ([it] if isinstance(it, Chart) else it)
-        ),
-        tuple(f"{', '.join(named)}: {reason}." for reason, named in missing.items()),
-    )
 
 
 def grid_points(plan: Plan, arm: Arm) -> Iterator[GridPoint]:

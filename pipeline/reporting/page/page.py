@@ -54,7 +54,7 @@ class Run:
 
     error: relative equivariance error on validation. reason: why it failed. doubt: how its
     tracked run departs from its record. run_id: MLflow's; it and the three after it are empty
-    where unknown.
+    where unknown. became: of a run that was not made here. url: where a browser shows the run.
     """
 
     point: str
@@ -69,6 +69,8 @@ class Run:
     data_sha256: str = ""
     commit: str = ""
     hardware: str = ""
+    became: str = ""
+    url: str = ""
 
 
 @dataclass(frozen=True)
