@@ -15,6 +15,9 @@ Value = float | str
 Arm = tuple[str, str]
 Point = tuple[tuple[str, Value], ...]
 
+#: Runs of which as many different numbers are no setting of a method.
+MANY = 10
+
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _SEED = re.compile(r"(?:seed[ _=-]?)?(\d+)(?:\.0*)?", re.IGNORECASE)
 
@@ -229,11 +232,17 @@ def _shown(text: str | None) -> str:
 
 
 def _tells_runs_apart(key: str, counted: Sequence[Entry]) -> bool:
-    """Whether a value is each run's own, or each seed's own."""
-    texts = [entry.text(key) for entry in counted]
-    if None not in texts and len(set(texts)) == len(texts):
-        return True
-    by_seed: dict[int | None, set[str | None]] = {}
+    """Whether a value is each run's own, or each seed's own wherever the seed is the same.
+
+    Of a few runs with a number each nobody can say: such a key has to be named.
+    """
+    texts = [text for entry in counted if (text := entry.text(key)) is not None]
+    if len(set(texts)) == len(texts) > len(counted) / 2:
+        numbers = all(isinstance(number_or_text(text), float) for text in texts)
+        return not numbers or len(texts) >= MANY
+    if len(texts) < len(counted):
+        return False
+    by_seed: dict[int | None, set[str]] = {}
     for entry, text in zip(counted, texts, strict=True):
         by_seed.setdefault(entry.seed, set()).add(text)
     firsts = {next(iter(values)) for values in by_seed.values()}

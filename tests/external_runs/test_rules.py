@@ -180,10 +180,14 @@ def test_a_parameter_that_varies_within_a_point_is_refused_unless_it_is_named() 
 
 def test_what_is_each_runs_own_or_each_seeds_own_is_no_hyperparameter() -> None:
     lines = [
-        run(f"r{s}{lr}", lr=lr, seed=s, **{"params.folder": f"{s}/{lr}", "params.data_seed": 100 + s})
+        run(f"r{s}{lr}", lr=lr, seed=s)
+        | {"params.folder": f"out/{s}/{lr}", "params.data_seed": 100 + s}
         for s in range(3) for lr in ("0.1", "0.2")
     ]  # fmt: skip
     assert len(cell(made(lines))) == 3
+    few = [run("r", seed=0) | {"params.width": 8}, run("s", seed=1) | {"params.width": 16}]
+    with pytest.raises(equigrid.InputError, match=r"params\.width"):
+        made(few).assembled  # noqa: B018
 
 
 def test_two_runs_of_one_identity_are_refused_by_name_or_the_newest_counts() -> None:
