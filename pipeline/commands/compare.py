@@ -71,7 +71,11 @@ def compare(first: Side, second: Side) -> list[Line]:
 def _line(first: Side, second: Side, row: str, column: str) -> Line:
     a, b = first.table.cells.get((row, column)), second.table.cells.get((row, column))
     difference = None
-    if a is not None and b is not None and (a.split, a.metric) == (b.split, b.metric):
+    # What other code calls its metric is known to nobody but the reader: the column's name decides.
+    theirs = first.table.external or second.table.external
+    if a is None or b is None:
+        return Line(row, column, a, b, None)
+    if theirs or (a.split, a.metric) == (b.split, b.metric):
         difference = paired(
             second.name, dict(zip(b.seeds, b.values, strict=True)),
             first.name, dict(zip(a.seeds, a.values, strict=True)), column, min(a.wanted, b.wanted),

@@ -190,7 +190,10 @@ def _wanted(found: Collection, arm: Arm, role: str) -> tuple[int, ...]:
     """Seeds that a point should have: the row's, the file's, or all that any run of the arm has."""
     seeds, rows = found.space.seeds, found.space.rows
     own = rows[arm[0]].seeds if rows else None
-    named = own or (seeds.grid or seeds.final if role == "grid" else seeds.final)
+    named = own or seeds.final
+    if role == "grid":
+        # Where runs of their own select, they have seeds of their own.
+        named = seeds.grid or (None if found.space.runs.grid else named)
     if named:
         return tuple(named)
     return tuple(sorted({
