@@ -29,7 +29,7 @@ COMMANDS = sorted(typer.main.get_command(app).commands)  # type: ignore[attr-def
 
 def test_these_are_the_commands() -> None:
     assert COMMANDS == [
-        "analyse", "compare", "doctor", "embed", "export", "import", "plan", "replay", "report",
+        "analyse", "compare", "doctor", "draft", "embed", "export", "import", "plan", "replay", "report",
         "run", "show", "status", "submit", "tables", "train", "ui", "verify",
     ]  # fmt: skip
 

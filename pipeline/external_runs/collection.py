@@ -83,11 +83,10 @@ class Collection:
         found: dict[str, list[Entry]] = {}
         for entry in self.entries:
             found.setdefault(entry.fate, []).append(entry)
-        first = (IN_CELL, SELECTED_BY, NOT_SELECTED)
-        return dict(sorted(
-            found.items(),
-            key=lambda it: (it[0] not in first, -len(it[1]), it[0]),
-        ))  # fmt: skip
+        first = {fate: n for n, fate in enumerate((IN_CELL, SELECTED_BY, NOT_SELECTED))}
+        return dict(
+            sorted(found.items(), key=lambda it: (first.get(it[0], len(first)), -len(it[1]), it[0]))
+        )
 
 
 def collect(space: RunsSpace, source: Source) -> Collection:

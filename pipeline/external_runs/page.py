@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from equigrid.external_runs.cells import point_of
@@ -33,7 +33,7 @@ def report(table: RunsTable, folder: Path) -> list[Path]:
         samples=Section(),
         facts=(
             ("Runs", f"{len(found.entries)} of {found.source}"),
-            *((fate, f"{len(entries)} runs") for fate, entries in found.fates().items()),
+            *((fate, _ids(entries)) for fate, entries in found.fates().items()),
         ),
         environments=(),
         commands=tuple(f"equigrid {it} {_name(table)}" for it in ("tables", "verify", "report")),
@@ -43,6 +43,12 @@ def report(table: RunsTable, folder: Path) -> list[Path]:
     for name, data in files.items():
         write_atomically(folder / name, data)
     return [folder / name for name in files]
+
+
+def _ids(entries: Sequence[Entry]) -> str:
+    """How many, and those that stand in no group above."""
+    alone = [entry.run.id for entry in entries if entry.arm is None]
+    return f"{len(entries)} runs" + (f": {', '.join(alone)}" if alone else "")
 
 
 def _name(table: RunsTable) -> str:
@@ -101,7 +107,7 @@ def _selection(table: RunsTable, arm: Arm) -> str:
     if choice.point is None:
         return "Nothing selected: no point has a score of all its seeds."
     if choice.score is None or select is None:
-        return f"{point_of(choice.point)}: the only point."
+        return f"{point_of(choice.point)}: the only point." if choice.point else "Nothing searched."
     whole = sum(it.score is not None for it in choice.candidates)
     return (
         f"Selected {point_of(choice.point)}: the {'highest' if select.mode == 'max' else 'lowest'} "
