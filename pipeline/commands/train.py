@@ -92,9 +92,12 @@ def check_runnable(trial: Trial) -> None:
     builder = builder_of(trial.data)
     if builder.raw_fingerprints(RawStore()) != trial.data["raw"]:
         raise InputError("it was resolved for other raw files than those here")
-    if model_entry(trial.model["name"]).trivial:
+    model = model_entry(trial.model["name"])
+    if model.trivial:
+        if trial.training:
+            raise InputError(f"training {dict(trial.training)}; a trivial row has none")
         return
-    model, objective = model_entry(trial.model["name"]), objective_entry(trial.objective["name"])
+    objective = objective_entry(trial.objective["name"])
     known = searchable(model, objective)
     if not {"lr", *objective.searched} <= set(trial.hyperparameters) <= set(known):
         raise InputError(f"hyperparameters {sorted(trial.hyperparameters)}; it takes {list(known)}")
