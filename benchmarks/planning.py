@@ -21,7 +21,7 @@ from typing import Any
 
 from common import begin, side_by_side, timed, wall
 
-from equigrid.commands.status import status
+from equigrid.commands.status import overview
 from equigrid.config.experiment import Experiment, load_experiment
 from equigrid.datasets.raw import RawStore
 from equigrid.files import canonical_json, sha256
@@ -116,7 +116,7 @@ def main() -> None:
 
         ledger = Ledger(experiment, workspace)
         known = ledger.known()
-        again = side_by_side(n, replan=ledger.plan, status=lambda: list(status(known, workspace)))
+        again = side_by_side(n, replan=ledger.plan, status=lambda: list(overview(known, workspace)))
         report.show("plan again in the same process", wall(again["replan"]), "s", n)
         report.show("status of a plan: its table and lines", wall(again["status"]), "s", n)
     report.close()

@@ -19,7 +19,7 @@ import pytest
 import spaces
 import typer
 
-from equigrid.cli.app import app
+from equigrid.cli import app
 from equigrid.commands.train import resolve, resolve_file
 from equigrid.errors import InputError
 from equigrid.planning.workspace import Workspace
@@ -29,8 +29,8 @@ COMMANDS = sorted(typer.main.get_command(app).commands)  # type: ignore[attr-def
 
 def test_these_are_the_commands() -> None:
     assert COMMANDS == [
-        "analyse", "compare", "doctor", "draft", "embed", "export", "import", "plan", "replay", "report",
-        "run", "show", "status", "submit", "tables", "train", "ui", "verify",
+        "analyse", "compare", "doctor", "draft", "embed", "export", "import", "plan", "replay",
+        "report", "run", "show", "status", "submit", "tables", "train", "ui", "verify",
     ]  # fmt: skip
 
 
@@ -86,6 +86,18 @@ def test_what_should_be_quick_imports_nothing_heavy(arguments: list[str], tmp_pa
         capture_output=True, check=True,
     )  # fmt: skip
     assert done.stdout.splitlines()[-1] == "set()"
+
+
+def test_no_command_s_file_imports_anything_heavy() -> None:
+    code = (
+        "import sys, typer\n"
+        "from equigrid.cli import app\n"
+        "for command in typer.main.get_command(app).commands.values():\n"
+        "    command.make_context(command.name, [], resilient_parsing=True)\n"
+        "print({'torch', 'mlflow', 'ray', 'pandas', 'matplotlib'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, check=True)
+    assert done.stdout == "set()\n"
 
 
 def trial_file(path: Path, change: Callable[[dict[str, Any]], object]) -> None:

@@ -9,8 +9,8 @@ import pytest
 import spaces
 from rich.console import Console
 
-from equigrid.cli import display
-from equigrid.cli.display import Display
+from equigrid.commands import display
+from equigrid.commands.display import Display
 from equigrid.config.experiment import load_experiment
 from equigrid.orchestration.dispatch import Slice
 from equigrid.planning.ledger import Ledger

@@ -1,1 +1,1 @@
-"""What each command other than `run` does; `cli` has its options and prints what it gives."""
+"""Every command, a file each: its options, what it does and what it prints."""

@@ -1,4 +1,9 @@
-"""Which linear action of its group a trained network carries in its latent."""
+"""Find which linear action of the group the latent of a trained network carries.
+
+Beside an untrained network and shuffled orbits; kept for the report, and in MLflow.
+
+Example: equigrid analyse quickstart "Ours/C4"
+"""
 
 from __future__ import annotations
 
@@ -7,24 +12,47 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.table import Table as RichTable
 
+from equigrid.commands.output import console
+from equigrid.commands.shared import WORKSPACE, Name, Profile, Root, open_ledger, warn
 from equigrid.errors import InputError
 from equigrid.planning.find_run import find_record
 from equigrid.planning.ledger import Ledger
 from equigrid.planning.opening import open_run_or_refuse
 from equigrid.planning.plan import Plan
 from equigrid.record import Record
+from equigrid.reporting.assembly import assemble
 from equigrid.reporting.formats import DASH
+from equigrid.stages.tables import report as write_report
 from equigrid.tracking.writer import Writer
-from equigrid.training.analysis import TRAINED, analyse
-from equigrid.training.model import build_model
 from equigrid.trial import Trial
 
 #: A multiplicity below it is none.
 SEEN = 0.05
+
+
+def analyse(
+    name: Name,
+    what: Annotated[
+        str | None,
+        typer.Argument(
+            help="ROW/COLUMN, a run key or an MLflow run id; else one seed of each row."
+        ),
+    ] = None,
+    profile: Profile = None,
+    workspace: Root = WORKSPACE,
+) -> None:
+    ledger = open_ledger(name, profile, workspace)
+    found = ledger.known()
+    for record, split in wanted(ledger, found, what):
+        for part in shown(record, analysed(ledger, record, split)):
+            console.print(part, highlight=False, soft_wrap=isinstance(part, str))
+    if fault := write_report(found, assemble(found), ledger.workspace):
+        warn(fault)
 
 
 def wanted(ledger: Ledger, plan: Plan, what: str | None) -> list[tuple[Record, str]]:
@@ -60,9 +88,16 @@ def _has(trial: Trial) -> bool:
 
 def analysed(ledger: Ledger, record: Record, split: str) -> Mapping[str, Any]:
     """The analysis of a run, kept in the workspace and, where it is tracked, in MLflow."""
+    # torch takes a second to import, which `--help` need not.
+    from equigrid.training import analysis
+    from equigrid.training.model import build_model
+
     run = open_run_or_refuse(ledger.workspace, record)
     untrained = build_model(record.trial, run.dataset, run.device).eval()
-    found = {"run": record.key, **analyse(run.model, untrained, run.dataset, split, run.device)}
+    found = {
+        "run": record.key,
+        **analysis.analyse(run.model, untrained, run.dataset, split, run.device),
+    }
     ledger.workspace.keep_analysis(record.key, found)
     _track(ledger, record, found)
     return found
@@ -80,6 +115,8 @@ def _track(ledger: Ledger, record: Record, found: Mapping[str, Any]) -> None:
 
 def shown(record: Record, found: Mapping[str, Any]) -> Iterator[RichTable | str]:
     """For the terminal."""
+    from equigrid.training.analysis import TRAINED
+
     networks = found["networks"]
     table = RichTable(title=record.trial.describe(), title_justify="left")
     table.add_column(f"{found['group']}, {found['split']}")

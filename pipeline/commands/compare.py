@@ -1,4 +1,11 @@
-"""Two experiments side by side: profiles, search spaces, or one of them in two workspaces."""
+"""Lay two experiments side by side: profiles, search spaces, or one in two workspaces.
+
+Where both have a cell by the same seeds, their difference is paired.
+
+Example: equigrid compare ddmnist:small ddmnist
+
+Example: equigrid compare quickstart quickstart --other-workspace /data/before
+"""
 
 from __future__ import annotations
 
@@ -6,10 +13,15 @@ import csv
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
 
+import typer
 from rich.markup import escape
 from rich.table import Table as RichTable
 
+from equigrid.commands.output import console
+from equigrid.commands.shared import WORKSPACE, Root
 from equigrid.config.experiment import load_experiment
 from equigrid.errors import InputError
 from equigrid.external_runs.opened import holds_runs, open_runs
@@ -20,6 +32,27 @@ from equigrid.reporting.assembly import assemble
 from equigrid.reporting.comparison import Comparison
 from equigrid.reporting.comparison import compare as paired
 from equigrid.reporting.table import Cell, Table
+
+
+def compare(
+    first: Annotated[str, typer.Argument(help="NAME, or NAME:PROFILE.")],
+    second: Annotated[str, typer.Argument(help="What to hold against it, written likewise.")],
+    workspace: Root = WORKSPACE,
+    other: Annotated[
+        Path | None,
+        typer.Option("--other-workspace", help="Where the second lies (of another commit, say)."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Also as CSV, into this file.")
+    ] = None,
+) -> None:
+    a = open_side(first, Workspace(workspace))
+    b = open_side(second, Workspace(other or workspace))
+    lines = lines_of(a, b)
+    for part in shown(a, b, lines):
+        console.print(part, highlight=False, markup=False, soft_wrap=isinstance(part, str))
+    if output is not None:
+        output.write_text(as_csv(lines), "utf-8")
 
 
 @dataclass(frozen=True)
@@ -62,7 +95,7 @@ def open_side(text: str, workspace: Workspace) -> Side:
     )
 
 
-def compare(first: Side, second: Side) -> list[Line]:
+def lines_of(first: Side, second: Side) -> list[Line]:
     """Cells by row and column, those of the first side before what only the second has."""
     places = dict.fromkeys((*first.table.cells, *second.table.cells))
     return [_line(first, second, *place) for place in places]

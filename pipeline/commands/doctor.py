@@ -1,4 +1,7 @@
-"""Is this machine ready? Each problem comes with what to do about it."""
+"""Check versions, raw data, disk, MLflow, Ray and GPU; say what to do about each problem.
+
+Example: equigrid doctor ddmnist
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,17 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from packaging.requirements import Requirement
-from rich.console import Console
 
+from equigrid.commands.output import console
+from equigrid.commands.shared import ERROR, WORKSPACE, Root
 from equigrid.config.experiment import load_experiment
 from equigrid.datasets.raw import RawStore
 from equigrid.errors import InputError, StoreError, masked
+from equigrid.exchange.importing import rebuild_store
 from equigrid.machine import cluster, cores, memory
 from equigrid.own_parts.beside import hiding
 from equigrid.own_parts.blame import in_one_line
@@ -33,7 +40,27 @@ SMALL_DISK = 5e9
 NEEDED = ("torch", "h5py", "matplotlib.figure", "mlflow.tracking")
 
 
-def examine(name: str | None, root: Path, console: Console) -> bool:
+def doctor(
+    name: Annotated[str | None, typer.Argument(help="Also check a search space's data.")] = None,
+    workspace: Root = WORKSPACE,
+    repair_store: Annotated[
+        bool,
+        typer.Option(
+            "--repair-store",
+            help="Only write the workspace's MLflow file anew from its records; the old is kept.",
+        ),
+    ] = False,
+) -> None:
+    if repair_store:
+        aside, count = rebuild_store(Workspace(workspace))
+        kept = f"; the old store is {aside}" if aside else ""
+        console.print(f"{count} records tracked anew{kept}", highlight=False, soft_wrap=True)
+        return
+    if not examine(name, workspace):
+        raise typer.Exit(ERROR)
+
+
+def examine(name: str | None, root: Path) -> bool:
     """Print every finding; False where there is a problem (warnings do not count)."""
     checks: list[Callable[[], Iterator[Finding]]] = [
         _versions,

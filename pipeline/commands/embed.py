@@ -1,25 +1,48 @@
-"""New inputs through a trained network: their latents, for whatever comes next."""
+"""Put new inputs through a trained network: their latents z, as an .npz file.
+
+Example: equigrid embed 3f2a9c41 digits.npz
+"""
 
 from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
-import torch
+import typer
 from numpy.typing import NDArray
 
+from equigrid.commands.output import console
+from equigrid.commands.shared import WORKSPACE, Root
 from equigrid.datasets.raw import read_npz
 from equigrid.errors import InputError
 from equigrid.files import write_atomically
-from equigrid.objectives.latents import embedding
+from equigrid.planning.find_run import find_record
 from equigrid.planning.opening import OpenRun, open_run_or_refuse
 from equigrid.planning.workspace import Workspace
 from equigrid.record import Record
 
 #: Inputs that go through the network at once.
 TOGETHER = 500
+
+
+def embed(
+    run: Annotated[str, typer.Argument(help="An MLflow run id, or a run key (its beginning).")],
+    inputs: Annotated[Path, typer.Argument(help="An .npz file of new inputs.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Default: INPUTS.embedded.npz.")
+    ] = None,
+    workspace: Root = WORKSPACE,
+) -> None:
+    place = Workspace(workspace)
+    record = find_record(place, run)
+    found = latents_of(opened(place, record), inputs)
+    target = output or inputs.with_name(f"{inputs.stem}.embedded.npz")
+    write(target, found)
+    shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in found.items())
+    console.print(f"{target}: {shapes}, by {record.trial.describe()}", highlight=False,
+                  markup=False, soft_wrap=True)  # fmt: skip
 
 
 def read_inputs(path: Path) -> dict[str, NDArray[Any]]:
@@ -44,10 +67,15 @@ def opened(workspace: Workspace, record: Record) -> OpenRun:
     return run
 
 
-def embed(run: OpenRun, path: Path) -> dict[str, NDArray[np.float32]]:
+def latents_of(run: OpenRun, path: Path) -> dict[str, NDArray[np.float32]]:
     """z [n, …] of the inputs in a file and, where the network has one, their frame [n, 3, 3]:
     three orthonormal axes as rows, x, y, z each. Raises InputError.
     """
+    # torch takes a second to import, which `--help` need not.
+    import torch
+
+    from equigrid.objectives.latents import embedding
+
     arrays = read_inputs(path)
     try:
         x = run.dataset.new_inputs(arrays)

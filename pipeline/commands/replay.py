@@ -1,4 +1,7 @@
-"""A tracked run, trained again from its record alone, and compared."""
+"""Train a tracked run again from its record alone, and compare every number.
+
+Example: equigrid replay 3f2a9c41
+"""
 
 from __future__ import annotations
 
@@ -8,23 +11,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-import torch
+import typer
 
+from equigrid.commands.output import console
+from equigrid.commands.shared import ERROR, WORKSPACE, Root, warn
 from equigrid.datasets.raw import RawStore
 from equigrid.errors import InputError
 from equigrid.own_parts.beside import importable
 from equigrid.own_parts.imports import is_external
 from equigrid.own_parts.source_code import check_fingerprints, code_of, differing_paths
+from equigrid.planning.find_run import find_record
 from equigrid.planning.opening import open_dataset
 from equigrid.planning.workspace import Workspace
 from equigrid.record import Epoch, Record, TrialFiles
 from equigrid.stages.augment_cache import augment_cache
 from equigrid.stages.data_build import data_build
-from equigrid.training.environment import environment
-from equigrid.training.memory import keep_freed
-from equigrid.training.model import choose_device
-from equigrid.training.run import TrialRun
 from equigrid.trial import TRAINING_VERSION
 
 #: How far a score may move on another stack (torch, processor, device) and count as the same.
@@ -36,6 +39,38 @@ HARMLESS = (
     "host", "cores", "git_commit", "ray", "mlflow", "h5py", "scikit-learn", "phiflow", "e3nn",
     "equigrid",
 )  # fmt: skip
+
+
+def replay(
+    run: Annotated[str, typer.Argument(help="An MLflow run id, or a run key (its beginning).")],
+    workspace: Root = WORKSPACE,
+    from_record: Annotated[
+        bool,
+        typer.Option("--recorded-code", help="Run its own parts from the sources in its record."),
+    ] = False,
+) -> None:
+    place = Workspace(workspace)
+    record = find_record(place, run)
+    console.print(f"{record.trial.role}  {record.trial.describe()}", highlight=False, markup=False)
+    for step in steps_of(record, place, from_record=from_record):
+        if not isinstance(step, Replay):
+            console.print(step, highlight=False, markup=False, soft_wrap=True)
+            continue
+        for text in step.differences:
+            warn(text)
+        if step.bitwise:
+            console.print("bitwise equal")
+            continue
+        stack = "on the same stack" if step.same_stack else "on another stack"
+        if step.untold:
+            stack = f"and the record does not tell whether on the same stack ({step.untold[0]})"
+        console.print(
+            f"not bitwise equal, {stack}; scores of the best epoch differ by at most "
+            f"{step.largest:.4g} (allowed on another stack: {TOLERANCE:g})",
+            highlight=False,
+        )
+        if not step.agrees:
+            raise typer.Exit(ERROR)
 
 
 @dataclass(frozen=True)
@@ -61,6 +96,8 @@ class Replay:
 
 def environment_changes(record: Record, device: str) -> dict[str, tuple[str, str]]:
     """What differs between then and now: {name: (then, now)}."""
+    from equigrid.training.environment import environment
+
     then, now = record.environment, environment(device)
     then = {name: value for name, value in then.items() if name != "search_space_commit"}
     return {
@@ -138,7 +175,7 @@ def recorded_code(record: Record) -> Iterator[None]:
             sys.path.remove(folder)
 
 
-def replay(
+def steps_of(
     record: Record, workspace: Workspace, *, from_record: bool = False
 ) -> Iterator[str | Replay]:
     """Train a record's trial again, outside the workspace; texts on the way, then the outcome.
@@ -152,6 +189,13 @@ def replay(
 
 
 def _replay(record: Record, workspace: Workspace) -> Iterator[str | Replay]:
+    # torch takes a second to import, which `--help` need not.
+    import torch
+
+    from equigrid.training.memory import keep_freed
+    from equigrid.training.model import choose_device
+    from equigrid.training.run import TrialRun
+
     device, trial = choose_device(), record.trial
     torch.set_num_threads(1)
     keep_freed(device)

@@ -1,16 +1,23 @@
-"""From a cell to its runs, configuration and environment, and from a run to its cells."""
+"""Go from a cell to its runs, configuration, data and environment; or from a run to its cells.
+
+Example: equigrid show quickstart "Ours/C4"
+"""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.console import RenderableType
 from rich.markup import escape
 from rich.table import Table as RichTable
 
+from equigrid.commands import external
+from equigrid.commands.output import console
+from equigrid.commands.shared import WORKSPACE, Name, Profile, Root, open_ledger
 from equigrid.errors import InputError
 from equigrid.planning.find_run import matching_keys
 from equigrid.planning.plan import Plan
@@ -26,7 +33,21 @@ RUN = re.compile(r"[0-9a-f]{6,64}")
 LISTED = 8
 
 
-def show(plan: Plan, workspace: Workspace, what: str) -> Iterator[RenderableType]:
+def show(
+    name: Name,
+    what: Annotated[str, typer.Argument(help="ROW/COLUMN, an MLflow run id, or a run key.")],
+    profile: Profile = None,
+    workspace: Root = WORKSPACE,
+) -> None:
+    if (runs := external.opened(name, profile, workspace)) is not None:
+        external.show(runs, what)
+        return
+    ledger = open_ledger(name, profile, workspace)
+    for part in details(ledger.known(), ledger.workspace, what):
+        console.print(part, highlight=False, soft_wrap=isinstance(part, str))
+
+
+def details(plan: Plan, workspace: Workspace, what: str) -> Iterator[RenderableType]:
     """`ROW/COLUMN`, or a run by its MLflow id or run key; InputError where there is none."""
     if RUN.fullmatch(what):
         return show_run(plan, workspace, what)

@@ -1,16 +1,27 @@
-"""The table as it stands: what each cell has, what it misses, and why."""
+"""Show what each cell has, what it misses, and why; exit code 3 while something is missing.
+
+Example: equigrid status quickstart --watch
+"""
 
 from __future__ import annotations
 
 import shlex
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import Annotated
 
-from rich.console import RenderableType
+import typer
+from rich.console import Group, RenderableType
+from rich.live import Live
 from rich.markup import escape
 from rich.table import Table as RichTable
 
+from equigrid.commands import external
+from equigrid.commands.output import console
+from equigrid.commands.shared import GAPS, WORKSPACE, Name, Profile, Root, open_ledger
+from equigrid.errors import InputError
 from equigrid.metrics.direction import higher_is_better
 from equigrid.planning.plan import Plan
 from equigrid.planning.workspace import Workspace
@@ -19,8 +30,38 @@ from equigrid.reporting.assembly import assemble
 from equigrid.reporting.words import duration, short
 from equigrid.trial import TRAINING_VERSION, Trial, point_text
 
+#: Between two looks of `--watch`.
+WATCH_SECONDS = 2.0
 #: Epochs whose mean time tells how long the rest takes.
 LATEST = 5
+
+
+def status(
+    name: Name,
+    profile: Profile = None,
+    workspace: Root = WORKSPACE,
+    watch: Annotated[bool, typer.Option("--watch", help="Refresh until it is complete.")] = False,
+) -> None:
+    if (runs := external.opened(name, profile, workspace)) is not None:
+        if watch:
+            raise InputError("--watch: a table of tracked runs trains nothing to be watched")
+        external.status(runs)
+        return
+    ledger = open_ledger(name, profile, workspace)
+    plan = ledger.known()
+    shown = overview(plan, ledger.workspace)
+    if watch:
+        with Live(Group(*shown), console=console, auto_refresh=False) as live:
+            while not plan.is_complete:
+                time.sleep(WATCH_SECONDS)
+                ledger.reread()
+                plan = ledger.known()
+                live.update(Group(*overview(plan, ledger.workspace)), refresh=True)
+    else:
+        for part in shown:
+            console.print(part, highlight=False, soft_wrap=isinstance(part, str))
+    if not plan.is_complete:
+        raise typer.Exit(GAPS)
 
 
 @dataclass(frozen=True)
@@ -51,7 +92,7 @@ def count(plan: Plan, trials: Sequence[Trial], running: set[str]) -> Counts:
     return Counts(done, under_way, failed, len(trials) - done - failed - under_way)
 
 
-def status(plan: Plan, workspace: Workspace) -> Iterator[RenderableType]:
+def overview(plan: Plan, workspace: Workspace) -> Iterator[RenderableType]:
     """One line a cell, then failures with their reasons, then what to do next."""
     table, running = assemble(plan), workspace.running()
     shown = RichTable(title=escape(table.title), title_justify="left")

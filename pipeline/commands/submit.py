@@ -1,4 +1,9 @@
-"""A run as a Ray job: it goes on when the terminal that submitted it is closed."""
+"""Run on a Ray cluster, as a job: it goes on when this terminal is closed.
+
+The same command again shows the run under way. Credentials are the cluster's: RAY_AUTH_TOKEN.
+
+Example: equigrid submit ddmnist --address http://127.0.0.1:8265
+"""
 
 from __future__ import annotations
 
@@ -11,9 +16,13 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from equigrid.config.experiment import PACKAGED, SUBMITTED_FROM, Experiment
+import typer
+
+from equigrid.commands.output import console
+from equigrid.commands.shared import Name, Profile
+from equigrid.config.experiment import PACKAGED, SUBMITTED_FROM, Experiment, load_experiment
 from equigrid.config.reading import find
 from equigrid.errors import InputError
 from equigrid.own_parts.source_code import code_of
@@ -32,6 +41,35 @@ HEAD_STOPPED = (
 BESIDE = "submitted"
 #: What a job is known by among others of the cluster.
 LABEL = "equigrid"
+
+
+def submit(
+    name: Name,
+    address: Annotated[
+        str, typer.Option(help="The cluster's job server, such as http://head:8265.")
+    ],
+    profile: Profile = None,
+    workspace: Annotated[
+        str | None,
+        typer.Option(help="A folder on the cluster's head; default: its EQUIGRID_WORKSPACE."),
+    ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Run trials again that were given up.")
+    ] = False,
+    detach: Annotated[bool, typer.Option("--detach", help="Do not wait for its end.")] = False,
+) -> None:
+    experiment = load_experiment(name, profile)
+    arguments = ["--profile", profile] if profile else []
+    arguments += ["--retry-failed"] if retry_failed else []
+    client = connect(address)
+    job, new = submit_run(client, name, experiment, workspace, arguments)
+    console.print(
+        f"{'submitted' if new else 'under way'}: job {job}; this terminal may be closed",
+        highlight=False, soft_wrap=True,
+    )  # fmt: skip
+    if not detach:
+        code = follow(client, job, lambda text: print(text, end="", flush=True))
+        raise typer.Exit(code)
 
 
 def connect(address: str) -> JobSubmissionClient:
@@ -56,7 +94,7 @@ def connect(address: str) -> JobSubmissionClient:
         ) from error
 
 
-def submit(
+def submit_run(
     client: JobSubmissionClient,
     name: str,
     experiment: Experiment,

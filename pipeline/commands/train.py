@@ -1,14 +1,21 @@
-"""One trial in the foreground: no Ray, no MLflow."""
+"""Run one trial in the foreground, without Ray or MLflow; continues where it was stopped.
+
+Writes its record and its best weights into the workspace.
+
+Example: equigrid train quickstart --row Ours --dataset C4 --set lr=1e-3 --set lambda=0.5
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from rich.console import Console
+import typer
 
+from equigrid.commands.output import console
+from equigrid.commands.shared import ERROR, WORKSPACE, Profile, Root
 from equigrid.config.experiment import Experiment, load_experiment
 from equigrid.config.resolution import check_value, searchable
 from equigrid.config.schema import TrainingSpec
@@ -17,12 +24,35 @@ from equigrid.datasets.recipe import builder_of
 from equigrid.errors import InputError
 from equigrid.lookup import model_entry, objective_entry
 from equigrid.orchestration.dispatch import SLICE_SECONDS
-from equigrid.orchestration.worker import Worker
 from equigrid.own_parts.source_code import check_fingerprints
 from equigrid.planning.workspace import Workspace
 from equigrid.stages.augment_cache import augment_cache
 from equigrid.stages.data_build import data_build
 from equigrid.trial import TRAINING_VERSION, Role, Trial, data_key
+
+
+def train(
+    name: Annotated[str | None, typer.Argument(help="A search space, unless --trial.")] = None,
+    row: Annotated[str | None, typer.Option(help="A row of the search space.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="A dataset of the search space.")] = None,
+    given: Annotated[
+        list[str] | None, typer.Option("--set", help="NAME=VALUE: a searched value of the row.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    role: Annotated[str, typer.Option(help="grid, or final: evaluates the test splits.")] = "grid",
+    trial: Annotated[
+        Path | None, typer.Option(help="A trial as JSON, instead of everything above.")
+    ] = None,
+    profile: Profile = None,
+    workspace: Root = WORKSPACE,
+) -> None:
+    console.goes_on = True
+    if trial is not None:
+        wanted = resolve_file(trial)
+    else:
+        wanted = resolve(name, profile, row, dataset, given or [], seed, role)
+    if not train_one(wanted, Workspace(workspace)):
+        raise typer.Exit(ERROR)
 
 
 def resolve(
@@ -92,9 +122,12 @@ def check_runnable(trial: Trial) -> None:
     builder = builder_of(trial.data)
     if builder.raw_fingerprints(RawStore()) != trial.data["raw"]:
         raise InputError("it was resolved for other raw files than those here")
-    if model_entry(trial.model["name"]).trivial:
+    model = model_entry(trial.model["name"])
+    if model.trivial:
+        if trial.training:
+            raise InputError(f"training {dict(trial.training)}; a trivial row has none")
         return
-    model, objective = model_entry(trial.model["name"]), objective_entry(trial.objective["name"])
+    objective = objective_entry(trial.objective["name"])
     known = searchable(model, objective)
     if not {"lr", *objective.searched} <= set(trial.hyperparameters) <= set(known):
         raise InputError(f"hyperparameters {sorted(trial.hyperparameters)}; it takes {list(known)}")
@@ -116,8 +149,11 @@ def _as_written(training: Mapping[str, Any]) -> dict[str, Any]:
     return written
 
 
-def train_one(trial: Trial, workspace: Workspace, console: Console) -> bool:
+def train_one(trial: Trial, workspace: Workspace) -> bool:
     """Train (or go on with, or only test) a trial; False where it failed."""
+    # torch takes a second to import, which `--help` need not.
+    from equigrid.orchestration.worker import Worker
+
     raw = RawStore()
 
     def quiet(done: int, total: int) -> None:

@@ -1,4 +1,9 @@
-"""Every cell recomputed from records, every run in MLflow held against its record."""
+"""Recompute every cell from run records and hold every run in MLflow against its record.
+
+Of a table of tracked runs the store is read again, and what was written held against it.
+
+Example: equigrid verify quickstart --repair
+"""
 
 from __future__ import annotations
 
@@ -9,16 +14,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+import typer
+
+from equigrid.commands import external
+from equigrid.commands.output import console
+from equigrid.commands.shared import ERROR, WORKSPACE, Name, Profile, Root, open_ledger, warn
 from equigrid.datasets.store import read_arrays
 from equigrid.errors import DamagedFileError, InputError, StoreError
+from equigrid.external_runs.opened import holds_runs
 from equigrid.files import sha256
 from equigrid.planning.ledger import Ledger
 from equigrid.planning.plan import Plan
 from equigrid.planning.workspace import Workspace
 from equigrid.record import Record
 from equigrid.reporting.assembly import assemble
+from equigrid.stages import tables as stage
 from equigrid.tracking.cache import renew, stamp
 from equigrid.tracking.store import Identity, Store, identity_of
 from equigrid.tracking.writer import Writer
@@ -31,6 +43,41 @@ if TYPE_CHECKING:
 DIGEST_SIZE = 32
 #: Of a run's tags: those that a table or a selection depends on, or that say where it ran.
 CHECKED_TAGS = ("data_sha256", "weights_sha256", "hardware", "git_commit", "seed")
+
+
+def verify(
+    name: Name,
+    profile: Profile = None,
+    workspace: Root = WORKSPACE,
+    mend: Annotated[
+        bool, typer.Option("--repair", help="Write what differs anew, from the records.")
+    ] = False,
+) -> None:
+    if holds_runs(name):
+        external.verify(name, profile, workspace, repair=mend)
+        return
+    ledger = open_ledger(name, profile, workspace)
+    found = examine(ledger)
+    for finding in found.findings:
+        warn(f"{finding.subject}: {finding.text}")
+    if mend and found.findings:
+        console.print(f"{repair(ledger, found)} runs written anew", highlight=False)
+        ledger.reread()
+        stage.tables(ledger.known(), ledger.workspace)
+        found = examine(ledger)
+        for finding in found.findings:
+            warn(f"still: {finding.subject}: {finding.text}")
+    for text in found.unknown:
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+    console.print(
+        f"{found.runs} runs and {found.cells} cells: "
+        + (f"{len(found.findings)} do not match" if found.findings else "all match")
+        + f"; weights of {found.weights.read} trainings read, {found.weights.size / 1e6:.1f} MB"
+        + (f", of {found.weights.absent} not here" if found.weights.absent else ""),
+        highlight=False,
+    )
+    if found.findings:
+        raise typer.Exit(ERROR)
 
 
 @dataclass(frozen=True)
@@ -67,7 +114,7 @@ class Verification:
     weights: Weights = Weights((), 0, 0, 0)
 
 
-def verify(ledger: Ledger) -> Verification:
+def examine(ledger: Ledger) -> Verification:
     """Hold everything against the records; raises InputError where MLflow cannot be read."""
     from equigrid.tracking import query
 

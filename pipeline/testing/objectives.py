@@ -13,6 +13,7 @@ from equigrid.lookup import objective_entry
 from equigrid.record import Record, TrialFiles
 from equigrid.testing.small import DIGITS, dataset_of, part, trial_of
 from equigrid.training.run import TrialRun
+from equigrid.training.torch_loop import TorchLoop
 from equigrid.trial import Trial
 
 
@@ -47,8 +48,10 @@ class ObjectiveCase:
                 self.trial(1), dataset_of(self.dataset), "0" * 64, TrialFiles.below(Path(folder)),
                 "cpu",
             )  # fmt: skip
-            learned = [*run.model.parameters()]
-            learned += [] if run.learned is None else run.learned.parameters()
+            engine = run.engine
+            assert isinstance(engine, TorchLoop)
+            learned = [*engine.model.parameters()]
+            learned += [] if engine.learned is None else engine.learned.parameters()
             before = [it.detach().clone() for it in learned]
             run.run_epoch()  # raises where a score is not finite
             assert any(

@@ -28,7 +28,7 @@ from equigrid.datasets.typefaces import builder as typefaces
 from equigrid.datasets.typefaces.builder import FONTS, NAMES, TypefacesParameters
 from equigrid.errors import InputError, MissingRawDataError
 from equigrid.symmetry import grid_action, group_by_name
-from equigrid.training.run import _draws
+from equigrid.training.torch_loop import epoch_draws
 
 Progress = Callable[[int, int], None]
 
@@ -72,7 +72,7 @@ def test_a_pair_is_one_digit_in_both_typefaces_at_one_angle_and_scale(
     raw: RawStore, quiet: Progress
 ) -> None:
     data = opened(faces(), raw, quiet)
-    draws = _draws(data, 0, 1)
+    draws = epoch_draws(data, 0, 1)
     assert set(draws["pair"].tolist()) == {1}
     assert set(draws["augmentation"].tolist()) == {0, 1}
     assert torch.equal(draws["first draw"], draws["second draw"])
@@ -152,7 +152,7 @@ def test_pairs_of_digits_are_mirrored_or_turned_half_of_the_time_each(
     found = turned("D3", train=1000)
     assert found.pairs.weights == (0, 0.5, 0.5, 1, 0, 0)
     data = opened(found, RawStore(tmp_path), quiet)
-    draws = _draws(data, 0, 1)
+    draws = epoch_draws(data, 0, 1)
     assert set(draws["augmentation"].tolist()) == {0}
     counts = Counter(draws["pair"].tolist())
     assert set(counts) == {1, 2, 3}
@@ -211,7 +211,7 @@ def test_the_official_batches_are_read(few: None, tmp_path: Path, quiet: Progres
     assert {it.tobytes() for it in both} == {it.tobytes() for it in images[:40]}
     data = opened(cifar(), RawStore(tmp_path), quiet)
     assert data.input_shape == (3, 32, 32)
-    assert set(_draws(data, 0, 1)["pair"].tolist()) == {1, 2, 3}
+    assert set(epoch_draws(data, 0, 1)["pair"].tolist()) == {1, 2, 3}
     seen = data.plain("test", torch.arange(20))
     torch.testing.assert_close(seen, torch.from_numpy(images[40:]) / 127.5 - 1)
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 import spaces
 
-from equigrid.cli.app import _interrupt
+from equigrid.commands.signals import interrupt
 
 SHOWN = """
-from equigrid.cli.output import console
+from equigrid.commands.output import console
 console.print("[red]here[/]", str(console.is_interactive), highlight=False)
 """
 
@@ -77,7 +77,7 @@ def test_ctrl_c_is_one_though_it_ended_who_reads_of_it(monkeypatch: pytest.Monke
         with monkeypatch.context() as patch:
             patch.setattr(sys, "stderr", nobody)
             with pytest.raises(KeyboardInterrupt):
-                _interrupt(signal.SIGINT, None)
+                interrupt(signal.SIGINT, None)
     finally:
         signal.signal(signal.SIGINT, handler)
         with suppress(BrokenPipeError):

@@ -13,7 +13,7 @@ from typing import Any
 import spaces
 from rich.console import Console
 
-from equigrid.cli.display import Display
+from equigrid.commands.display import Display
 from equigrid.config.experiment import Experiment, load_experiment
 from equigrid.datasets.store import PreparedData
 from equigrid.orchestration.dispatch import Dispatcher, Slice

@@ -15,7 +15,6 @@ from typing import Any
 import h5py
 import pytest
 import spaces
-from rich.console import Console
 
 from equigrid.commands.train import resolve, train_one
 from equigrid.config.experiment import load_experiment
@@ -193,7 +192,7 @@ def test_an_interrupted_train_goes_on_and_ends_the_same(tmp_path: Path) -> None:
     resumed = spaces.equigrid("train", "long.yaml", *options, folder=tmp_path).stdout
     assert "\nepoch 5 " not in resumed
     assert "\nepoch 150 " in resumed
-    train_one(trial, Workspace(tmp_path / "undisturbed"), Console(file=StringIO()))
+    train_one(trial, Workspace(tmp_path / "undisturbed"))
     assert record(tmp_path / "workspace", trial.key) == record(tmp_path / "undisturbed", trial.key)
 
 

@@ -21,7 +21,7 @@ from rich.console import Console
 from tracked_runs import content, identities, log, runs
 from tracking_server import TrackingServer
 
-from equigrid.cli.display import Display
+from equigrid.commands.display import Display
 from equigrid.config.experiment import load_experiment
 from equigrid.orchestration.in_process import InProcess
 from equigrid.planning.ledger import Ledger

@@ -8,6 +8,7 @@ import meaning
 import pytest
 import torch
 from torch import nn
+from trained import train
 
 from equigrid.config.schema import TrainingSpec
 from equigrid.models.ddmnist_cnn import DDMNISTCNN
@@ -16,14 +17,8 @@ from equigrid.training import precision
 from equigrid.training.evaluation import evaluate
 from equigrid.training.model import build_model
 from equigrid.training.normalisation import with_right_sums
-from equigrid.training.run import TrialRun
 from equigrid.training.weights import load_weights
 from equigrid.trial import Trial
-
-
-@pytest.fixture
-def start(tiny, trial_files):
-    return lambda trial, name="trial": TrialRun(trial, tiny, "d" * 64, trial_files(name), "cpu")
 
 
 @pytest.fixture
@@ -37,12 +32,6 @@ def in_bf16(make_trial):
     return make
 
 
-def _trained(run):
-    while not run.done:
-        run.run_epoch()
-    return run.finish()
-
-
 def test_only_steps_are_rounded(start, make_trial, in_bf16, trial_files, tiny):
     """Convolutions in bf16 while training; weights and every score in single precision.
 
@@ -50,21 +39,21 @@ def test_only_steps_are_rounded(start, make_trial, in_bf16, trial_files, tiny):
     """
     run = start(in_bf16(role="final"), "bf16")
     seen = {False: set(), True: set()}
-    for module in run.model.modules():
+    for module in run.engine.model.modules():
         if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
             is_strided = getattr(module, "stride", (1, 1)) != (1, 1)
             few = is_strided and module.in_channels < precision.FEW_CHANNELS
             module.register_forward_hook(
                 lambda it, _, output, few=few: seen[few].add((it.training, output.dtype))
             )
-    record = _trained(run)
+    record = train(run)
     assert seen[False] == {(True, torch.bfloat16), (False, torch.float32)}
     assert seen[True] == {(True, torch.float32), (False, torch.float32)}
     weights, _ = load_weights(trial_files("bf16").weights)
     assert {it.dtype for it in weights.values() if it.is_floating_point()} == {torch.float32}
-    tested = evaluate(run.model.eval(), tiny, "test", "cpu")
+    tested = evaluate(run.engine.model.eval(), tiny, "test", "cpu")
     assert record.test["test"]["loss"] == tested["loss"]
-    full = _trained(start(make_trial(lr=0.01), "fp32"))
+    full = train(start(make_trial(lr=0.01), "fp32"))
     assert record.key != full.key
     losses = [[epoch["train_loss"] for epoch in it.history] for it in (record, full)]
     assert losses[0] != losses[1]
@@ -72,11 +61,11 @@ def test_only_steps_are_rounded(start, make_trial, in_bf16, trial_files, tiny):
 
 
 def test_a_training_in_bf16_is_repeated_and_resumed_to_the_bit(start, in_bf16):
-    through = _trained(start(in_bf16(), "through"))
+    through = train(start(in_bf16(), "through"))
     interrupted = start(in_bf16(), "interrupted")
     interrupted.run_epoch()
     interrupted.run_epoch()
-    resumed = _trained(start(in_bf16(), "interrupted"))
+    resumed = train(start(in_bf16(), "interrupted"))
     assert resumed.history == through.history
     assert resumed.weights_sha256 == through.weights_sha256
 

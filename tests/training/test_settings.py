@@ -16,44 +16,6 @@ from equigrid.training.weights import load_weights
 STARTS = {"train": [0, 4], "val": [4, 7], "future": [7, 9], "domain": [0, 2]}
 
 
-@pytest.fixture
-def start(tiny, trial_files):
-    return lambda trial, name="trial": TrialRun(trial, tiny, "d" * 64, trial_files(name), "cpu")
-
-
-def _with(trial_settings, **changes):
-    """Training settings where a trend replaces the patience."""
-    return {name: it for name, it in trial_settings.items() if name != "patience"} | changes
-
-
-def _stopped_after(run, scores):
-    """How many epochs of these validation losses a run takes."""
-    run.history = []
-    for count, score in enumerate(scores, 1):
-        run.history.append({"val_loss": score})
-        if run.done:
-            return count
-    return None
-
-
-@pytest.mark.parametrize(
-    ("scores", "after"),
-    [
-        pytest.param([5, 4, 3, 2, 1, 1, 1, 1, 1], 8, id="flat"),
-        pytest.param([1, 2, 3, 4, 5, 6, 7, 8, 9], 6, id="worse, but never before epoch 6"),
-        pytest.param([9, 8, 7, 6, 5, 4, 3, 2, 1], None, id="better all along"),
-        pytest.param([9, 8, 7, 6, 4, 6.5, 3, 2, 3], None, id="better on the whole"),
-    ],
-)
-def test_a_trend_stops_when_a_window_is_no_better_than_the_one_before(
-    start, make_trial, scores, after
-):
-    trial = make_trial(epochs=100, select="val_loss")
-    training = _with(trial.training, trend={"after": 5, "window": 2})
-    run = start(make_trial(**{"training": training}))
-    assert _stopped_after(run, [float(score) for score in scores]) == after
-
-
 def _first_steps(start, make_trial, name, **settings):
     """The learning rates of three epochs, and the weights after them."""
     trial = make_trial(lr=0.01)
@@ -61,8 +23,8 @@ def _first_steps(start, make_trial, name, **settings):
     rates = []
     for _ in range(3):
         run.run_epoch()
-        rates.append(run.optimiser.param_groups[0]["lr"])
-    return rates, torch.cat([value.flatten() for value in run.model.parameters()]).detach()
+        rates.append(run.engine.optimiser.param_groups[0]["lr"])
+    return rates, torch.cat([value.flatten() for value in run.engine.model.parameters()]).detach()
 
 
 def test_the_learning_rate_decays_from_epoch_to_epoch(start, make_trial):
@@ -79,7 +41,7 @@ def test_the_learning_rate_goes_on_decaying_after_an_interruption(start, make_tr
     start(trial).run_epoch()
     run = start(trial)
     run.run_epoch()
-    assert run.optimiser.param_groups[0]["lr"] == pytest.approx(0.005)
+    assert run.engine.optimiser.param_groups[0]["lr"] == pytest.approx(0.005)
 
 
 def _rates(make_trial, schedule, scores):
@@ -125,7 +87,7 @@ def test_the_last_weights_are_tested_where_asked_for(start, make_trial, trial_fi
         run = start(trial, name)
         while not run.done:
             run.run_epoch()
-        last = run._weights()
+        last = run.engine.weights()
         records[name] = run.finish()
         weights, _ = load_weights(trial_files(name).weights)
         same = all(torch.equal(value, last[key]) for key, value in weights.items())
@@ -160,18 +122,3 @@ def test_a_field_is_trained_and_tested_from_its_windows(make_trial, trial_files,
     assert record.test["future"].keys() == {"loss", "rmse_6", "rmse_20"} | frames
     assert {"val_rmse_6", "val_equivariance_error"} <= record.validation.keys()
     assert "val_rmse_20" not in record.validation
-
-
-def test_a_score_that_is_hardly_better_does_not_keep_a_training_going(start, make_trial):
-    settings = {"epochs": 9, "batch_size": 20, "patience": 3, "select": "val_loss"}
-    lengths = {}
-    for name, delta in (("none", {}), ("large", {"min_delta": 10.0})):
-        run = start(make_trial(lr=1e-3, training={**settings, **delta}), name)
-        while not run.done:
-            run.run_epoch()
-        lengths[name] = len(run.history)
-        # What is kept is the best all the same.
-        losses = [epoch["val_loss"] for epoch in run.history]
-        assert run.best_epoch == losses.index(min(losses)) + 1
-    assert lengths["large"] == 4  # the first counts, the three after it do not
-    assert lengths["none"] > 4

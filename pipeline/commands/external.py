@@ -6,8 +6,8 @@ from pathlib import Path
 
 import typer
 
-from equigrid.cli.app import ERROR, GAPS, show_table, warn
-from equigrid.cli.output import console
+from equigrid.commands.output import console
+from equigrid.commands.shared import ERROR, GAPS, show_table, warn
 from equigrid.external_runs.opened import RunsTable, holds_runs, open_runs
 from equigrid.planning.workspace import Workspace
 
@@ -64,26 +64,6 @@ def verify(name: str, profile: str | None, workspace: Path, *, repair: bool) -> 
     console.print(f"{runs} runs read again and {cells} cells: {told}", highlight=False)
     if found:
         raise typer.Exit(ERROR)
-
-
-def draft(experiments: list[str], store: str | None, output: Path | None, workspace: Path) -> None:
-    from equigrid.errors import InputError
-    from equigrid.external_runs.draft import draft as written
-    from equigrid.external_runs.opened import looked_at
-    from equigrid.files import write_atomically
-
-    if output is not None and output.exists():
-        raise InputError(f"{output}: is there already; name another file")
-    runs, where = looked_at(experiments, store, Workspace(workspace))
-    text = written(runs, where, ", ".join(Path(it).stem for it in experiments))
-    if output is None:
-        print(text, end="")
-        return
-    write_atomically(output, text)
-    console.print(
-        f"{output}: fill in what it calls CHOOSE, check what it marks with ?, then "
-        f"`equigrid tables {output}`", highlight=False, soft_wrap=True,
-    )  # fmt: skip
 
 
 def _end(table: RunsTable) -> None:

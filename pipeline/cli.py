@@ -1,8 +1,9 @@
-"""The command line itself, and what its commands share."""
+"""The command line: which commands there are, and how each ends."""
 
 from __future__ import annotations
 
 import codecs
+import inspect
 import io
 import logging
 import os
@@ -10,45 +11,72 @@ import signal
 import sys
 import traceback
 import warnings
+from importlib import import_module, resources
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.logging import RichHandler
+from typer.core import TyperCommand, TyperGroup
 
-from equigrid.cli.output import console, tell
+from equigrid.commands.output import console, tell
+from equigrid.commands.shared import BAD_INPUT, ERROR
+from equigrid.commands.signals import INTERRUPTED, end_on_signals, ended_by, interrupt
 from equigrid.errors import EndedEarlyError, InputError, masked
 from equigrid.files import too_long
 from equigrid.machine import give_home
 from equigrid.tracking import settle
 from equigrid.version import __version__
 
-if TYPE_CHECKING:
-    from equigrid.planning.ledger import Ledger
-    from equigrid.planning.plan import Plan
-    from equigrid.reporting.table import Table
-
 log = logging.getLogger("equigrid")
 
+#: In the order of --help. Each is the function of its name in the file of its name.
+COMMANDS = (
+    "run", "submit", "train", "plan", "status", "show", "analyse", "embed", "tables", "report",
+    "draft", "ui", "doctor", "compare", "verify", "replay", "export", "import",
+)  # fmt: skip
+GO_ON = "run the same command again to go on"
+
+#: Of the command line and of each command.
+SETTINGS: dict[str, Any] = {
+    "add_completion": False, "rich_markup_mode": "rich", "pretty_exceptions_enable": False,
+}  # fmt: skip
+
+
+class Command(TyperCommand):
+    """A command of `equigrid.commands`, whose file is imported when the command is called.
+
+    All of them together take half a second to import. Its help is the file's docstring: the list of
+    commands reads no more than that.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.file = "import_files" if name == "import" else name  # a keyword of Python's
+        source = resources.files("equigrid.commands").joinpath(f"{self.file}.py").read_text("utf-8")
+        super().__init__(name, help=inspect.cleandoc(source.split('"""')[1]))
+
+    def make_context(self, *args: Any, **options: Any) -> Any:
+        function = getattr(import_module(f"equigrid.commands.{self.file}"), self.file)
+        single = typer.Typer(**SETTINGS)
+        single.command(self.name, help=self.help)(function)
+        return typer.main.get_command(single).make_context(*args, **options)
+
+
+class Commands(TyperGroup):
+    """All commands by name."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{**options, "commands": [Command(name) for name in COMMANDS]})
+
+
 app = typer.Typer(
+    cls=Commands,
     invoke_without_command=True,
-    add_completion=False,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
     help="Hyperparameter grids, tracked runs and finished tables for approximately equivariant "
     "networks.\n\nExample: equigrid run quickstart",
+    **SETTINGS,
 )
-
-Name = Annotated[str, typer.Argument(help="A search space: its name, or a path to its YAML file.")]
-Profile = Annotated[str | None, typer.Option(help="A profile of the search space.")]
-Root = Annotated[
-    Path, typer.Option("--workspace", envvar="EQUIGRID_WORKSPACE", help="Where everything lies.")
-]
-WORKSPACE = Path("workspace")
-
-GO_ON = "run the same command again to go on"
-ERROR, BAD_INPUT, GAPS, INTERRUPTED = 1, 2, 3, 130
 
 
 def _version(value: bool) -> None:
@@ -69,71 +97,6 @@ def options(
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 
-
-def open_ledger(name: str, profile: str | None, workspace: Path) -> Ledger:
-    """An experiment, by the words of the command line, in its workspace."""
-    from equigrid.config.experiment import load_experiment
-    from equigrid.planning.ledger import Ledger
-    from equigrid.planning.workspace import Workspace
-
-    return Ledger(load_experiment(name, profile), Workspace(workspace))
-
-
-def show_table(table: Table) -> None:
-    from equigrid.reporting.formats import terminal
-
-    for part in terminal(table):
-        console.print(part)
-    for note in table.notes:
-        console.print(f"- {note}", highlight=False, markup=False, soft_wrap=True)
-
-
-def warn(text: str) -> None:
-    """One line whatever the width of the terminal, so that it can be searched and copied."""
-    console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
-
-
-def end(plan: Plan) -> None:
-    """Exit with 3 and the gaps' names where the table is not whole."""
-    if plan.is_complete:
-        return
-    for dataset, gap in plan.gaps.items():
-        warn(f"gap: {dataset}: {gap.reason}")
-    for text in plan.undefined_texts():
-        warn(f"gap: {text}")
-    for trial in {t.key: t for t in plan.all_trials() if plan.is_failed(t)}.values():
-        reason = plan.failures[trial.key]
-        warn(f"failed: {trial.describe()}: {reason}")
-    for trial in plan.all_trials():
-        if refusal := plan.refusal(trial):
-            warn(f"MLflow refuses {trial.describe()} ({trial.role}): {refusal}")
-    missing = len(plan.missing("grid")) + len(plan.missing("final"))
-    if missing:
-        warn(f"missing: {missing} trials")
-    raise typer.Exit(GAPS)
-
-
-def _interrupt(signal_number: int, frame: object) -> None:
-    """Ctrl-C once ends in order, with a word at once; twice ends now: Ray goes with its driver."""
-    signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
-    tell("equigrid: ending; Ctrl-C again to end at once")
-    raise KeyboardInterrupt
-
-
-def end_on_signals() -> None:
-    """A batch system's signal, or a terminal that closes, ends in order too, as one Ctrl-C does."""
-
-    def terminate(signal_number: int, frame: object) -> None:
-        ended_by.append(128 + signal_number)
-        raise KeyboardInterrupt
-
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
-            signal.signal(number, terminate)
-
-
-#: The exit code of what interrupted the command, where it was not Ctrl-C.
-ended_by: list[int] = []
 
 #: For terminals without them; anything else becomes a question mark.
 PLAIN = {"λ": "lambda", "✓": "+", "−": "-", "–": "-", "†": "*", "×": "x", "·": ".", "▸": ">"}
@@ -181,7 +144,7 @@ def main() -> None:
     _warnings_are_no_errors()
     # A notebook's own backend is inherited by what it starts, and is not there for it.
     os.environ["MPLBACKEND"] = "agg"
-    signal.signal(signal.SIGINT, _interrupt)
+    signal.signal(signal.SIGINT, interrupt)
     end_on_signals()
     codecs.register_error("plain", _plainly)
     for stream in (sys.stdout, sys.stderr):

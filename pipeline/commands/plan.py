@@ -1,4 +1,7 @@
-"""What a run would do, said before anything runs."""
+"""Say what a run would do: cells, trials, what is finished, what is missing, how long.
+
+Example: equigrid plan ddmnist --profile small
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,8 @@ from statistics import fmean
 from rich.console import RenderableType
 from rich.table import Table as RichTable
 
+from equigrid.commands.output import console
+from equigrid.commands.shared import WORKSPACE, Name, Profile, Root, open_ledger
 from equigrid.config.experiment import Experiment
 from equigrid.errors import InputError
 from equigrid.lookup import model_entry
@@ -22,6 +27,11 @@ from equigrid.trial import Trial
 
 #: Evaluation and the optimiser on top of forward and backward passes, measured on double digits.
 OVERHEAD = 1.25
+
+
+def plan(name: Name, profile: Profile = None, workspace: Root = WORKSPACE) -> None:
+    for part in forecast(open_ledger(name, profile, workspace)):
+        console.print(part, highlight=False, markup=False, soft_wrap=isinstance(part, str))
 
 
 def forecast(ledger: Ledger) -> Iterator[RenderableType]:
