@@ -28,7 +28,7 @@ ALPHA = 0.05
 UNKNOWN_SEEDS = 2
 
 Key = TypeVar("Key")
-Word = Literal["agrees", "above", "below", "undecided"]
+Outcome = Literal["agrees", "above", "below", "undecided"]
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Question:
 class Verdict:
     """p_equivalence, p_difference: adjusted by Holm, None where a test cannot be made."""
 
-    word: Word
+    word: Outcome
     p_equivalence: float | None
     p_difference: float | None
 
@@ -161,7 +161,7 @@ def verdicts(questions: Mapping[Key, Question]) -> dict[Key, Verdict]:
     found: dict[Key, Verdict] = {}
     for key, question in questions.items():
         same, other = equal.get(key), unequal.get(key)
-        word: Word = "undecided"
+        word: Outcome = "undecided"
         if same is not None and same < ALPHA:
             word = "agrees"
         elif other is not None and other < ALPHA:
