@@ -43,7 +43,6 @@ from equigrid.planning.workspace import Workspace
 from equigrid.record import Record, TrialFiles
 from equigrid.tracking.store import Store
 from equigrid.training.environment import environment
-from equigrid.training.evaluation import EVALUATION_BATCH
 from equigrid.training.model import build_model
 from equigrid.training.run import TrialRun
 from equigrid.trial import Trial
@@ -76,7 +75,7 @@ def bare_epochs(trial: Trial, dataset: Dataset) -> Callable[[], None]:
             optimizer.step()
         model.eval()
         with torch.inference_mode():
-            for rows in torch.arange(dataset.size("val")).split(EVALUATION_BATCH):
+            for rows in dataset.chunks("val", "cpu"):
                 a, g = views.elements[rows], views.pair_elements[rows]
                 model(dataset.view("val", rows, a, views.draws[rows]))
                 model.encode(dataset.view("val", rows, table[g, a], views.pair_draws[rows]))

@@ -21,7 +21,6 @@ from equigrid.own_parts.installed import installed_parts
 from equigrid.own_parts.source_code import import_part
 from equigrid.parameters import NonNegative, parameters_of
 from equigrid.registry import (
-    CLASSIFICATION,
     DATASETS,
     HYPERPARAMETER,
     METRICS,
@@ -30,10 +29,10 @@ from equigrid.registry import (
     OBJECTIVES,
     OPTIMISER_SEARCHED,
     TASKS,
-    Entry,
     MetricEntry,
     ModelEntry,
     ObjectiveEntry,
+    PartEntry,
     TaskEntry,
     Tasks,
 )
@@ -60,10 +59,10 @@ def load(target: str) -> Any:
     return getattr(module, attribute)
 
 
-def _parameters(part: str, target: Any) -> type[BaseModel]:
+def _parameters(part: str, target: Any, by_group: bool = False) -> type[BaseModel]:
     """Those a search space may set; InputError where they cannot be."""
     with users_code(part):
-        found = parameters_of(target, but="group" if getattr(target, "by_group", False) else "")
+        found = parameters_of(target, but="group" if by_group else "")
     if "name" in found.model_fields:  # in records and run keys it is the part's own
         raise InputError(f"{part!r} has a parameter 'name', which stands for the part: rename it")
     return found
@@ -80,20 +79,29 @@ def _load_callable(name: str) -> Any:
     return found
 
 
+def _facts(
+    found: Any, entries: Mapping[str, Any], default: PartEntry, *names: str
+) -> dict[str, Any]:
+    """What a part from outside says of itself, by the names of an entry's fields.
+
+    What it does not say is as of the packaged class that it inherits from, or `default`'s.
+    """
+    by_target = {entry.target: entry for entry in entries.values()}
+    classes = found.__mro__ if inspect.isclass(found) else ()
+    targets = [f"{each.__module__}:{each.__qualname__}" for each in classes]
+    base = next((by_target[target] for target in targets if target in by_target), default)
+    return {name: getattr(found, name, getattr(base, name)) for name in names}
+
+
 def model_entry(name: str) -> ModelEntry:
     if not is_external(name):
         return _known("model", name, MODELS)
     found = _load_callable(name)
-    return ModelEntry(
-        name,
-        _parameters(name, found),
-        trivial=getattr(found, "trivial", False),
-        task=getattr(found, "task", CLASSIFICATION),
-        axes=getattr(found, "axes", None),
-        latent_maps=getattr(found, "latent_maps", False),
-        by_group=getattr(found, "by_group", False),
-        invariant=getattr(found, "invariant", False),
-    )
+    facts = _facts(
+        found, MODELS, ModelEntry(name),
+        "trivial", "task", "axes", "latent_maps", "by_group", "invariant",
+    )  # fmt: skip
+    return ModelEntry(name, _parameters(name, found, facts["by_group"]), **facts)
 
 
 def objective_entry(name: str) -> ObjectiveEntry:
@@ -102,16 +110,13 @@ def objective_entry(name: str) -> ObjectiveEntry:
     found = _load_callable(name)
     if inspect.isclass(found) and not any("__call__" in vars(base) for base in found.__mro__):
         raise InputError(f"{name!r} is never called with a batch: it lacks __call__")
-    searched = _searched(name, getattr(found, "searched", ()))
-    return ObjectiveEntry(
-        name,
-        _parameters(name, found),
-        searched=searched,
-        task=getattr(found, "task", CLASSIFICATION),
-        needs_latent=getattr(found, "needs_latent", False),
-        passes=getattr(found, "passes", 1),
-        scores=tuple(getattr(found, "scores", ())),
-    )
+    facts = _facts(
+        found, OBJECTIVES, ObjectiveEntry(name),
+        "searched", "task", "needs_latent", "passes", "scores",
+    )  # fmt: skip
+    facts["searched"] = _searched(name, facts["searched"])
+    facts["scores"] = tuple(facts["scores"])
+    return ObjectiveEntry(name, _parameters(name, found), **facts)
 
 
 def _searched(part: str, declared: Any) -> dict[str, Any]:
@@ -147,7 +152,7 @@ def _known(kind: str, name: str, entries: Mapping[str, Known]) -> Known:
         allowed = ", ".join(sorted({*entries, *installed}))
         raise InputError(f"unknown {kind} {name!r}; allowed: {allowed}, or module:object")
     found = entries[name]
-    requires = found.requires if isinstance(found, Entry) else ()
+    requires = found.requires if isinstance(found, PartEntry) else ()
     if absent := [it for it in requires if importlib.util.find_spec(it) is None]:
         remedy = f"pip install 'equigrid[{getattr(found, 'extra', '')}]'"
         raise InputError(f"{kind} {name!r} needs {', '.join(absent)}: {remedy}")
@@ -176,18 +181,15 @@ def metric_entry(name: str) -> MetricEntry:
         return _known("metric", name, METRICS)
     found = _load_callable(name)
     _check_methods(name, found, ("update", "compute"))
-    if not isinstance(getattr(found, "higher_is_better", None), bool):
+    unknown: Any = None
+    facts = _facts(found, METRICS, MetricEntry(name, unknown), "higher_is_better", "reads")
+    if not isinstance(facts["higher_is_better"], bool):
         raise InputError(f"{name!r} does not say whether higher_is_better: True or False")
-    reads = getattr(found, "reads", "outputs")
-    if reads not in ("outputs", "latents"):
-        raise InputError(f"{name!r} reads {reads!r}; allowed: outputs, latents")
-    return MetricEntry(
-        name,
-        found.higher_is_better,
-        margin=getattr(found, "margin", None),
-        relative=getattr(found, "relative", False),
-        reads=reads,
-    )
+    if facts["reads"] not in ("outputs", "latents"):
+        raise InputError(f"{name!r} reads {facts['reads']!r}; allowed: outputs, latents")
+    # What agrees with a published value is the metric's own to say.
+    margin, relative = getattr(found, "margin", None), getattr(found, "relative", False)
+    return MetricEntry(name, margin=margin, relative=relative, **facts)
 
 
 def _check_methods(name: str, found: Any, methods: Sequence[str]) -> None:

@@ -8,6 +8,8 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
 
+from equigrid.config.experiment import Experiment
+from equigrid.datasets.raw import RawStore
 from equigrid.datasets.store import PreparedData
 from equigrid.errors import InputError, MissingRawDataError
 from equigrid.orchestration.crew import Crew, Watcher
@@ -15,6 +17,7 @@ from equigrid.orchestration.dispatch import Dispatcher
 from equigrid.planning.ahead import changes, trials_ahead
 from equigrid.planning.ledger import Ledger
 from equigrid.planning.plan import Arm, Gap, Plan
+from equigrid.planning.workspace import Workspace
 from equigrid.reporting.publishing import publish
 from equigrid.reporting.table import Table
 from equigrid.stages.augment_cache import augment_cache
@@ -24,13 +27,13 @@ from equigrid.stages.grid import grid
 from equigrid.stages.tables import report, tables
 from equigrid.tracking.cache import keep
 from equigrid.tracking.writer import Writer
-from equigrid.trial import Role, data_key
+from equigrid.trial import data_key
 
 log = logging.getLogger("equigrid")
 
 
 @dataclass
-class Data:
+class ExperimentData:
     """recipes by dataset; prepared files by data key; gaps: why a dataset could not be made."""
 
     recipes: dict[str, Mapping[str, Any]]
@@ -57,18 +60,23 @@ class Ended:
     fault: str
 
 
-def prepare_data(ledger: Ledger, watcher: Watcher, only: Collection[Arm] | None = None) -> Data:
+def prepare_data(
+    experiment: Experiment,
+    workspace: Workspace,
+    raw: RawStore,
+    watcher: Watcher,
+    only: Collection[Arm] | None = None,
+) -> ExperimentData:
     """Stages 1 and 2 for every dataset; one that cannot be made becomes a gap, the others go on.
 
     only: the (row, dataset) that will train; what other datasets have is known without their data.
     """
-    experiment, workspace = ledger.experiment, ledger.workspace
-    data = Data({}, {}, {})
+    data = ExperimentData({}, {}, {})
     base: dict[str, str] = {}
     needed = experiment.datasets if only is None else {dataset for _, dataset in only}
     watcher.begin("data build")
     for name in experiment.datasets:
-        recipe = experiment.recipe(name, ledger.raw)
+        recipe = experiment.recipe(name, raw)
         if name not in needed:
             data.recipes[name] = recipe
             continue
@@ -77,7 +85,7 @@ def prepare_data(ledger: Ledger, watcher: Watcher, only: Collection[Arm] | None 
             watcher.progress("data build", name, done, total)
 
         try:
-            base[name] = data_build(workspace, recipe, ledger.raw, progress)
+            base[name] = data_build(workspace, recipe, raw, progress)
             # Only now: a file that was fetched may turn out to be another than the official one.
             data.recipes[name] = recipe
         except MissingRawDataError as error:
@@ -105,7 +113,6 @@ def prepare_data(ledger: Ledger, watcher: Watcher, only: Collection[Arm] | None 
         if name in base
     ]
     watcher.end("augment cache", f"{sum(sizes) / 1e6:.1f} MB")
-    ledger.keep_data(data.recipes, data.gaps)
     return data
 
 
@@ -135,17 +142,18 @@ def run(
         for text in experiment.unseen_code():
             log.warning("%s", text)
         ledger.look()
-        data = prepare_data(ledger, watcher, only)
+        data = prepare_data(experiment, workspace, ledger.raw, watcher, only)
+        ledger.keep_data(data.recipes, data.gaps)
         if retry_failed:
             ledger.retry_failed()
-        fetch_tracked(ledger)
+        ledger.fetch_missing()
         plan = ledger.plan()
         with closing(Writer(ledger.store)) as writer:
             for text in changes(plan, ledger.index, workspace, trials_ahead(plan)):
                 log.info("%s", text)
             crew = Crew(ledger, dispatcher, data.prepared, writer, watcher, only)
             try:
-                send_untracked(ledger, plan, writer)
+                send_untracked(plan, workspace, writer)
                 watcher.begin("grid")
                 ran = grid(plan, crew)
                 plan = ledger.plan()
@@ -160,7 +168,7 @@ def run(
                     each.close()
             watcher.begin("tables")
             # Again: which finals there are is known only now, and some may have had a record.
-            send_untracked(ledger, plan, writer)
+            send_untracked(plan, workspace, writer)
             writer.flush()
             tracked = ledger.tracked()
             plan = replace(ledger.plan(), tracked=tracked)
@@ -185,34 +193,10 @@ def _counts(plan: Plan, role: str, ran: int) -> str:
     )
 
 
-def send_untracked(ledger: Ledger, plan: Plan, writer: Writer) -> None:
+def send_untracked(plan: Plan, workspace: Workspace, writer: Writer) -> None:
     """Queue every finished trial: the writer skips what MLflow has already."""
     for trial in plan.all_trials():
         if plan.is_finished(trial):
-            writer.record(trial, ledger.workspace.record_file(trial.key))
+            writer.record(trial, workspace.record_file(trial.key))
         elif plan.is_failed(trial):
             writer.failure(trial, plan.failures[trial.key])
-
-
-def fetch_tracked(ledger: Ledger) -> None:
-    """Bring home the records of trials that MLflow has and the workspace lacks."""
-    plan = ledger.plan()
-    if not plan.missing("grid") and not plan.missing("final"):
-        return
-    tracked = ledger.tracked()
-    if tracked is None:
-        return
-    runs: dict[str, str] = {}
-    for (_, _, role, key), run in tracked.runs.items():
-        if run.result is not None and (role == "final" or key not in runs):
-            runs[key] = run.run_id  # a final's record holds the tests too
-    roles: tuple[Role, ...] = ("grid", "final")
-    for wanted in roles:
-        # The finals are known only after the grid's records are home.
-        for trial in ledger.plan().missing(wanted):
-            if trial.key not in runs:
-                continue
-            try:
-                ledger.bring_home(runs[trial.key])
-            except InputError as error:
-                log.warning("%s; the trial will run again", error)

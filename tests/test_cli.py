@@ -209,6 +209,7 @@ def test_a_trial_in_words_is_checked(changes: dict[str, Any], said: str, tmp_pat
         (lambda it: it["data"]["parameters"].update(digits="many"), "digits"),
         (lambda it: it["data"]["raw"].update({"sklearn/digits.csv": "0" * 64}), "raw files"),
         (lambda it: it["training"].pop("epochs"), "epochs"),
+        (lambda it: it["model"].update(name="majority"), "a trivial row has none"),
     ],
 )
 def test_a_trial_in_a_file_is_checked_before_any_work(

@@ -21,13 +21,14 @@ from equigrid.commands.output import console
 from equigrid.commands.shared import WORKSPACE, Name, Profile, Root, open_ledger, warn
 from equigrid.errors import InputError
 from equigrid.planning.find_run import find_record
-from equigrid.planning.ledger import Ledger
 from equigrid.planning.opening import open_run_or_refuse
 from equigrid.planning.plan import Plan
+from equigrid.planning.workspace import Workspace
 from equigrid.record import Record
 from equigrid.reporting.assembly import assemble
 from equigrid.reporting.formats import DASH
 from equigrid.stages.tables import report as write_report
+from equigrid.tracking.store import Store
 from equigrid.tracking.writer import Writer
 from equigrid.trial import Trial
 
@@ -48,21 +49,21 @@ def analyse(
 ) -> None:
     ledger = open_ledger(name, profile, workspace)
     found = ledger.known()
-    for record, split in wanted(ledger, found, what):
-        for part in shown(record, analysed(ledger, record, split)):
+    for record, split in wanted(found, ledger.workspace, what):
+        for part in shown(record, analysed(record, split, ledger.workspace, ledger.store)):
             console.print(part, highlight=False, soft_wrap=isinstance(part, str))
     if fault := write_report(found, assemble(found), ledger.workspace):
         warn(fault)
 
 
-def wanted(ledger: Ledger, plan: Plan, what: str | None) -> list[tuple[Record, str]]:
+def wanted(plan: Plan, workspace: Workspace, what: str | None) -> list[tuple[Record, str]]:
     """(record, split) of all seeds of `ROW/COLUMN`, of one run, or without either of the first
     seed of each row and dataset. InputError where there is none.
     """
     space = plan.experiment.space
     splits = {column.dataset: column.split for column in reversed(space.columns.values())}
     if what is not None and "/" not in what:
-        record = find_record(ledger.workspace, what, plan)
+        record = find_record(workspace, what, plan)
         if record.trial.dataset not in splits:
             raise InputError(f"{what}: not a run of {plan.experiment.full_name}")
         return [(record, splits[record.trial.dataset])]
@@ -73,7 +74,7 @@ def wanted(ledger: Ledger, plan: Plan, what: str | None) -> list[tuple[Record, s
         splits[chosen.dataset] = chosen.split
     else:
         trials = [trials[0] for trials in plan.finals.values() if trials]
-    record_of = ledger.workspace.record
+    record_of = workspace.record
     found = [(record_of(t.key), splits[t.dataset]) for t in trials if _has(t)]
     known = [(record, split) for record, split in found if record is not None]
     if not known:
@@ -86,26 +87,26 @@ def _has(trial: Trial) -> bool:
     return bool(trial.training) and trial.model["name"] != "no_network"
 
 
-def analysed(ledger: Ledger, record: Record, split: str) -> Mapping[str, Any]:
+def analysed(record: Record, split: str, workspace: Workspace, store: Store) -> Mapping[str, Any]:
     """The analysis of a run, kept in the workspace and, where it is tracked, in MLflow."""
     # torch takes a second to import, which `--help` need not.
     from equigrid.training import analysis
     from equigrid.training.model import build_model
 
-    run = open_run_or_refuse(ledger.workspace, record)
+    run = open_run_or_refuse(workspace, record)
     untrained = build_model(record.trial, run.dataset, run.device).eval()
     found = {
         "run": record.key,
         **analysis.analyse(run.model, untrained, run.dataset, split, run.device),
     }
-    ledger.workspace.keep_analysis(record.key, found)
-    _track(ledger, record, found)
+    workspace.keep_analysis(record.key, found)
+    _track(store, record, found)
     return found
 
 
-def _track(ledger: Ledger, record: Record, found: Mapping[str, Any]) -> None:
+def _track(store: Store, record: Record, found: Mapping[str, Any]) -> None:
     """As an artifact of the run; a store that cannot be reached costs a line."""
-    with tempfile.TemporaryDirectory() as folder, closing(Writer(ledger.store)) as writer:
+    with tempfile.TemporaryDirectory() as folder, closing(Writer(store)) as writer:
         path = Path(folder) / "analysis.json"
         path.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", "utf-8")
         writer.record(record.trial, record)  # it may have been made without MLflow

@@ -34,7 +34,7 @@ from equigrid.tracking.look import look
 from equigrid.training.memory import kept
 
 #: (state, what, remedy): ok, warning or problem.
-Finding = tuple[str, str, str]
+Diagnosis = tuple[str, str, str]
 SMALL_DISK = 5e9
 #: Imported to see whether they can be.
 NEEDED = ("torch", "h5py", "matplotlib.figure", "mlflow.tracking")
@@ -62,7 +62,7 @@ def doctor(
 
 def examine(name: str | None, root: Path) -> bool:
     """Print every finding; False where there is a problem (warnings do not count)."""
-    checks: list[Callable[[], Iterator[Finding]]] = [
+    checks: list[Callable[[], Iterator[Diagnosis]]] = [
         _versions,
         _imports,
         lambda: _raw(name),
@@ -83,7 +83,7 @@ def examine(name: str | None, root: Path) -> bool:
     return healthy
 
 
-def _versions() -> Iterator[Finding]:
+def _versions() -> Iterator[Diagnosis]:
     yield "ok", f"Python {platform.python_version()}", ""
     commit = our_commit()
     remedy = "`git config --global --add safe.directory FOLDER`, or name it in EQUIGRID_COMMIT"
@@ -109,7 +109,7 @@ def _versions() -> Iterator[Finding]:
             yield "problem", f"{requirement.name} {found}, not {requirement.specifier}", need
 
 
-def _imports() -> Iterator[Finding]:
+def _imports() -> Iterator[Diagnosis]:
     """What every run needs: an installation of the right versions may be broken all the same."""
     if hidden := hiding():
         yield "problem", hidden, "unset PYTHONPATH"
@@ -122,7 +122,7 @@ def _imports() -> Iterator[Finding]:
             yield "problem", f"{package} cannot be imported: {in_one_line(error)}", remedy
 
 
-def _raw(name: str | None) -> Iterator[Finding]:
+def _raw(name: str | None) -> Iterator[Diagnosis]:
     store = RawStore()
     if name is None:
         yield "ok", f"raw data folder: {store.folder} (name a search space to check its files)", ""
@@ -145,7 +145,7 @@ def _raw(name: str | None) -> Iterator[Finding]:
             yield "warning", f"{store.folder / file.name} is not here yet", remedy
 
 
-def _disk(root: Path) -> Iterator[Finding]:
+def _disk(root: Path) -> Iterator[Diagnosis]:
     place = Workspace(root).root
     while not place.exists():
         place = place.parent
@@ -159,7 +159,7 @@ def _disk(root: Path) -> Iterator[Finding]:
         yield "problem", f"{place} cannot be written", "use --workspace"
 
 
-def _memory() -> Iterator[Finding]:
+def _memory() -> Iterator[Diagnosis]:
     here = f"{memory() / 1e9:.1f} GB of memory"
     if most := kept():
         yield "ok", f"{here}; a training on the CPU keeps up to {most / 1e9:.1f} GB it freed", ""
@@ -168,7 +168,7 @@ def _memory() -> Iterator[Finding]:
         yield "ok", f"{here}; what a training keeps of it is not ours to say: {why}", ""
 
 
-def _mlflow(workspace: Workspace) -> Iterator[Finding]:
+def _mlflow(workspace: Workspace) -> Iterator[Diagnosis]:
     store = workspace.store("equigrid")
     path = store.database
     where = f"MLflow server: {store.uri}" if store.is_server else f"MLflow: {path or store.uri}"
@@ -188,7 +188,7 @@ def _mlflow(workspace: Workspace) -> Iterator[Finding]:
         yield "ok", f"{masked(where)}{' will be made' if to_come else ''}", ""
 
 
-def _ray() -> Iterator[Finding]:
+def _ray() -> Iterator[Diagnosis]:
     # In a process of its own: importing Ray takes seconds and sets up its logging.
     code = "from pathlib import Path; from equigrid.orchestration import ray_start as it; "
     code += "it.start_ray(); print(it.ray.cluster_resources())"
@@ -215,7 +215,7 @@ def _ray() -> Iterator[Finding]:
         yield "warning", "less than 200 MB of /dev/shm for Ray's object store", remedy
 
 
-def _gpu() -> Iterator[Finding]:
+def _gpu() -> Iterator[Diagnosis]:
     try:
         from torch import cuda
     except Exception:  # noqa: BLE001 - said already, whatever it is

@@ -65,7 +65,7 @@ def status(
 
 
 @dataclass(frozen=True)
-class Counts:
+class TrialCounts:
     """Of some trials: each is in exactly one of the four."""
 
     done: int
@@ -82,14 +82,14 @@ class Counts:
         return f"{self.done}/{total}, {', '.join(parts)}"
 
 
-def count(plan: Plan, trials: Sequence[Trial], running: set[str]) -> Counts:
+def count(plan: Plan, trials: Sequence[Trial], running: set[str]) -> TrialCounts:
     done = sum(map(plan.is_finished, trials))
     failed = sum(map(plan.is_failed, trials))
     under_way = sum(
         trial.key in running and not plan.is_finished(trial) and not plan.is_failed(trial)
         for trial in trials
     )
-    return Counts(done, under_way, failed, len(trials) - done - failed - under_way)
+    return TrialCounts(done, under_way, failed, len(trials) - done - failed - under_way)
 
 
 def overview(plan: Plan, workspace: Workspace) -> Iterator[RenderableType]:

@@ -55,7 +55,7 @@ def _name(table: RunsTable) -> str:
     return table.file.name if table.file is not None else table.name
 
 
-def _arms(table: RunsTable, gallery: Gallery) -> Iterator[page.Arm]:
+def _arms(table: RunsTable, gallery: Gallery) -> Iterator[page.ArmSection]:
     found = table.collection
     by_arm: dict[Arm, list[Entry]] = {}
     for entry in found.entries:
@@ -76,7 +76,7 @@ def _arms(table: RunsTable, gallery: Gallery) -> Iterator[page.Arm]:
             for entry in by_arm.get(arm, [])
             if entry.run.id not in tested
         ]  # fmt: skip
-        yield page.Arm(
+        yield page.ArmSection(
             row=found.label(row),
             dataset=dataset,
             columns=tuple(columns),

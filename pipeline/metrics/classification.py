@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from statistics import fmean
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -11,8 +10,6 @@ from torch import Tensor
 
 class Accuracy:
     """The share of samples whose highest output is their class."""
-
-    higher_is_better: ClassVar[bool] = True
 
     def __init__(self) -> None:
         self._correct: list[Tensor] = []
@@ -32,8 +29,6 @@ class AUC:
 
     A class without targets has no curve and is left out. Of two classes, the second one's.
     """
-
-    higher_is_better: ClassVar[bool] = True
 
     def __init__(self) -> None:
         self._outputs: list[Tensor] = []

@@ -15,9 +15,6 @@ Labels = NDArray[np.int64]
 class _Probe:
     """Latents [n, d] and labels [n] of the split, and of the training split."""
 
-    higher_is_better: ClassVar[bool] = True
-    reads: ClassVar[str] = "latents"
-
     def __init__(self) -> None:
         self._found: list[Tensor] = []
         self._labels: list[Tensor] = []

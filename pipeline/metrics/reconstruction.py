@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
@@ -12,8 +10,6 @@ from equigrid.spherical.harmonics import degree_of
 
 class MeanSquare:
     """The mean squared error over samples and entries."""
-
-    higher_is_better: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self._errors: list[Tensor] = []
@@ -32,8 +28,6 @@ class CosineDistance:
     by_degree: of coefficients of spherical harmonics, those of degree l count √(2l + 1) times as
     much in every product (as the authors of H-(V)AE measure it).
     """
-
-    higher_is_better: ClassVar[bool] = False
 
     def __init__(self, *, by_degree: bool = False) -> None:
         self.by_degree = by_degree

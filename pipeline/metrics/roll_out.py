@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
@@ -18,8 +16,6 @@ class RollOutRMSE:
 
     frames: how many. by_frame: each frame's own comes with it (rmse_frame_01, …).
     """
-
-    higher_is_better: ClassVar[bool] = False
 
     def __init__(self, *, frames: int, by_frame: bool = False) -> None:
         self.frames, self.by_frame = frames, by_frame

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 from torch import Tensor, nn
 
@@ -12,8 +12,6 @@ class ConvAutoencoder(nn.Module):
 
     Grids are square, with sides that are multiples of 4: 28 → 14 → 7 → 1.
     """
-
-    task: ClassVar[str] = "reconstruction"
 
     def __init__(self, input_shape: tuple[int, ...], outputs: int, *, latent: int = 42) -> None:
         super().__init__()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, cast
+from typing import cast
 
 from torch import Tensor, nn
 
@@ -13,9 +13,6 @@ class FieldCNN(nn.Module):
     Five 3×3 convolutions on the input's own grid. The latent is the output of the fourth block,
     after its BatchNorm and ReLU: maps [width, rows, columns].
     """
-
-    task: ClassVar[str] = "autoregression"
-    latent_maps: ClassVar[bool] = True
 
     def __init__(self, input_shape: tuple[int, ...], outputs: int, *, width: int = 92) -> None:
         super().__init__()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import ClassVar, cast
+from typing import cast
 
 from torch import Tensor, nn
 
@@ -13,8 +13,6 @@ class FieldMLP(nn.Module):
 
     Five linear layers, the first four with BatchNorm and ReLU; the latent is the fourth's output.
     """
-
-    task: ClassVar[str] = "autoregression"
 
     def __init__(self, input_shape: tuple[int, ...], outputs: int, *, latent: int = 92) -> None:
         super().__init__()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
@@ -27,8 +27,6 @@ class HolographicAutoencoder(nn.Module):
     Of table H are those with `affine`: 226 419 parameters with 16 latents, 438 339 with 120, and
     variational 226 691 and 452 859.
     """
-
-    task: ClassVar[str] = "reconstruction"
 
     def __init__(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import Annotated, ClassVar, cast
+from typing import Annotated, cast
 
 from torch import Tensor, nn
 
@@ -18,8 +18,6 @@ class MLPAutoencoder(nn.Module):
 
     bounded: whether outputs end in a sigmoid, as pictures from 0 to 1 want it.
     """
-
-    task: ClassVar[str] = "reconstruction"
 
     def __init__(
         self,

@@ -24,8 +24,10 @@ class Network(Protocol):
     drawings(runs): a static method that adds figures to the report.
     embed(x) -> Tensor: what of the latent tells inputs apart, where that is not all of it.
 
-    And as attributes of the class: latent_maps (its latent is [b, channels, rows, columns]),
-    by_group (it takes `group`, a FiniteGroup), invariant (by construction), task, axes, trivial.
+    And, from outside the package, as attributes of the class: latent_maps (its latent is [b,
+    channels, rows, columns]), by_group (it takes `group`, a FiniteGroup), invariant (by
+    construction), task, axes, trivial. What it does not say is as of the packaged class that it
+    inherits from.
     """
 
     def encode(self, x: Tensor, /) -> Tensor:

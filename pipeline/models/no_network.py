@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from torch import Tensor, nn
 
 
 class NoNetwork(nn.Module):
     """Has a latent of a size, and nothing that would depend on its input."""
-
-    task: ClassVar[tuple[str, ...]] = ("classification", "reconstruction")
 
     def __init__(self, input_shape: tuple[int, ...], outputs: int, *, latent: int = 64) -> None:
         super().__init__()

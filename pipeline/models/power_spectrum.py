@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from equigrid.models.trivial import Data
+from equigrid.models.trivial import TargetSource
 from equigrid.spherical.harmonics import power_spectrum
 
 #: Samples that are read at once.
@@ -19,10 +19,7 @@ class PowerSpectrum(nn.Module):
     What it reconstructs is the training mean: no more can be known of a spectrum alone.
     """
 
-    trivial = True
-    task = "reconstruction"
-
-    def __init__(self, dataset: Data, *, components: int | None = None) -> None:
+    def __init__(self, dataset: TargetSource, *, components: int | None = None) -> None:
         super().__init__()
         size = dataset.size("train")
         parts = torch.split(torch.arange(size), TOGETHER)

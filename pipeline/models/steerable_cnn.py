@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -38,8 +38,6 @@ class SteerableCNN(nn.Module):
     after which the group is forgotten (Weiler and Cesa, arXiv 1911.08251), 0 for never.
     With 100 classes at the defaults 116 632 (C4), 28 132 (D1), 145 636 (D4) parameters.
     """
-
-    by_group: ClassVar[bool] = True
 
     def __init__(
         self, input_shape: tuple[int, ...], outputs: int, *,

@@ -40,9 +40,6 @@ class SteerableFieldCNN(nn.Module):
     the authors' code, batch normalisation over a field's components; of as many parameters.
     """
 
-    task: ClassVar[str] = "autoregression"
-    latent_maps: ClassVar[bool] = True
-    by_group: ClassVar[bool] = True
     hidden: ClassVar[str] = "regular"
 
     def __init__(
@@ -235,10 +232,6 @@ class RelaxedGroupFieldCNN(nn.Module):
     with them. The latent are the maps before the last convolution. start: of the weights, `fan_in`
     or `released` (RelaxedGroupConvolution).
     """
-
-    task: ClassVar[str] = "autoregression"
-    latent_maps: ClassVar[bool] = True
-    by_group: ClassVar[bool] = True
 
     def __init__(
         self, input_shape: tuple[int, ...], outputs: int, *, group: FiniteGroup, width: int = 92,

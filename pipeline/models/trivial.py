@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 
-class Data(Protocol):
+class TargetSource(Protocol):
     """What a predictor may know of a dataset."""
 
     outputs: int
@@ -21,9 +21,7 @@ class Data(Protocol):
 class MajorityClass(nn.Module):
     """Predicts the most frequent class of the training split (the lowest among equals)."""
 
-    trivial = True
-
-    def __init__(self, dataset: Data) -> None:
+    def __init__(self, dataset: TargetSource) -> None:
         super().__init__()
         targets = dataset.targets("train", torch.arange(dataset.size("train")))
         counts = torch.bincount(targets.cpu(), minlength=dataset.outputs)
@@ -39,10 +37,7 @@ class MajorityClass(nn.Module):
 class Persistence(nn.Module):
     """Repeats the last frame of its input: what a forecast has to beat."""
 
-    trivial = True
-    task = "autoregression"
-
-    def __init__(self, dataset: Data) -> None:
+    def __init__(self, dataset: TargetSource) -> None:
         super().__init__()
         self.channels = dataset.outputs
 

@@ -34,8 +34,6 @@ class Autoencoding:
     warm_up: epochs with β = 0; rise: epochs over which it then rises in equal steps to β.
     """
 
-    task: ClassVar[str] = "reconstruction"
-    searched: ClassVar[tuple[str, ...]] = ("beta", "alpha")
     title: ClassVar[str] = "What the latents hold"
 
     def __init__(

@@ -6,7 +6,6 @@ The pair is x and g·x itself, without an augmentation a; only the first step se
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -21,9 +20,6 @@ from equigrid.objectives.task import Loss, Task
 class Autoregressive:
     """Σ over the frames of MSE(f(x), y): the baseline on the samples as they are."""
 
-    task: ClassVar[str] = "autoregression"
-    passes: ClassVar[int] = 6
-
     def __init__(self, hyperparameters: Mapping[str, float]) -> None:
         """Its only hyperparameter, the learning rate, is the optimiser's."""
 
@@ -34,9 +30,6 @@ class Autoregressive:
 
 class _Paired:
     """½ MSE of the first frame on x, ½ on g·x, and the MSE of the further frames on x."""
-
-    task: ClassVar[str] = "autoregression"
-    passes: ClassVar[int] = 7
 
     def _loss(
         self, model: Network, batch: Batch, task: Task
@@ -68,9 +61,6 @@ class AutoregressiveRegularRepresentation(_Paired):
     latents: `paper` compares each sample's latents; `released`, as the authors' code does, all of
     E(g·x) with the first sample's ρ_Z(g) E(x).
     """
-
-    searched: ClassVar[tuple[str, ...]] = ("lambda",)
-    needs_latent: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -43,7 +43,6 @@ class AlgebraAlone:
     1 where none are given. regularisers: further ones, which follow from those. start: of M.
     """
 
-    task: ClassVar[tuple[str, ...]] = ("classification", "reconstruction")
     title: ClassVar[str] = "How the learned action came to be"
 
     def __init__(
@@ -145,8 +144,6 @@ class LearnedRepresentation(AlgebraAlone):
 
     task_on: whether L_task is of x1 alone, or the mean of x1 and x2.
     """
-
-    passes: ClassVar[int] = 2
 
     def __init__(
         self,

@@ -83,8 +83,6 @@ class TwoViews:
     What the method gains over the augmented baseline by a second view of each sample alone.
     """
 
-    passes: ClassVar[int] = 2
-
     def __init__(self, hyperparameters: Mapping[str, float]) -> None:
         """Its only hyperparameter, the learning rate, is the optimiser's."""
 
@@ -101,9 +99,6 @@ class RegularRepresentation:
     action: what stands for ρ_Z in the loss, see LatentAction. Measured is always the regular one.
     """
 
-    searched: ClassVar[tuple[str, ...]] = ("lambda",)
-    needs_latent: ClassVar[bool] = True
-    passes: ClassVar[int] = 2
     WEIGHTS: ClassVar[dict[str, tuple[float, float]]] = {
         "paper": (0.5, 0.5),
         "released": (1.0, 0.0),

@@ -137,8 +137,9 @@ class Objective(Protocol):
         task's scores, `loss` among them.
     artifacts() -> {name: bytes}, drawings(runs): as of a network.
 
-    And as attributes of the class: searched (names, or names and types), passes (of the encoder a
-    sample), scores (names that columns may show), needs_latent, validates_plain, task.
+    And, from outside the package, as attributes of the class: searched (names, or names and types),
+    passes (of the encoder a sample), scores (names that columns may show), needs_latent,
+    validates_plain, task. What it does not say is as of the packaged class that it inherits from.
     """
 
     def __call__(self, model: Network, batch: Batch, task: Task) -> Loss:

@@ -42,7 +42,7 @@ LOADS = (
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundModule:
     """What a name is. path: below the folder where its import begins; a package's name otherwise.
 
     text: its source; of what is compiled, or counts by its version, what stands for it.
@@ -77,15 +77,15 @@ class Imports:
         root = self._root(module)
         return root is None or (_lies_in(root, "stdlib", "platstdlib") and not _is_installed(root))
 
-    def version(self, module: str) -> Found | None:
+    def version(self, module: str) -> FoundModule | None:
         """What stands for a module of Python's own or of an installed package; None for others."""
         top, root = module.partition(".")[0], self._root(module)
         if root is None or not (_is_installed(root) or self.is_pythons(module)):
             return None
         text = _of_index(top) if _is_installed(root) else sys.version.split()[0]
-        return None if text is None else Found(top, f"installed, version {text}")
+        return None if text is None else FoundModule(top, f"installed, version {text}")
 
-    def source(self, module: str) -> Found | None:
+    def source(self, module: str) -> FoundModule | None:
         """The file of a module; None where there is none by this name."""
         file, _ = self._place(module)
         if file is None:
@@ -96,7 +96,7 @@ class Imports:
         path = "/".join([*filter(None, package.split(".")), file.name])
         status = file.stat()
         text, imports, unseen = _read(file, package, status.st_mtime_ns, status.st_size)
-        return Found(path, text, file, imports, tuple(f"{path}{it}" for it in unseen))
+        return FoundModule(path, text, file, imports, tuple(f"{path}{it}" for it in unseen))
 
     def exported(self, package: str) -> tuple[str, ...]:
         """The names that `from package import *` may import."""
@@ -165,14 +165,14 @@ def _folder(name: str) -> Path:
     return Path(sysconfig.get_path(name)).resolve()
 
 
-def _in_archive(module: str, file: Path) -> Found | None:
+def _in_archive(module: str, file: Path) -> FoundModule | None:
     """A module in a file that is a folder on the path."""
     archive = next((it for it in file.parents if it.is_file()), None)
     if archive is None:
         return None
     unseen = f"{module} lies in {archive.name}"
     text = f"{module} in an archive, SHA-256 {sha256(archive.read_bytes())}"
-    return Found(module, text, None, (), (unseen,))
+    return FoundModule(module, text, None, (), (unseen,))
 
 
 @lru_cache(maxsize=256)

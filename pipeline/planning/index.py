@@ -35,7 +35,7 @@ class Twin:
 
 
 #: Size and time of a record's file, and what it says.
-Entry = tuple[tuple[int, int], Result, Twin]
+IndexEntry = tuple[tuple[int, int], Result, Twin]
 
 
 class RecordIndex:
@@ -48,7 +48,7 @@ class RecordIndex:
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
         self._kept = _load(workspace)
-        self._entries: dict[str, Entry] = {}
+        self._entries: dict[str, IndexEntry] = {}
         folder = workspace.record_file("").parent
         for path in folder.glob("*.json") if folder.is_dir() else ():
             status = path.stat()
@@ -92,7 +92,7 @@ class RecordIndex:
         self._kept = dict(self._entries)
 
 
-def _load(workspace: Workspace) -> dict[str, Entry]:
+def _load(workspace: Workspace) -> dict[str, IndexEntry]:
     path = workspace.record_index
     try:
         content = json.loads(path.read_text("utf-8"))

@@ -78,6 +78,28 @@ class Ledger:
         record.save(self.workspace.record_file(record.key))
         self.finished(record)
 
+    def fetch_missing(self) -> None:
+        """Bring home the records of trials that MLflow has and the workspace lacks."""
+        plan = self.plan()
+        if not plan.missing("grid") and not plan.missing("final"):
+            return
+        tracked = self.tracked()
+        if tracked is None:
+            return
+        runs: dict[str, str] = {}
+        for (_, _, role, key), run in tracked.runs.items():
+            if run.result is not None and (role == "final" or key not in runs):
+                runs[key] = run.run_id  # a final's record holds the tests too
+        for wanted in ("grid", "final"):
+            # The finals are known only after the grid's records are home.
+            for trial in self.plan().missing(wanted):
+                if trial.key not in runs:
+                    continue
+                try:
+                    self.bring_home(runs[trial.key])
+                except InputError as error:
+                    log.warning("%s; the trial will run again", error)
+
     def failed(self, trial: Trial, reason: str) -> None:
         """A trial was given up."""
         self.failures[trial.key] = reason

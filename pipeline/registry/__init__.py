@@ -17,11 +17,11 @@ from equigrid.registry.entries import (
     HYPERPARAMETER,
     OPTIMISER_SEARCHED,
     RECONSTRUCTION,
-    Entry,
     MetricEntry,
     ModelEntry,
     ObjectiveEntry,
     Optimiser,
+    PartEntry,
     TaskEntry,
     Tasks,
 )
@@ -31,7 +31,7 @@ from equigrid.registry.objectives import OBJECTIVES
 __all__ = [
     "AUTOREGRESSION", "CLASSIFICATION", "DATASETS", "HYPERPARAMETER", "METRICS", "MODELS",
     "NUMBERED", "OBJECTIVES", "OPTIMISERS", "OPTIMISER_SEARCHED", "RECONSTRUCTION", "SCHEDULES",
-    "SCORES", "TASKS", "Entry", "MetricEntry", "ModelEntry", "ObjectiveEntry", "Optimiser",
+    "SCORES", "TASKS", "MetricEntry", "ModelEntry", "ObjectiveEntry", "Optimiser", "PartEntry",
     "TaskEntry", "Tasks",
 ]  # fmt: skip
 

@@ -1,4 +1,9 @@
-"""What an entry of the registry says of a part: where it lives and what it needs."""
+"""What an entry of the registry says of a part: where it lives and what it needs.
+
+Stated here and not by the class, which would have to be imported: with torch that takes a second
+and a half, and every command checks a search space. A class from outside the package states it
+itself; of what it does not, that of the packaged class it inherits from holds.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +28,7 @@ OPTIMISER_SEARCHED = {"lr": Positive, "weight_decay": NonNegative}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class PartEntry:
     """requires: modules that not every installation has. extra: of equigrid's, that brings them."""
 
     requires: tuple[str, ...] = ()
@@ -31,7 +36,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class ModelEntry(Entry):
+class ModelEntry(PartEntry):
     """target: a callable (input_shape, outputs, **parameters) giving a torch module.
 
     parameters: those a search space may set; numbers among them a grid may search.
@@ -62,7 +67,7 @@ class ModelEntry(Entry):
 
 
 @dataclass(frozen=True)
-class ObjectiveEntry(Entry):
+class ObjectiveEntry(PartEntry):
     """target: called as (hyperparameters, **parameters), gives an objective of a batch's loss.
 
     hyperparameters: the searched values by name, lr among them.
@@ -90,7 +95,7 @@ class ObjectiveEntry(Entry):
 
 
 @dataclass(frozen=True)
-class TaskEntry(Entry):
+class TaskEntry(PartEntry):
     """What targets are and what outputs are to them (equigrid.objectives.task).
 
     always: metrics that are measured whatever a dataset says. like: of a task from outside, the one
@@ -103,7 +108,7 @@ class TaskEntry(Entry):
 
 
 @dataclass(frozen=True)
-class MetricEntry(Entry):
+class MetricEntry(PartEntry):
     """target: a class with `update` and `compute` (equigrid.metrics.metric); settings: its own.
 
     margin: a difference from the published value that still agrees, None where none does.

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from scipy.special import stdtrit
-
 CONFIDENCE = 0.95
 #: Of two differences the spread is anybody's guess: rounded scores make it zero as like as not.
 FEWEST_SEEDS = 3
@@ -53,6 +51,8 @@ def compare(
     differences = [a[seed] - b[seed] for seed in shared]
     half = None
     if len(shared) >= FEWEST_SEEDS:
+        from scipy.special import stdtrit  # a fifth of a second, which most commands need not wait
+
         quantile = float(stdtrit(len(shared) - 1, (1 + CONFIDENCE) / 2))
         half = quantile * stdev(differences) / math.sqrt(len(shared))
     mean = fmean(differences)

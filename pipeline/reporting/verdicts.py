@@ -21,14 +21,12 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Literal, TypeVar
 
-from scipy.special import stdtr
-
 ALPHA = 0.05
 #: Of a published value whose number of seeds is not known.
 UNKNOWN_SEEDS = 2
 
 Key = TypeVar("Key")
-Word = Literal["agrees", "above", "below", "undecided"]
+Outcome = Literal["agrees", "above", "below", "undecided"]
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,7 @@ class Question:
 class Verdict:
     """p_equivalence, p_difference: adjusted by Holm, None where a test cannot be made."""
 
-    word: Word
+    word: Outcome
     p_equivalence: float | None
     p_difference: float | None
 
@@ -98,6 +96,8 @@ def welch(
 
 def upper_tail(difference: float, error: float, freedom: float) -> float:
     """P(T ≥ difference / error) for Student's t."""
+    from scipy.special import stdtr  # as in equigrid.reporting.comparison
+
     if error == 0:
         return 0.5 if difference == 0 else float(difference < 0)
     return float(stdtr(freedom, -difference / error))
@@ -161,7 +161,7 @@ def verdicts(questions: Mapping[Key, Question]) -> dict[Key, Verdict]:
     found: dict[Key, Verdict] = {}
     for key, question in questions.items():
         same, other = equal.get(key), unequal.get(key)
-        word: Word = "undecided"
+        word: Outcome = "undecided"
         if same is not None and same < ALPHA:
             word = "agrees"
         elif other is not None and other < ALPHA:

@@ -43,7 +43,7 @@ AT_ONCE, TOGETHER = 8, 256
 
 
 @dataclass(frozen=True)
-class Entry:
+class QueuedJob:
     """trial: whose record it is; such entries wait for nothing but the ones that are not."""
 
     job: Job
@@ -65,7 +65,7 @@ class Writer:
         self.store = store
         self.unsent = 0
         self.error: str | None = None
-        self._jobs: queue.Queue[Entry | None] = queue.Queue()
+        self._jobs: queue.Queue[QueuedJob | None] = queue.Queue()
         self._session: Session | None = None
         self._wrote = False
         #: The patience is spent, or the store is broken: what follows is not tried either.
@@ -76,16 +76,16 @@ class Writer:
 
     def record(self, trial: Trial, record: Record | Path) -> None:
         """Log a trial's record (given, or read from its file), unless it is tracked already."""
-        self._jobs.put(Entry(lambda session: session.record(trial, record), trial))
+        self._jobs.put(QueuedJob(lambda session: session.record(trial, record), trial))
 
     def file(self, trial: Trial, path: Path) -> None:
         """Keep a file with a trial's run."""
-        self._jobs.put(Entry(lambda session: session.file(trial, path)))
+        self._jobs.put(QueuedJob(lambda session: session.file(trial, path)))
 
     def failure(self, trial: Trial, reason: str) -> None:
         """Log a trial that was given up, with its reason."""
         now = time.time()
-        self._jobs.put(Entry(lambda session: session.failure(trial, reason, now)))
+        self._jobs.put(QueuedJob(lambda session: session.failure(trial, reason, now)))
 
     def summary(
         self,
@@ -96,18 +96,18 @@ class Writer:
         stamp: float,
     ) -> None:
         """Put the selection and the mean test scores on the parent run of a row and dataset."""
-        self._jobs.put(Entry(lambda session: session.summary(arm, tags, means, seeds, stamp)))
+        self._jobs.put(QueuedJob(lambda session: session.summary(arm, tags, means, seeds, stamp)))
 
     def table(self, tags: Mapping[str, str], files: Mapping[str, Path], digest: str) -> None:
         """Log a table's and report's files by their place among the artifacts, if they changed."""
-        self._jobs.put(Entry(lambda session: session.table(tags, files, digest)))
+        self._jobs.put(QueuedJob(lambda session: session.table(tags, files, digest)))
 
     def flush(self) -> None:
         """Wait until what is queued is sent; gives up after `patience` seconds without an answer.
 
         From then on nothing is tried any more: the next command sends it.
         """
-        self._jobs.put(Entry(self._mark_change))
+        self._jobs.put(QueuedJob(self._mark_change))
         self._deadline = time.monotonic() + self.patience
         with self._jobs.all_tasks_done:
             while self._jobs.unfinished_tasks and self._thread.is_alive():
@@ -150,7 +150,7 @@ class Writer:
             for _ in entries:
                 self._jobs.task_done()
 
-    def _at_once(self, entries: list[Entry]) -> list[Entry]:
+    def _at_once(self, entries: list[QueuedJob]) -> list[QueuedJob]:
         """Send records side by side, each tried once; returns those that are left to send."""
         # Of two records of one run (its tests came later) the second one changes the first's run.
         trials = [identity_of(entry.trial) for entry in entries if entry.trial is not None]
@@ -158,7 +158,7 @@ class Writer:
             return entries
         gone = threading.Event()
 
-        def send(session: Session, entry: Entry) -> bool | None:
+        def send(session: Session, entry: QueuedJob) -> bool | None:
             if gone.is_set():
                 return None
             try:
@@ -201,7 +201,7 @@ class Writer:
 
         return is_refusal(error)
 
-    def _send(self, entry: Entry) -> None:
+    def _send(self, entry: QueuedJob) -> None:
         """Send what an entry has, whatever goes wrong: an entry left unsettled is waited for."""
         sent = False
         if not self._gave_up:
@@ -216,7 +216,7 @@ class Writer:
                 self.error = masked(in_one_line(error))
         self.unsent += not sent and entry.job != self._mark_change
 
-    def _tried(self, entry: Entry) -> bool:
+    def _tried(self, entry: QueuedJob) -> bool:
         """Try again and again while the store cannot be reached; whether it was sent."""
         attempt, refused = 0, False
         while True:

@@ -21,6 +21,7 @@ import spaces
 import yaml
 from clients import DATASETS, METHODS, RATES, SEEDS, truth
 
+from equigrid.errors import InputError
 from equigrid.external_runs.opened import RunsTable, open_runs
 from equigrid.planning.workspace import Workspace
 
@@ -212,3 +213,31 @@ def test_optunas_callback(tmp_path: Path) -> None:
     expected = by_hand(lambda *place: (truth(*place)[0][-1], truth(*place)[1][-1]))
     assert cells(table) == expected
     assert accounted(table)["left out by only"] == 1
+
+
+def test_children_that_carry_the_seed_alone(tmp_path: Path) -> None:
+    """What a method is stands in the parent; the children have it where the file says so."""
+    from mlflow.entities import Metric, Param, RunTag
+    from mlflow.tracking import MlflowClient
+
+    uri = f"sqlite:///{tmp_path / 'theirs.db'}"
+    client = MlflowClient(uri)
+    experiment = client.create_experiment("nested")
+    for model in METHODS:
+        parent = client.create_run(experiment).info.run_id
+        client.log_param(parent, "model", model)
+        client.log_metric(parent, "test_acc", 1.0)
+        for seed in SEEDS:
+            child = client.create_run(experiment).info.run_id
+            client.log_batch(
+                child, [Metric("test_acc", seed / 10, 0, 0)], [Param("seed", str(seed))],
+                [RunTag("mlflow.parentRunId", parent)],
+            )  # fmt: skip
+            client.set_terminated(child)
+    runs = {"experiments": ["nested"], "row": "params.model", "seed": "params.seed"}
+    columns = {"T": {"metric": "test_acc", "higher_is_better": True}}
+    with pytest.raises(InputError, match=r"no run has a row.*6 without params\.model"):
+        _ = opened(tmp_path, uri, runs, columns=columns).assembled
+    table = opened(tmp_path, uri, {**runs, "inherit": True}, columns=columns)
+    assert cells(table) == {(model, "T"): ({}, (0.0, 0.1, 0.2)) for model in METHODS}
+    assert "its parent's parameters" in "\n".join(table.assembled.notes)

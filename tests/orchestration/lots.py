@@ -15,9 +15,9 @@ from rich.console import Console
 
 from equigrid.commands.display import Display
 from equigrid.config.experiment import Experiment, load_experiment
+from equigrid.datasets.raw import RawStore
 from equigrid.datasets.store import PreparedData
 from equigrid.orchestration.dispatch import Dispatcher, Slice
-from equigrid.planning.ledger import Ledger
 from equigrid.planning.plan import grid_trials
 from equigrid.planning.workspace import Workspace
 from equigrid.stages.run import prepare_data
@@ -73,7 +73,7 @@ def make_lot(folder: Path) -> Lot:
         str(spaces.write(folder / "moods.yaml", rows=rows, training=training))
     )
     workspace = Workspace(folder / "workspace")
-    data = prepare_data(Ledger(experiment, workspace), Display(Console(file=StringIO())))
+    data = prepare_data(experiment, workspace, RawStore(), Display(Console(file=StringIO())))
     grid = grid_trials(experiment, data.recipes)
     trials = {mood: grid[mood, "D1"] for mood in MOODS}
     return Lot(experiment, folder, workspace, data.prepared, trials)

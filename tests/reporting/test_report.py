@@ -22,7 +22,7 @@ from equigrid.reporting import formats
 from equigrid.reporting.assembly import assemble
 from equigrid.reporting.page import charts
 from equigrid.reporting.page.content import report
-from equigrid.reporting.page.page import Arm, Chart, Content, Run, Section, render
+from equigrid.reporting.page.page import ArmSection, Chart, Content, Run, Section, render
 from equigrid.reporting.table import Cell, Table
 from equigrid.reporting.verdicts import Published, Verdict
 from equigrid.stages.augment_cache import augment_cache
@@ -302,7 +302,7 @@ def test_whatever_a_name_holds_is_shown_as_it_is() -> None:
     section = Section((chart,), (odd,))
     run = Run(odd, 0, "k" * 64, "failed", {odd: 0.5}, None, odd, odd, odd, odd, odd, odd)
     groups = tuple(
-        Arm(row, odd, (odd,), odd, odd, None, (run,), (run,), (odd,)) for row in table.rows
+        ArmSection(row, odd, (odd,), odd, odd, None, (run,), (run,), (odd,)) for row in table.rows
     )
     nothing = Section((), (odd,))
     content = Content(

@@ -85,7 +85,7 @@ def current_report(plan: Plan, table: Table, workspace: Workspace) -> None:
 
 def _arms(
     plan: Plan, table: Table, records: Mapping[str, Record], figures: Figures
-) -> Iterator[page.Arm]:
+) -> Iterator[page.ArmSection]:
     select = plan.experiment.space.training.select
     for arm in plan.experiment.arms():
         row, dataset = arm
@@ -103,7 +103,7 @@ def _arms(
             _run(plan, trial, records, _tests(plan, trial, cells))
             for trial in plan.finals.get(arm, ())
         ]
-        yield page.Arm(
+        yield page.ArmSection(
             row=row,
             dataset=dataset,
             columns=tuple(cells),

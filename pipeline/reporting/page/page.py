@@ -74,7 +74,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Arm:
+class ArmSection:
     """A row on a dataset: what is selected and trained together.
 
     columns: of the table that it feeds. selection: how its point was chosen, in a sentence.
@@ -103,7 +103,7 @@ class Content:
 
     table: Table
     select: str
-    arms: tuple[Arm, ...]
+    arms: tuple[ArmSection, ...]
     curves: Section
     equivariance: Section
     parameters: Section
