@@ -77,9 +77,9 @@ class Trial:
             "model": dict(self.model),
             "objective": dict(self.objective),
             "data": dict(self.data),
-            "hyperparameters": dict(self.hyperparameters),
+            "hyperparameters": _without_no_decay(self.hyperparameters),
             "seed": self.seed,
-            "training": dict(self.training),
+            "training": _without_no_decay(self.training),
         }
         return configuration | ({"code": dict(self.code)} if self.code else {})
 
@@ -168,6 +168,11 @@ class Trial:
 
     def point(self) -> str:
         return point_text(self.hyperparameters)
+
+
+def _without_no_decay(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """No weight decay, given as 0 or not at all, is one training."""
+    return {n: it for n, it in settings.items() if n != "weight_decay" or it != 0}
 
 
 def point_text(point: Mapping[str, float | str]) -> str:

@@ -150,6 +150,17 @@ def test_any_changed_setting_changes_the_key(path):
         assert Trial(**changed).key != OURS.key
 
 
+def test_no_weight_decay_and_one_of_zero_are_one_training():
+    searched = replace(
+        OURS,
+        hyperparameters={**OURS.hyperparameters, "weight_decay": 0.0},
+        training={**OURS.training, "weight_decay": 0.0},
+    )
+    assert searched.key == OURS.key
+    some = replace(searched, training={**OURS.training, "weight_decay": 1e-4})
+    assert some.key != OURS.key
+
+
 def test_a_number_is_the_same_however_it_is_written(tmp_path):
     """`1`, `1.0` and `1e0` in a search space are one λ, so one key."""
     keys = set()

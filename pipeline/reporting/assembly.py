@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -210,9 +211,11 @@ def _margins(table: Table) -> list[str]:
     close = [f"{row} / {column}" for (row, column), margin in known.items() if margin < 3]
     if close:
         return [f"Not 3 standard errors better than the trivial row: {', '.join(close)}."]
+    least = min(known.values())
+    by = f"by at least {least:.0f} of its" if math.isfinite(least) else "by any number of"
     return [
-        "Each trained cell of two seeds or more beats the trivial row by at least "
-        f"{min(known.values()):.0f} of its standard errors (sample std / √n)."
+        f"Each trained cell of two seeds or more beats the trivial row {by} standard errors "
+        "(sample std / √n)."
     ]
 
 

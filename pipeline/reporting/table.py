@@ -150,7 +150,8 @@ class Table:
     def margin(self, row: str, column: str) -> float | None:
         """By how many of its standard errors a trained cell beats the best trivial row.
 
-        None for trivial rows, incomplete cells and single seeds; infinite where all seeds agree.
+        None for trivial rows, incomplete cells and single seeds. Where all seeds agree it is
+        infinite, and 0 where they agree with the trivial row, as of a network that learned nothing.
         """
         cell, better = self.cells[row, column], self.higher_is_better[column]
         if better is None:
@@ -168,7 +169,9 @@ class Table:
         if error is None:
             return None
         ahead = sign * cell.mean - max(rivals)
-        return ahead / error if error else math.copysign(math.inf, ahead)
+        if error:
+            return ahead / error
+        return math.copysign(math.inf, ahead) if ahead else 0.0
 
 
 @lru_cache

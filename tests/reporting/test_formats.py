@@ -252,6 +252,7 @@ def test_the_margin_is_over_the_best_trivial_row() -> None:
         (cell(wanted=3), None),
         (cell(0.9, 0.9), math.inf),
         (cell(0.05, 0.05), -math.inf),
+        (cell(0.1, 0.1), 0.0),  # it collapsed to what the trivial row says
     ],
 )
 def test_the_margin_of_few_or_equal_seeds(ours: Cell, margin: float | None) -> None:
