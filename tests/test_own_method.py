@@ -62,6 +62,17 @@ def lines(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def test_embed_finds_the_parts_beside_the_search_space(done: Path, tmp_path: Path) -> None:
+    """From any folder."""
+    run = finals(done, "Augmented")[0]
+    np.savez(tmp_path / "new.npz", inputs=np.zeros((2, 1), np.float32))
+    command = ("embed", run.key[:12], "new.npz", "--workspace", done / "workspace")
+    said = spaces.equigrid(*command, folder=tmp_path, expect=2).stderr
+    shape = [int(it) for it in said.rpartition("[n, ")[2].rstrip("]\n").split(", ")]
+    np.savez(tmp_path / "new.npz", inputs=np.zeros((2, *shape), np.float32))
+    assert "new.embedded.npz: z [2, " in spaces.equigrid(*command, folder=tmp_path).stdout
+
+
 def test_the_table_has_its_metric_in_both_columns(done: Path) -> None:
     table = lines(done / "workspace" / "tables" / "rings" / "table.csv")
     assert [(it["row"], it["column"], it["n"]) for it in table] == [

@@ -18,6 +18,7 @@ from equigrid.commands.shared import WORKSPACE, Root
 from equigrid.datasets.raw import read_npz
 from equigrid.errors import InputError
 from equigrid.files import write_atomically
+from equigrid.own_parts.source_code import check_fingerprints
 from equigrid.planning.find_run import find_record
 from equigrid.planning.opening import OpenRun, open_run_or_refuse
 from equigrid.planning.workspace import Workspace
@@ -60,7 +61,9 @@ def read_inputs(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def opened(workspace: Workspace, record: Record) -> OpenRun:
-    """A run with a network that has latents; InputError for any other."""
+    """A run whose network has latents; InputError for any other, or where its code differs."""
+    workspace.import_own_parts(record.trial.experiment)
+    check_fingerprints(record.trial.all_code)
     run = open_run_or_refuse(workspace, record)
     if not (hasattr(run.model, "encode") or hasattr(run.model, "embed")):
         raise InputError(f"{record.trial.describe()}: {record.trial.model['name']} has no latent")

@@ -19,7 +19,6 @@ from equigrid.commands.output import console
 from equigrid.commands.shared import ERROR, WORKSPACE, Root, warn
 from equigrid.datasets.raw import RawStore
 from equigrid.errors import InputError
-from equigrid.own_parts.beside import importable
 from equigrid.own_parts.imports import is_external
 from equigrid.own_parts.source_code import check_fingerprints, code_of, differing_paths
 from equigrid.planning.find_run import find_record
@@ -120,13 +119,10 @@ def code_beside(record: Record, workspace: Workspace) -> Iterator[str]:
 
     Texts say what cannot be known. Raises InputError where the code there is not the recorded one.
     """
-    folder = workspace.search_space_folder(record.trial.experiment)
-    folders = [] if folder is None else [folder]
     recorded = record.trial.all_code
     if not recorded and not own_parts(record):
         return
-    for each in reversed([*folders, *(Path(name).resolve() for name in (".", "search_spaces"))]):
-        importable(each)
+    workspace.import_own_parts(record.trial.experiment)
     for name in own_parts(record):
         if name not in recorded:
             yield f"code of {name}: the record does not say which it had"

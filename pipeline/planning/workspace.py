@@ -15,6 +15,7 @@ from typing import Any
 from equigrid.errors import InputError, LockedError
 from equigrid.files import is_locked, locked, too_long, write_atomically, write_derived
 from equigrid.machine import expanded
+from equigrid.own_parts.beside import importable
 from equigrid.record import Record, TrialFiles
 from equigrid.tracking.store import Store, sqlite_uri
 from equigrid.trial import Trial, data_key
@@ -126,6 +127,16 @@ class Workspace:
         """Where the search space of an experiment's last run lies: its own parts are beside it."""
         noted = self._noted(name)
         return Path(noted["folder"]) if noted else None
+
+    def import_own_parts(self, name: str) -> None:
+        """Let an experiment's own parts be imported from where its search space lies, or from here.
+
+        For what has a record and no search space.
+        """
+        noted = self.search_space_folder(name)
+        here = [Path(it).resolve() for it in (".", "search_spaces")]
+        for folder in reversed([*([noted] if noted else []), *here]):
+            importable(folder)
 
     def take_name(self, name: str, folder: Path, origin: str) -> None:
         """From now on the tables and reports of this name are those of this search space."""
