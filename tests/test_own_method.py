@@ -211,3 +211,10 @@ def test_a_metric_that_is_added_is_measured_on_the_weights_that_are_there(copy: 
             worse = record.test["turned"]["neighbours:NearestNeighbour"]
             assert worse > after[record.key].test["turned"]["neighbours:NearestNeighbour"]
             assert record.history == histories[record.key]
+    # As it was: scores that are lower again, of which MLflow would keep the higher as the latest.
+    (copy / "neighbours.py").write_text(source)
+    said = spaces.equigrid(*RUN, folder=copy).stdout
+    assert "†" not in said
+    assert "tracked with other" not in said
+    said = spaces.in_this_process("verify", "rings.yaml", folder=copy).stdout
+    assert "10 runs and 6 cells: all match" in said

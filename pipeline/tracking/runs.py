@@ -127,8 +127,12 @@ def parameters(trial: Trial) -> dict[str, str]:
     return {held(name, LONGEST_NAME): held(it, LONGEST_VALUE) for name, it in params.items()}
 
 
-def metrics(record: Record, role: str) -> list[Metric]:
-    """The history by epoch (a grid trial's thinned), the best epoch's scores, a final's tests."""
+def metrics(record: Record, role: str, sent: int | None = None) -> list[Metric]:
+    """The history by epoch (a grid trial's thinned), the best epoch's scores, a final's tests.
+
+    sent: when, in milliseconds, where the run has had other scores: of two values of one step and
+    time MLflow takes the higher for the latest.
+    """
     entries: list[Metric] = []
     seconds, last = 0.0, len(record.history)
     stride = -(-last // GRID_POINTS) if role == "grid" else 1
@@ -145,7 +149,8 @@ def metrics(record: Record, role: str) -> list[Metric]:
         for split, scores in (record.test or {}).items():
             summary |= {f"test/{split}/{name}": value for name, value in scores.items()}
     entries += [
-        Metric(name, float(value), end, record.best_epoch) for name, value in summary.items()
+        Metric(name, float(value), sent or end, record.best_epoch)
+        for name, value in summary.items()
     ]
     return entries
 

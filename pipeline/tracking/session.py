@@ -128,16 +128,17 @@ class Session:
         if self._status(identity) == "FINISHED" and trial.metrics.items() <= measured.items():
             return False
         record = Record.load(source) if isinstance(source, Path) else source
-        had_failed = self._status(identity) == "FAILED"
+        before = self._status(identity)
         run = self._create_for(trial, record.started, record_tags(trial, record))
         try:
-            self._send(run, trial, record)
+            again = int(time.time() * 1000) if before == "FINISHED" else None
+            self._send(run, trial, record, again)
         except Exception as error:
             if is_refusal(error):  # else it would count as running for ever
                 self.client.set_tag(run, "failure", f"its record is refused: {error}"[:5000])
                 self.client.set_terminated(run, "FAILED")
             raise
-        if had_failed:
+        if before == "FAILED":
             try:
                 self.client.delete_tag(run, "failure")
             except MlflowException as error:
@@ -151,8 +152,11 @@ class Session:
         self._measured[identity] = trial.metrics
         return True
 
-    def _send(self, run: str, trial: Trial, record: Record) -> None:
-        """What is largest last: a server reads all of a run before each request that writes it."""
+    def _send(self, run: str, trial: Trial, record: Record, again: int | None) -> None:
+        """What is largest last: a server reads all of a run before each request that writes it.
+
+        again: when, of a run that has had other scores.
+        """
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "record.json"
             path.write_text(record.to_json(), "utf-8")
@@ -176,7 +180,7 @@ class Session:
         self._datasets.add(record.data_sha256)
         self.client.log_batch(
             run,
-            metrics=metrics(record, trial.role),
+            metrics=metrics(record, trial.role, again),
             params=[Param(name, value) for name, value in parameters(trial).items()],
             # A new run was made with them; of one that was there they may be another record's.
             tags=[] if run in self._places else _as_tags(record_tags(trial, record)),
