@@ -188,6 +188,9 @@ def test_a_metric_that_is_added_is_measured_on_the_weights_that_are_there(copy: 
         "4 trials missing"
         in spaces.in_this_process("status", "rings.yaml", folder=copy, expect=3).stdout
     )
+    said = spaces.in_this_process("plan", "rings.yaml", folder=copy).stdout
+    assert "4 finals are tested on weights that are trained already" in said
+    assert "nothing to train" in said
     spaces.equigrid(*RUN, folder=copy)
     after = {it.key: it for row in ("Learned", "Augmented") for it in finals(copy, row)}
     assert {key: it.history for key, it in after.items()} == histories

@@ -72,6 +72,14 @@ def forecast(ledger: Ledger) -> Iterator[RenderableType]:
             unstopped.setdefault(epochs, []).append(row)
     for epochs, rows in unstopped.items():
         yield f"training.trend stops no training of {', '.join(rows)}: they have {epochs} epochs"
+    retested = [
+        trial
+        for trials in plan.finals.values()
+        for trial in trials
+        if trial.key in plan.results and not plan.is_finished(trial) and not plan.is_failed(trial)
+    ]
+    if retested:
+        yield f"{len(retested)} finals are tested on weights that are trained already"
     yield _estimate(plan, workspace, ahead)
 
 

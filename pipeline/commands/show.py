@@ -51,6 +51,10 @@ def details(plan: Plan, workspace: Workspace, what: str) -> Iterator[RenderableT
     """`ROW/COLUMN`, or a run by its MLflow id or run key; InputError where there is none."""
     if RUN.fullmatch(what):
         return show_run(plan, workspace, what)
+    if what in plan.experiment.rows:
+        cells = ", ".join(f"{row}/{column}" for row, column in plan.experiment.cells()
+                          if row == what)  # fmt: skip
+        raise InputError(f"{what!r} is a row; its cells are: {cells}")
     if "/" not in what:
         raise InputError(f"{what!r} is neither ROW/COLUMN nor a run; {_runs(plan)}; {_cells(plan)}")
     return show_cell(plan, workspace, *plan.experiment.cell(what))

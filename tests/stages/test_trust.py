@@ -276,9 +276,14 @@ def test_what_is_in_training_is_shown_with_its_epoch_score_and_time_left(copy: P
     assert "running" not in text
 
 
+def test_a_row_alone_is_told_its_cells_and_no_more(copy: Path) -> None:
+    done = spaces.in_this_process("show", "tiny.yaml", "Ours", folder=copy, expect=2)
+    assert done.stderr == ("equigrid: 'Ours' is a row; its cells are: Ours/augmented, Ours/plain\n")
+
+
 def test_what_cannot_be_shown_is_refused_with_what_can(copy: Path) -> None:
     for what, says in (
-        ("Ours", "'Ours' is neither ROW/COLUMN nor a run"),
+        ("Theirs", "'Theirs' is neither ROW/COLUMN nor a run"),
         ("0123456789ab", "no run or run key of tiny begins with this"),
     ):
         done = spaces.in_this_process("show", "tiny.yaml", what, folder=copy, expect=2)
