@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _one_thread() -> None:
     """As in a worker: sums come out the same to the bit."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _no_address_stays() -> Iterator[None]:
+    """MLflow's own `set_tracking_uri` sets it for the process: for every test after this one."""
+    before = os.environ.get("MLFLOW_TRACKING_URI")
+    yield
+    assert os.environ.get("MLFLOW_TRACKING_URI") == before
 
 
 def _quiet(done: int, total: int) -> None:
