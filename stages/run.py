@@ -151,18 +151,20 @@ def run(
         with closing(Writer(ledger.store)) as writer:
             for text in changes(plan, ledger.index, workspace, trials_ahead(plan)):
                 log.info("%s", text)
-            crew = Crew(ledger, dispatcher, data.prepared, writer, watcher, only)
+            crew = Crew(
+                ledger, dispatcher, data.prepared, writer, watcher, only, holds=not retry_failed
+            )
             try:
                 send_untracked(plan, workspace, writer)
                 watcher.begin("grid")
                 ran = grid(plan, crew)
                 plan = ledger.plan()
-                watcher.end("grid", _counts(plan, "grid", ran))
+                watcher.end("grid", *_counts(plan, "grid", ran))
 
                 watcher.begin("final runs")
                 tested = final_runs(plan, crew)
                 plan = ledger.plan()
-                watcher.end("final runs", _counts(plan, "final", tested))
+                watcher.end("final runs", *_counts(plan, "final", tested))
             finally:
                 for each in opened:
                     each.close()
@@ -183,14 +185,16 @@ def run(
     return Ended(plan, table, ran + tested, fault)
 
 
-def _counts(plan: Plan, role: str, ran: int) -> str:
+def _counts(plan: Plan, role: str, ran: int) -> tuple[str, bool]:
+    """A line for people, and whether everything failed."""
     arms = plan.grid if role == "grid" else plan.finals
     trials = [trial for arm in arms.values() for trial in arm]
     done = sum(map(plan.is_finished, trials))
     failed = sum(map(plan.is_failed, trials))
-    return f"{done}/{len(trials)} finished, {ran} run now" + (
+    note = f"{done}/{len(trials)} finished, {ran} run now" + (
         f", {failed} failed" if failed else ""
     )
+    return note, bool(failed and not done)
 
 
 def send_untracked(plan: Plan, workspace: Workspace, writer: Writer) -> None:

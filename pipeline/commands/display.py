@@ -57,13 +57,13 @@ class Display:
     def begin(self, stage: str) -> None:
         self._begun[stage] = time.monotonic()
 
-    def end(self, stage: str, note: str) -> None:
+    def end(self, stage: str, note: str, failed: bool = False) -> None:
         self._ended[stage] = time.monotonic()
         self._notes[stage] = note
         seconds = duration(self._ended[stage] - self._begun[stage])
         # On a terminal the live view is transient: these lines are what stays.
         self.console.print(
-            f"[green]✓[/] {stage:<14} {note} [dim]({seconds})[/]",
+            f"{'[red]✗[/]' if failed else '[green]✓[/]'} {stage:<14} {note} [dim]({seconds})[/]",
             highlight=False,
             soft_wrap=True,
         )

@@ -34,7 +34,10 @@ def run(
     profile: Profile = None,
     workspace: Root = WORKSPACE,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Run trials again that were given up.")
+        bool,
+        typer.Option(
+            "--retry-failed", help="Run trials again that were given up, and all of their row."
+        ),
     ] = False,
     in_process: Annotated[
         bool, typer.Option("--in-process", help="One trial at a time, without Ray (debugging).")

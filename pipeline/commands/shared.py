@@ -56,9 +56,10 @@ def end(plan: Plan) -> None:
         warn(f"gap: {dataset}: {gap.reason}")
     for text in plan.undefined_texts():
         warn(f"gap: {text}")
-    for trial in {t.key: t for t in plan.all_trials() if plan.is_failed(t)}.values():
-        reason = plan.failures[trial.key]
-        warn(f"failed: {trial.describe()}: {reason}")
+    for text in plan.failed_texts():
+        warn(f"failed: {text}")
+    for text in plan.held_texts():
+        warn(f"waiting: {text}")
     for trial in plan.all_trials():
         if refusal := plan.refusal(trial):
             warn(f"MLflow refuses {trial.describe()} ({trial.role}): {refusal}")

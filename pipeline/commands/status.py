@@ -124,9 +124,11 @@ def overview(plan: Plan, workspace: Workspace) -> Iterator[RenderableType]:
     for trial in {t.key: t for t in plan.all_trials() if t.key in running}.values():
         if not plan.is_finished(trial):
             yield escape(f"running: {trial.describe()}: {_progress(trial, workspace)}")
-    failed = {trial.key: trial for trial in plan.all_trials() if plan.is_failed(trial)}
-    for key, trial in failed.items():
-        yield f"[yellow]{escape(f'failed: {trial.describe()}: {plan.failures[key]}')}[/]"
+    failed = plan.failed_texts()
+    for text in failed:
+        yield f"[yellow]{escape(f'failed: {text}')}[/]"
+    for text in plan.held_texts():
+        yield f"[yellow]{escape(f'waiting: {text}')}[/]"
     for trial in plan.all_trials():
         if refusal := plan.refusal(trial):
             text = f"MLflow refuses {trial.describe()} ({trial.role}): {refusal}"

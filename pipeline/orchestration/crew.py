@@ -8,6 +8,7 @@ from typing import Protocol
 
 from equigrid.datasets.store import PreparedData
 from equigrid.orchestration.dispatch import Dispatcher, Slice
+from equigrid.planning.failing_alike import common_reason
 from equigrid.planning.ledger import Ledger
 from equigrid.planning.plan import Arm, Plan
 from equigrid.record import Record
@@ -22,7 +23,8 @@ class Watcher(Protocol):
 
     def progress(self, stage: str, name: str, done: int, total: int) -> None: ...
 
-    def end(self, stage: str, note: str) -> None: ...
+    def end(self, stage: str, note: str, failed: bool = False) -> None:
+        """failed: nothing of it succeeded."""
 
     def begin_trials(self, trials: Sequence[Trial], plan: Plan) -> None: ...
 
@@ -34,7 +36,8 @@ class Crew:
     """Who runs, tracks and shows trials. prepared: data files by data key.
 
     dispatcher: called when there is something to run, so that Ray starts only then.
-    only: the (row, dataset) whose trials may run, None for all.
+    only: the (row, dataset) whose trials may run, None for all. holds: whether the rest of an arm
+    waits whose trials fail alike; not where they are tried again.
     """
 
     ledger: Ledger
@@ -43,6 +46,7 @@ class Crew:
     writer: Writer
     watcher: Watcher
     only: Container[Arm] | None = None
+    holds: bool = True
 
 
 def run_missing(role: Role, plan: Plan, crew: Crew) -> int:
@@ -51,22 +55,48 @@ def run_missing(role: Role, plan: Plan, crew: Crew) -> int:
     rows = plan.experiment.rows
     missing = [t for t in plan.missing(role) if crew.only is None or t.arm in crew.only]
     missing.sort(key=lambda trial: -rows[trial.row].passes)
+    held = dict(plan.held) if crew.holds else {}
+    missing = [trial for trial in missing if trial.arm not in held]
     if not missing:
         return 0
     crew.watcher.begin_trials(missing, plan)
+    reasons: dict[Arm, list[str]] = {}
+    tried = {t.arm for t in plan.all_trials() if t.key in plan.results}
+    begun: set[str] = set()
+
+    def give_up(trial: Trial, reason: str) -> None:
+        crew.ledger.failed(trial, reason)
+        reasons.setdefault(trial.arm, []).append(reason)
+        if crew.holds and trial.arm not in tried and (why := common_reason(reasons[trial.arm])):
+            held[trial.arm] = why
 
     def on_slice(trial: Trial, piece: Slice) -> None:
         workspace = crew.ledger.workspace
         record = workspace.record(trial.key) if piece.state == "finished" else None
         crew.watcher.slice(trial, piece, record)
         if record is not None:
+            tried.add(trial.arm)
             crew.ledger.finished(record)
             crew.writer.record(trial, record)
         elif piece.state == "failed":
             # Without a quarantine (a full disk) it is only missing.
             if (failure := workspace.failure(trial.key)) is not None:
-                crew.ledger.failed(trial, failure.reason)
+                give_up(trial, failure.reason)
             crew.writer.failure(trial, piece.reason)
 
-    crew.dispatcher().run(missing, crew.prepared, on_slice)
-    return len(missing)
+    def may_begin(trial: Trial) -> bool:
+        if trial.arm in held or trial.key in crew.ledger.failures:
+            return False
+        begun.add(trial.key)
+        return True
+
+    dispatcher = crew.dispatcher()
+    # Packaged parts have been tried together; where Ray starts processes for it, it takes seconds.
+    own = [t for t in reversed(missing) if t.training and t.all_code and t.arm not in tried]
+    first = {trial.arm: trial for trial in own}
+    for failure in dispatcher.try_batches(list(first.values()), crew.prepared) if first else ():
+        crew.ledger.workspace.quarantine(failure)
+        on_slice(failure.trial, Slice("failed", reason=failure.reason))
+    if left := [trial for trial in missing if trial.arm not in held]:
+        dispatcher.run(left, crew.prepared, on_slice, may_begin)
+    return len(begun)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from equigrid.datasets.store import PreparedData
+from equigrid.planning.workspace import Failure
 from equigrid.record import Epoch
 from equigrid.trial import Trial
 
@@ -28,16 +29,32 @@ class Slice:
 
 
 OnSlice = Callable[[Trial, Slice], None]
+#: Asked before a trial is begun: whether it may be.
+MayBegin = Callable[[Trial], bool]
+
+
+def all_may(_: Trial) -> bool:
+    return True
 
 
 class Dispatcher(Protocol):
-    """Runs trials to their end; `on_slice` is told of every slice, in this thread.
+    """Runs trials where there is room for them. prepared: data files by data key."""
 
-    prepared: by data key. When `run` returns, each trial has a record or was reported as failed.
-    """
+    def try_batches(
+        self, trials: Sequence[Trial], prepared: Mapping[str, PreparedData]
+    ) -> list[Failure]:
+        """Take a batch of each through forward, loss and backward; returns what cannot train."""
 
     def run(
-        self, trials: Sequence[Trial], prepared: Mapping[str, PreparedData], on_slice: OnSlice
-    ) -> None: ...
+        self,
+        trials: Sequence[Trial],
+        prepared: Mapping[str, PreparedData],
+        on_slice: OnSlice,
+        may_begin: MayBegin = all_may,
+    ) -> None:
+        """Run trials to their end; `on_slice` is told of every slice, in this thread.
+
+        Afterwards each has a record, was reported as failed, or could not begin.
+        """
 
     def close(self) -> None: ...

@@ -9,7 +9,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
@@ -19,11 +19,11 @@ from equigrid.config.schema import ResourcesSpec
 from equigrid.datasets.store import PreparedData
 from equigrid.errors import EndedEarlyError
 from equigrid.machine import cluster
-from equigrid.orchestration.dispatch import SLICE_SECONDS, OnSlice, Slice
+from equigrid.orchestration.dispatch import SLICE_SECONDS, MayBegin, OnSlice, Slice, all_may
 from equigrid.orchestration.ray_start import start_ray
 from equigrid.orchestration.reporter import Reporter
 from equigrid.own_parts.beside import importable
-from equigrid.planning.workspace import Workspace
+from equigrid.planning.workspace import Failure, Workspace
 from equigrid.trial import Trial
 
 # Read by Ray and Tune when they are imported. Loggers off: 304 files less for 60 trials. Without
@@ -112,6 +112,26 @@ def rescue_on_sigterm(worker: DistantWorker) -> None:
     signal.signal(signal.SIGTERM, rescue)
 
 
+def make_worker(context: Mapping[str, Any]) -> Worker:
+    """A worker in the workspace where this node sees it, else one that a courier serves."""
+    # Here alone: without torch the driver, which only dispatches, starts a second earlier.
+    from equigrid.orchestration.courier import DistantWorker
+    from equigrid.orchestration.worker import Worker
+
+    importable(context["module_folder"])
+    settings = context["prepared"], context["retries"], context["device"]
+    if context["courier"] is None or context["marker"].exists():
+        return Worker(context["root"], *settings)
+    distant = DistantWorker(context["courier"], *settings)
+    rescue_on_sigterm(distant)
+    return distant
+
+
+def try_batch(context: Mapping[str, Any], trial: Trial) -> Failure | None:
+    """See `Worker.try_batch`; in a process of Ray's."""
+    return make_worker(context).try_batch(trial)
+
+
 class TrialActor(tune.Trainable):  # type: ignore[misc]
     """A Worker behind Tune's interface: a step is a slice of a second or more."""
 
@@ -144,21 +164,9 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
 
     def _working(self) -> Worker:
         """Made when there is work: torch alone takes 300 MB, which a trial that rests leaves."""
-        if self.worker is not None:
-            return self.worker
-        # Here alone: without torch the driver, which only dispatches, starts a second earlier.
-        from equigrid.orchestration.courier import DistantWorker
-        from equigrid.orchestration.worker import Worker
-
-        context = self.context
-        importable(context["module_folder"])
-        settings = context["prepared"], context["retries"], context["device"]
-        if context["courier"] is None or context["marker"].exists():
-            self.worker = Worker(context["root"], *settings)
-        else:
-            self.worker = distant = DistantWorker(context["courier"], *settings)
-            rescue_on_sigterm(distant)
-        self.worker.assign(self.trial)
+        if self.worker is None:
+            self.worker = make_worker(self.context)
+            self.worker.assign(self.trial)
         return self.worker
 
     def cleanup(self) -> None:
@@ -166,18 +174,26 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
             self.worker.drop()
 
 
+def _not_kept(_: object) -> tuple[Any, ...]:
+    """Pickle nothing: Tune writes to disk what it is given; ours holds live objects."""
+    return (object, ())
+
+
 class _Queue(Searcher):  # type: ignore[misc]
-    """Hands out the keys in order.
+    """Hands out the keys in order, but for those that may not begin.
 
     A grid of Tune's own is copied whole for every trial in it: 56 s before the first of 10 000.
     """
 
-    def __init__(self, keys: Sequence[str]) -> None:
+    def __init__(self, keys: Sequence[str], may_begin: Callable[[str], bool]) -> None:
         super().__init__()
-        self._left = list(reversed(keys))
+        self._left, self._may_begin = list(reversed(keys)), may_begin
 
     def suggest(self, trial_id: str) -> Any:
-        return {"key": self._left.pop()} if self._left else Searcher.FINISHED
+        while self._left:
+            if self._may_begin(key := self._left.pop()):
+                return {"key": key}
+        return Searcher.FINISHED
 
     def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
         """Nothing is learnt from a trial: the grid is the user's."""
@@ -187,13 +203,13 @@ class _Queue(Searcher):  # type: ignore[misc]
 
     restore = save
 
+    __reduce__ = _not_kept
+
 
 class _Callback(Reporter, Callback):  # type: ignore[misc]
     """A reporter, of the class that Tune asks for."""
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        # Tune pickles its callbacks to disk; this one holds live objects and is never restored.
-        return (object, ())
+    __reduce__ = _not_kept
 
 
 class RayTune:
@@ -217,39 +233,61 @@ class RayTune:
         if not ray.is_initialized():
             start_ray()
 
+    def try_batches(
+        self, trials: Sequence[Trial], prepared: Mapping[str, PreparedData]
+    ) -> list[Failure]:
+        need, scratch = self._need(), self._scratch()
+        if self.is_cluster:
+            self._say_what_fits_nowhere(need)
+        options = {"num_cpus": need["cpu"], "num_gpus": need.get("gpu", 0), "max_retries": 0}
+        task = ray.remote(try_batch).options(**options)
+        context = ray.put(self._context(prepared, scratch))
+        found = []
+        try:
+            for promised in [task.remote(context, trial) for trial in trials]:
+                try:
+                    failure = ray.get(promised)
+                except RayError as error:
+                    # Its process ended: the trial meets that itself, and it is dealt with there.
+                    log.info("a first batch was not tried: %s", " ".join(str(error).split())[:200])
+                    continue
+                if failure is not None:
+                    found.append(failure)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+        return found
+
     def run(
-        self, trials: Sequence[Trial], prepared: Mapping[str, PreparedData], on_slice: OnSlice
+        self,
+        trials: Sequence[Trial],
+        prepared: Mapping[str, PreparedData],
+        on_slice: OnSlice,
+        may_begin: MayBegin = all_may,
     ) -> None:
-        # One driver a workspace: what is in there was left by a driver that was killed.
-        shutil.rmtree(self.workspace.tune_folder, ignore_errors=True)
-        self.workspace.tune_folder.mkdir(parents=True)
-        scratch = Path(tempfile.mkdtemp(dir=self.workspace.tune_folder))
+        scratch = self._scratch()
         by_key = {trial.key: trial for trial in trials}
         reporter = _Callback(by_key, self.workspace, self.retries, on_slice)
-        need = {"cpu": self.resources.cpu}
-        if self.resources.gpu and ray.cluster_resources().get("GPU"):
-            need["gpu"] = self.resources.gpu
+        need = self._need()
         if self.is_cluster:
             self._say_what_fits_nowhere(need)
         # As many at once as there is room for: of itself Tune starts one after the other.
-        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(max(PENDING, self._slots(need)))
-        context = {
-            "root": self.workspace.root,
-            "marker": self._marker(scratch),
-            "courier": self._courier(prepared) if self.is_cluster else None,
-            "slice_seconds": self.slice_seconds,
-            "trials": by_key,
-            "prepared": dict(prepared),
-            "retries": self.retries,
-            "module_folder": self.module_folder,
-            "device": "cuda" if "gpu" in need else "cpu",
-        }
+        pending = max(PENDING if self.is_cluster else 1, self._slots(need))
+        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(pending)
+        context = self._context(prepared, scratch) | {"trials": by_key}
         actor = tune.with_resources(tune.with_parameters(TrialActor, context=context), need)
         reporter.left = list(by_key)
+        kept_back: set[str] = set()
+
+        def key_may_begin(key: str) -> bool:
+            if may_begin(by_key[key]):
+                return True
+            kept_back.add(key)
+            return False
+
         try:
             while keys := reporter.left:
                 reporter.left = []
-                self._fit(actor, keys, reporter, scratch)
+                self._fit(actor, keys, reporter, scratch, key_may_begin)
         except (RayError, tune.TuneError) as error:
             # Its housekeeping waits a minute for an answer: no process gives one that is suspended.
             raise EndedEarlyError(
@@ -258,13 +296,47 @@ class RayTune:
             ) from error
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
-        self._account_for([t for t in trials if t.key not in reporter.ended], on_slice)
+        told = reporter.ended | kept_back
+        self._account_for([trial for trial in trials if trial.key not in told], on_slice)
 
-    def _fit(self, actor: Any, keys: Sequence[str], reporter: Reporter, scratch: Path) -> None:
+    def _scratch(self) -> Path:
+        # One driver a workspace: what is in there was left by a driver that was killed.
+        shutil.rmtree(self.workspace.tune_folder, ignore_errors=True)
+        self.workspace.tune_folder.mkdir(parents=True)
+        return Path(tempfile.mkdtemp(dir=self.workspace.tune_folder))
+
+    def _need(self) -> dict[str, float]:
+        """What a trial takes."""
+        need = {"cpu": self.resources.cpu}
+        if self.resources.gpu and ray.cluster_resources().get("GPU"):
+            need["gpu"] = self.resources.gpu
+        return need
+
+    def _context(self, prepared: Mapping[str, PreparedData], scratch: Path) -> dict[str, Any]:
+        """What makes a worker."""
+        return {
+            "root": self.workspace.root,
+            "marker": self._marker(scratch),
+            "courier": self._courier(prepared) if self.is_cluster else None,
+            "slice_seconds": self.slice_seconds,
+            "prepared": dict(prepared),
+            "retries": self.retries,
+            "module_folder": self.module_folder,
+            "device": "cuda" if "gpu" in self._need() else "cpu",
+        }
+
+    def _fit(
+        self,
+        actor: Any,
+        keys: Sequence[str],
+        reporter: Reporter,
+        scratch: Path,
+        may_begin: Callable[[str], bool],
+    ) -> None:
         Tuner(
             actor,
             tune_config=TuneConfig(
-                search_alg=_Queue(keys),
+                search_alg=_Queue(keys, may_begin),
                 num_samples=len(keys),
                 reuse_actors=True,
                 trial_dirname_creator=lambda trial: str(trial.trial_id),

@@ -14,15 +14,34 @@ import torch
 
 from equigrid.datasets.resident import Dataset
 from equigrid.datasets.store import Arrays, PreparedData
-from equigrid.errors import LockedError
+from equigrid.errors import InputError, LockedError, TrainingDivergedError
 from equigrid.orchestration.dispatch import Slice
 from equigrid.own_parts.blame import in_one_line
+from equigrid.planning.failing_alike import FIRST_BATCH
 from equigrid.planning.opening import open_arrays, resident
 from equigrid.planning.workspace import Failure, Workspace
 from equigrid.training.memory import give_back, keep_freed
 from equigrid.training.model import choose_device
 from equigrid.training.run import TrialRun
+from equigrid.training.torch_loop import TorchLoop
 from equigrid.trial import Trial, data_key
+
+#: What is wrong with code, and so comes again whenever it runs.
+OF_CODE = (
+    ArithmeticError, AssertionError, AttributeError, ImportError, InputError, LookupError,
+    NameError, NotImplementedError, TypeError, ValueError, TrainingDivergedError,
+)  # fmt: skip
+
+
+def _comes_again(error: Exception, device: str) -> bool:
+    """Whether an error would be the same in another attempt.
+
+    Torch says of wrong shapes, of a device and of memory that is not there RuntimeError alike; its
+    subclasses are the machine's.
+    """
+    if type(error) is RuntimeError:
+        return device == "cpu" and "alloc" not in str(error)
+    return isinstance(error, OF_CODE)
 
 
 @dataclass
@@ -64,8 +83,8 @@ class Worker:
     def advance(self, seconds: float) -> Slice:
         """Run whole epochs for about `seconds`.
 
-        An error is tried again from the last checkpoint, `retries` times; then the trial is
-        quarantined with its traceback and the slice says `failed`.
+        An error that may not come again is tried again from the last checkpoint, `retries` times;
+        then the trial is quarantined with its traceback and the slice says `failed`.
         """
         assert self._trial is not None
         try:
@@ -83,11 +102,25 @@ class Worker:
         except Exception as error:  # noqa: BLE001 - whatever a user's model raises is its result
             return self._failed(error)
 
+    def try_batch(self, trial: Trial) -> Failure | None:
+        """Why a trial cannot train, by its first batch; None where it can, or where nobody knows.
+
+        What may be the machine's fault is left for the trial itself to meet, and to try again.
+        """
+        try:
+            TorchLoop(trial, self._dataset(trial), self.device).try_batch()
+        except Exception as error:  # noqa: BLE001 - whatever a user's model raises is its result
+            if not _comes_again(error, self.device):
+                return None
+            reason = f"{FIRST_BATCH}{in_one_line(error)}"
+            return Failure(trial, reason, traceback.format_exc(), attempts=1)
+        return None
+
     def _failed(self, error: Exception) -> Slice:
         assert self._trial is not None
         self._run = None
         self._attempts += 1
-        if self._attempts <= self.retries:
+        if self._attempts <= self.retries and not _comes_again(error, self.device):
             return Slice("training", reason=f"attempt {self._attempts} failed: {error}")
         reason = in_one_line(error)
         failure = Failure(self._trial, reason, traceback.format_exc(), self._attempts)

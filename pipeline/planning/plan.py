@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from equigrid.config.experiment import Experiment
+from equigrid.planning.failing_alike import common_reason
 from equigrid.planning.selection import Selection, select
 from equigrid.record import Result
 from equigrid.tracking.store import Identity, Tracked, identity_of
@@ -89,6 +90,18 @@ class Plan:
         return not self.is_finished(trial) and trial.key in self.failures
 
     @cached_property
+    def held(self) -> dict[Arm, str]:
+        """Arms without a result whose rest waits, and the reason for which trials of it failed."""
+        found = {}
+        for arm in self.grid:
+            trials = (*self.grid[arm], *self.finals.get(arm, ()))
+            if not any(trial.key in self.results for trial in trials):
+                keys = {trial.key for trial in trials} & self.failures.keys()
+                if reason := common_reason(self.failures[key] for key in keys):
+                    found[arm] = reason
+        return found
+
+    @cached_property
     def undefined(self) -> dict[tuple[str, str], dict[int, str]]:
         """By row and column the seeds whose tests gave no number there, and what instead."""
         found: dict[tuple[str, str], dict[int, str]] = {}
@@ -109,6 +122,29 @@ class Plan:
             which = ", ".join(f"{seed} ({text})" for seed, text in seeds.items())
             texts.append(f"{row} / {name}: {column.metric} is no number on {column.split}, "
                          f"seed {which}")  # fmt: skip
+        return texts
+
+    def failed_texts(self) -> list[str]:
+        """One for each trial that was given up; one for all of an arm that were for one reason."""
+        alike: dict[tuple[Arm, str], dict[str, Trial]] = {}
+        for trial in self.all_trials():
+            if self.is_failed(trial):
+                group = (trial.arm, self.failures[trial.key])
+                alike.setdefault(group, {})[trial.key] = trial
+        return [
+            f"{f'{len(trials)} × ' if len(trials) > 1 else ''}"
+            f"{next(iter(trials.values())).describe()}"
+            f"{' and alike' if len(trials) > 1 else ''}: {reason}"
+            for (_, reason), trials in alike.items()
+        ]
+
+    def held_texts(self) -> list[str]:
+        """One for each arm whose rest waits: how many trials those are."""
+        texts = []
+        for arm in self.held:
+            count = sum(t.arm == arm for role in ("grid", "final") for t in self.missing(role))
+            if count:
+                texts.append(f"{' / '.join(arm)}: {count} trials that would fail alike")
         return texts
 
     @property

@@ -304,6 +304,6 @@ def _notes(plan: Plan) -> list[str]:
             notes.append(f"{row} / {dataset} mixes devices: {', '.join(sorted(devices))}.")
     notes += [f"{text}." for text in plan.undefined_texts()]
     notes += [f"No {dataset}, {gap.label}: {gap.reason}" for dataset, gap in plan.gaps.items()]
-    failed = {t.key: t for t in plan.all_trials() if plan.is_failed(t)}
-    notes += [f"Failed: {t.describe()}: {plan.failures[k]}" for k, t in failed.items()]
+    notes += [f"Failed: {text}" for text in plan.failed_texts()]
+    notes += [f"Waiting: {text}" for text in plan.held_texts()]
     return notes

@@ -33,6 +33,12 @@ class Engine(Protocol):
     def objective_parameters(self) -> int:
         """How many numbers are learned beside the model's."""
 
+    def try_batch(self) -> None:
+        """Take one batch through forward, loss and backward, and no step; of a new engine only.
+
+        Raises whatever the parts raise, TrainingDivergedError where the loss is not finite.
+        """
+
     def train_epoch(self, history: Sequence[Epoch]) -> dict[str, float]:
         """Train the epoch after `history`, the epochs before it; returns its training scores."""
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 
 from equigrid.datasets.resident import Dataset
+from equigrid.errors import TrainingDivergedError
 from equigrid.lookup import load, objective_entry
 from equigrid.metrics.metric import Scores
 from equigrid.objectives.batch import Batch, Step
 from equigrid.objectives.latents import latent_shape
 from equigrid.objectives.regular import LatentAction
-from equigrid.objectives.task import task_named, with_penalties
+from equigrid.objectives.task import Loss, task_named, with_penalties
 from equigrid.record import Epoch
 from equigrid.training.evaluation import evaluate, metrics_of, probe, validate
 from equigrid.training.model import OBJECTIVE, build_model, of_model, of_objective, settings
@@ -107,19 +108,33 @@ class TorchLoop:
         return scores
 
     def _train(self, number: int) -> dict[str, float]:
-        task, dataset, seed = task_named(self.dataset.task), self.dataset, self.trial.seed
+        sums: dict[str, torch.Tensor] = {}
+        measured, count = Scores(metrics_of(self.dataset)), 0
+        for batch in self._batches(number):
+            loss = self._backward(batch)
+            self.optimiser.step()
+            length = len(batch.rows)
+            for name, value in (("loss", loss.total.detach()), *loss.terms.items()):
+                sums[name] = sums.get(name, 0.0) + value.double() * length
+            if loss.outputs is not None:
+                measured.update(in_full(loss.outputs.detach()), batch.y)
+            count += length
+        scores = {name: float(value) / count for name, value in sums.items()}
+        return scores | (measured.compute() if loss.outputs is not None else {})
+
+    def _batches(self, number: int) -> Iterator[Batch]:
+        """The minibatches of an epoch, in its order and with its draws."""
+        dataset, seed = self.dataset, self.trial.seed
         size = dataset.size("train")
         shuffled = torch.randperm(size, generator=stream(seed, "order", number)).to(self.device)
         draws = epoch_draws(dataset, seed, number)
         draws = {name: found.to(self.device) for name, found in draws.items()}
-        sums: dict[str, torch.Tensor] = {}
-        measured, count = Scores(metrics_of(dataset)), 0
         length, epochs = int(self.trial.training["batch_size"]), int(self.trial.training["epochs"])
         parts = torch.split(torch.arange(size, device=self.device), length)
         for step, places in enumerate(parts, 1):
             if len(places) == 1 and size > 1:
                 continue  # batch normalisation has no variance of a single sample
-            batch = Batch(
+            yield Batch(
                 dataset,
                 shuffled[places],
                 draws["augmentation"][places],
@@ -129,20 +144,23 @@ class TorchLoop:
                 self.composition,
                 step=Step(number, epochs, step, len(parts)),
             )
-            self.optimiser.zero_grad(set_to_none=True)
-            with autocast(self.trial, self.device):
-                loss = self.objective(self.model, batch, task)
-            loss = with_penalties(loss, self.model)
-            self.reads_epochs |= batch.step.reads_epochs
-            loss.total.backward()  # type: ignore[no-untyped-call]
-            self.optimiser.step()
-            for name, value in (("loss", loss.total.detach()), *loss.terms.items()):
-                sums[name] = sums.get(name, 0.0) + value.double() * len(places)
-            if loss.outputs is not None:
-                measured.update(in_full(loss.outputs.detach()), batch.y)
-            count += len(places)
-        scores = {name: float(value) / count for name, value in sums.items()}
-        return scores | (measured.compute() if loss.outputs is not None else {})
+
+    def _backward(self, batch: Batch) -> Loss:
+        """The loss of a batch; its gradients are the parameters'."""
+        self.optimiser.zero_grad(set_to_none=True)
+        with autocast(self.trial, self.device):
+            loss = self.objective(self.model, batch, task_named(self.dataset.task))
+        loss = with_penalties(loss, self.model)
+        self.reads_epochs |= batch.step.reads_epochs
+        loss.total.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    def try_batch(self) -> None:
+        self.model.train()
+        with seeded(self.device, self.trial.seed, "training", 1):
+            loss = self._backward(next(self._batches(1)))
+        if not torch.isfinite(loss.total):
+            raise TrainingDivergedError(f"the loss is {float(loss.total.detach())} before the first step")
 
     def validate(self) -> dict[str, float]:
         self.model.eval()

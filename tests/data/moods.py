@@ -14,7 +14,7 @@ HERE = Path(__file__).parent
 
 
 class Moody(nn.Module):
-    """A linear encoder and head. mood: `good`, `raises`, `nan`, `dies`, or `slow`.
+    """A linear encoder and head. mood: `good`, `raises`, `offline`, `nan`, `dies`, or `slow`.
 
     Writes a line `MOOD PID` into `log.txt` for every training step it takes part in.
     """
@@ -39,6 +39,8 @@ class Moody(nn.Module):
                 log.write(f"{self.mood} {os.getpid()}\n")
             if self.mood == "raises":
                 raise RuntimeError("this model only works on Tuesdays")
+            if self.mood == "offline":
+                raise ConnectionError("a disk far away")
             if self.mood == "dies":
                 os.kill(os.getpid(), signal.SIGKILL)
             if self.mood == "slow":

@@ -23,7 +23,7 @@ from equigrid.planning.workspace import Workspace
 from equigrid.stages.run import prepare_data
 from equigrid.trial import Trial
 
-MOODS = ("good", "raises", "nan", "dies", "slow")
+MOODS = ("good", "raises", "offline", "nan", "dies", "slow")
 #: Of one step each.
 EPOCHS = 8
 TIMES = ("started", "epoch_seconds")

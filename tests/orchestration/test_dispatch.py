@@ -82,25 +82,45 @@ def test_failing_trials_are_retried_and_quarantined_and_leave_the_others_alone(
     dispatcher: MakeDispatcher, lot: Lot, expected: Workspace, tmp_path: Path
 ) -> None:
     workspace, told = lot.fresh(tmp_path / "workspace"), Told()
-    good, raises, nan = lot.trials["good"], lot.trials["raises"][0], lot.trials["nan"][0]
-    dispatcher(workspace).run([good[0], raises, nan, good[1]], lot.prepared, told)
-    for bad, reason in (
-        (raises, "RuntimeError: this model only works on Tuesdays ("),
-        (nan, "TrainingDivergedError: train_loss is nan in epoch 1"),
+    good = lot.trials["good"]
+    raises, offline, nan = (lot.trials[name][0] for name in ("raises", "offline", "nan"))
+    dispatcher(workspace).run([good[0], raises, offline, nan, good[1]], lot.prepared, told)
+    for bad, attempts, reason in (
+        (raises, 1, "RuntimeError: this model only works on Tuesdays ("),
+        (offline, RETRIES + 1, "ConnectionError: a disk far away ("),
+        (nan, 1, "TrainingDivergedError: train_loss is nan in epoch 1"),
     ):
         said = told.end(bad).reason
         assert told.end(bad).state == "failed"
         assert said.startswith(reason)  # then the lines of the model's own code
-        assert len(lot.steps(bad.row)) == RETRIES + 1
+        assert len(lot.steps(bad.row)) == attempts
         failure = workspace.failure(bad.key)
         assert failure is not None
-        assert (failure.trial, failure.reason, failure.attempts) == (bad, said, RETRIES + 1)
+        assert (failure.trial, failure.reason, failure.attempts) == (bad, said, attempts)
         assert "Traceback" in failure.details
         assert workspace.record(bad.key) is None
     for trial in good:
         assert told.end(trial).state == "finished"
         assert timeless(workspace, trial) == timeless(expected, trial)
         assert workspace.failure(trial.key) is None
+
+
+def test_a_first_batch_tells_what_cannot_train_and_leaves_nothing(
+    dispatcher: MakeDispatcher, lot: Lot, tmp_path: Path
+) -> None:
+    """What may be the machine's fault (a connection, a process that ends) is for the trial."""
+    workspace = lot.fresh(tmp_path / "workspace")
+    before = spaces.tree(workspace.root, ("records", "weights", "quarantine", "states"))
+    moods = ("good", "raises", "offline", "nan")
+    trials = [lot.trials[mood][0] for mood in moods]
+    found = {it.trial.row: it for it in dispatcher(workspace).try_batches(trials, lot.prepared)}
+    assert found.keys() == {"raises", "nan"}
+    said = "on its first batch: RuntimeError: this model only works on Tuesdays ("
+    assert found["raises"].reason.startswith(said)
+    assert "Traceback" in found["raises"].details
+    assert found["nan"].reason.endswith("the loss is nan before the first step")
+    assert [len(lot.steps(mood)) for mood in moods] == [1, 1, 1, 1]
+    assert spaces.tree(workspace.root, ("records", "weights", "quarantine", "states")) == before
 
 
 @pytest.mark.cluster

@@ -87,6 +87,81 @@ def test_a_failing_network_is_given_up_with_its_own_lines(folder: Path) -> None:
     assert "Traceback" not in done.stdout + done.stderr
 
 
+WIDE = """\
+from equigrid.models.small_cnn import SmallCNN
+
+
+class Wide(SmallCNN):
+    def encode(self, x):
+        return super().encode(x){mistake}
+
+
+class Late(SmallCNN):
+    def encode(self, x):
+        if not self.training and len(x) > 1:
+            raise TypeError("not in evaluation")
+        return super().encode(x)
+"""
+
+
+@pytest.mark.parametrize(
+    "options", [("--in-process",), pytest.param((), marks=pytest.mark.cluster)]
+)
+def test_a_mistake_costs_a_batch_not_a_grid(tmp_path: Path, options: tuple[str, ...]) -> None:
+    """Of one row before its grid, of another (in evaluation) twice; the third is trained.
+
+    With Ray those that wait for a place already have begun.
+    """
+    own = tmp_path / "wide.py"
+    own.write_text(WIDE.format(mistake=" @ x"))
+    content = spaces.space(seeds={"grid": [0], "final": [0]}, retries=3)
+    rates = {"lr": [0.001, 0.002, 0.003, 0.004, 0.005, 0.006]}
+    model = {"width": 4, "latent": 8}
+    for name in ("Wide", "Late"):
+        row = {"model": {f"wide:{name}": model}, "objective": "augmented", "grid": rates}
+        content["rows"][name] = row
+    spaces.write(tmp_path / "wide.yaml", content)
+    run = ("run", "wide.yaml", *options)
+    done = spaces.in_this_process(*run, folder=tmp_path, expect=3)
+    lines = done.stdout.splitlines()
+    assert "trying again" not in done.stdout
+    ended = [line for line in lines if "/16  " in line]
+    failed = [line for line in ended if "  failed  " in line]
+    assert sum("Wide / D1" in line for line in failed) == 1
+    late = sum("Late / D1" in line for line in failed)
+    assert late == 2 if options == ("--in-process",) else 2 <= late < 6
+    assert "  failed  on its first batch: RuntimeError: " in failed[0]
+    assert "(wide.py:6: return super().encode(x) @ x)" in failed[0]
+    assert sum("  finished  " in line for line in ended) == 4
+    assert "waiting: Wide / D1: 5 trials that would fail alike" in lines
+    assert f"waiting: Late / D1: {6 - late} trials that would fail alike" in lines
+    (said,) = (line for line in lines if line.startswith(f"failed: {late} × Late / D1"))
+    assert " and alike: TypeError: not in evaluation (" in said
+    assert "wide.py:12: raise" in said
+    # It stays so, and nothing is tried; with the mistake mended all of it runs.
+    done = spaces.in_this_process(*run, folder=tmp_path, expect=3)
+    assert f"✓ grid           4/16 finished, 0 run now, {late + 1} failed" in done.stdout
+    assert "waiting: Wide / D1: 5 trials" in (
+        spaces.in_this_process("status", "wide.yaml", folder=tmp_path, expect=3).stdout
+    )
+    own.write_text(WIDE.format(mistake="").replace("if not", "if False and not"))
+    assert "16/16 finished, 12 run now" in spaces.in_this_process(*run, folder=tmp_path).stdout
+
+
+def test_where_every_row_fails_nothing_is_trained_and_no_tick_is_shown(tmp_path: Path) -> None:
+    (tmp_path / "wide.py").write_text(WIDE.format(mistake=" @ x"))
+    content = spaces.space()
+    row = {"model": "wide:Wide", "objective": "augmented", "grid": {"lr": [0.01, 0.02]}}
+    spaces.write(tmp_path / "wide.yaml", content | {"rows": {"Wide": row}})
+    run = ("run", "wide.yaml", "--in-process")
+    done = spaces.in_this_process(*run, folder=tmp_path, expect=3)
+    assert "✗ grid           0/2 finished, 0 run now, 1 failed" in done.stdout
+    # Asked for, it is tried again, and all of it.
+    done = spaces.in_this_process(*run, "--retry-failed", folder=tmp_path, expect=3)
+    assert "0/2 finished, 1 run now, 2 failed" in done.stdout
+    assert "waiting" not in done.stdout
+
+
 @pytest.mark.parametrize(
     ("file", "old", "new", "says"),
     [
