@@ -220,7 +220,7 @@ class TrialFiles:
     """Where one trial keeps what it writes.
 
     state: how its training ended, for one of more epochs that is the same otherwise.
-    artifacts: the folder of further files.
+    artifacts: the folder of further files. printed: what code printed meanwhile, without terminal.
     """
 
     checkpoint: Path
@@ -230,12 +230,13 @@ class TrialFiles:
     record: Path
     state: Path
     artifacts: Path
+    printed: Path
 
     @classmethod
     def below(cls, folder: Path) -> TrialFiles:
         """All in one folder: for a trial outside a workspace."""
         names = (
             "checkpoint", "checkpoint.previous", "weights.safetensors", "journal.jsonl",
-            "record.json", "state", "artifacts",
+            "record.json", "state", "artifacts", "printed.txt",
         )  # fmt: skip
         return cls(*(folder / name for name in names))

@@ -138,6 +138,7 @@ def trial_files(tmp_path: Path) -> Callable[[str], TrialFiles]:
             folder / "record.json",
             folder / "state",
             folder / "artifacts",
+            folder / "printed.txt",
         )
 
     return make

@@ -80,6 +80,8 @@ class Display:
         self._score = plan.experiment.space.training.select
         self._epochs_of = {name: it.training.epochs for name, it in plan.experiment.rows.items()}
         self._trials_begun = time.monotonic()
+        if not self.console.is_interactive:
+            self.console.print(f"  {len(trials)} to run, starting", highlight=False)
         for trials_of_group in plan.grid.values():
             for trial in trials_of_group:
                 if plan.is_finished(trial):
@@ -156,12 +158,15 @@ class Display:
             left = self.time_left()
             ending = "" if left is None else f"  at most {duration(left)} left"
             remaining = counts["waiting"]
-            parts.append(
-                Text(
-                    f"  {counts['finished']} done, {running} running, {counts['failed']} failed, "
-                    f"{remaining} remaining{ending}"
+            if remaining == len(self._states):
+                parts.append(Text(f"  {remaining} to run, starting"))
+            else:
+                parts.append(
+                    Text(
+                        f"  {counts['finished']} done, {running} running, {counts['failed']} "
+                        f"failed, {remaining} remaining{ending}"
+                    )
                 )
-            )
             best = RichTable(box=None, padding=(0, 2), header_style="dim")
             best.add_column("row / dataset")
             best.add_column(f"best {short(self._score)}", justify="right")

@@ -27,6 +27,8 @@ from equigrid.trial import Trial
 
 #: Evaluation and the optimiser on top of forward and backward passes, measured on double digits.
 OVERHEAD = 1.25
+#: What a run takes besides training, on two cores: Ray's start, two stages of trials, the report.
+START_SECONDS = 20
 
 
 def plan(name: Name, profile: Profile = None, workspace: Root = WORKSPACE) -> None:
@@ -142,8 +144,9 @@ def _estimate(plan: Plan, workspace: Workspace, ahead: Mapping[Arm, int]) -> str
     slots = max(1, math.floor(cores() / plan.experiment.space.resources.cpu))
     basis = "by finished trials" if measured else "roughly, by the model's cost on one CPU thread"
     return (
-        f"at most {duration(seconds / slots)} on {slots} CPU slots of this machine ({basis}; "
-        "all epochs, early stop ends sooner)"
+        f"training: at most {duration(seconds / slots)} on {slots} CPU slots of this machine "
+        f"({basis}; all epochs, early stop ends sooner); some {START_SECONDS} s more to start and "
+        "for the tables"
     )
 
 

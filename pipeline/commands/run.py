@@ -49,6 +49,8 @@ def run(
     console.goes_on = True
     ledger = open_ledger(name, profile, workspace)
     experiment = ledger.experiment
+    console.print(f"{experiment.full_name}, workspace {ledger.workspace.root}", soft_wrap=True,
+                  highlight=False, markup=False)  # fmt: skip
     cells = [experiment.cell(text) for text in only or []]
     arms = {(row, experiment.space.columns[column].dataset) for row, column in cells}
     is_alone = cluster() is None

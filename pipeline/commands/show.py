@@ -221,6 +221,8 @@ def show_run(plan: Plan, workspace: Workspace, what: str) -> Iterator[Renderable
         ]
         yield escape("best epoch: " + (", ".join(scores) or formats.DASH))
         yield escape("tests: " + (", ".join(tests) or formats.DASH))
+    if (printed := workspace.printed_file(trial.key)).exists():
+        yield escape(f"its code printed: {printed}")
     yield from _feeds(plan, trials)
     yield from _configuration(trial)
     record = workspace.record(trial.key)

@@ -32,7 +32,8 @@ CARRY_SECONDS = 30.0
 CARRY_SHARE = 0.1
 
 #: Of a trial's files, in the order they are written: a record is complete only with its weights.
-CHECKPOINT, RESULTS = ("checkpoint",), ("state", "weights", "record")
+CHECKPOINT, PRINTED = ("checkpoint",), ("printed",)
+RESULTS = ("state", *PRINTED, "weights", "record")
 
 
 #: What the name of a further file of a run begins with, on the way.
@@ -108,6 +109,8 @@ class DistantWorker(Worker):
         elif piece.state == "failed":
             failure = self.workspace.failure(trial.key)
             if failure is not None:
+                self._carry(trial, files, PRINTED)
+                files.printed.unlink(missing_ok=True)
                 ray.get(self._courier.quarantine.remote(failure))
                 self.workspace.release(trial.key)
         elif (begun := time.monotonic()) >= self._due:

@@ -20,6 +20,7 @@ from equigrid.datasets.store import PreparedData
 from equigrid.errors import EndedEarlyError
 from equigrid.machine import cluster
 from equigrid.orchestration.dispatch import SLICE_SECONDS, MayBegin, OnSlice, Slice, all_may
+from equigrid.orchestration.printed import printed_to
 from equigrid.orchestration.ray_start import start_ray
 from equigrid.orchestration.reporter import Reporter
 from equigrid.own_parts.beside import importable
@@ -158,7 +159,9 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
             time.sleep(min(left, seconds))
             piece = Slice("waiting")
         else:
-            piece = self._working().advance(seconds)
+            worker = self._working()
+            with printed_to(worker.workspace.printed_file(self.trial.key)):
+                piece = worker.advance(seconds)
         self.pace.end(time.monotonic())
         return {"slice": asdict(piece), "done": piece.state in ("finished", "failed")}
 

@@ -83,7 +83,12 @@ class Workspace:
             record=self.record_file(key),
             state=self.state_file(trial),
             artifacts=self.run_files / key,
+            printed=self.printed_file(key),
         )
+
+    def printed_file(self, key: str) -> Path:
+        """What own code printed in a training of this key on Ray; may be deleted."""
+        return self.root / "printed" / f"{key}.txt"
 
     def journal_file(self, key: str) -> Path:
         return self.root / "running" / key / "journal.jsonl"

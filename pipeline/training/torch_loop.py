@@ -160,7 +160,9 @@ class TorchLoop:
         with seeded(self.device, self.trial.seed, "training", 1):
             loss = self._backward(next(self._batches(1)))
         if not torch.isfinite(loss.total):
-            raise TrainingDivergedError(f"the loss is {float(loss.total.detach())} before the first step")
+            raise TrainingDivergedError(
+                f"the loss is {float(loss.total.detach())} before the first step"
+            )
 
     def validate(self) -> dict[str, float]:
         self.model.eval()

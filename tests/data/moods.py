@@ -55,4 +55,5 @@ class Moody(nn.Module):
         return y
 
     def artifacts(self) -> dict[str, bytes]:
+        print(f"{self.mood} at last")
         return {"mood.txt": self.mood.encode()}

@@ -45,9 +45,10 @@ def ran(
 
 
 def test_every_trial_gets_a_record_whatever_the_order(
-    ran: tuple[Workspace, list[Trial], Told], expected: Workspace
+    ran: tuple[Workspace, list[Trial], Told], expected: Workspace, dispatcher: MakeDispatcher
 ) -> None:
     workspace, trials, told = ran
+    has_terminal = isinstance(dispatcher(workspace), InProcess)
     for trial in trials:
         assert told.end(trial).state == "finished"
         record = workspace.record(trial.key)
@@ -64,6 +65,11 @@ def test_every_trial_gets_a_record_whatever_the_order(
         mood = (workspace.run_files / trial.key / "mood.txt").read_bytes()
         assert record.artifacts == {"mood.txt": sha256(mood)}
         assert mood.decode() == trial.model["mood"]
+        printed = workspace.printed_file(trial.key)
+        if has_terminal:
+            assert not printed.exists()
+        else:
+            assert printed.read_text() == f"{mood.decode()} at last\n"
 
 
 def test_finished_trials_are_not_trained_again(
