@@ -5,6 +5,7 @@ import importlib.util
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,9 @@ from pathlib import Path
 import pytest
 import spaces
 import yaml
+from typer.main import get_command
 
+from equigrid.cli import app
 from equigrid.config.experiment import load_experiment
 
 ROOT = Path(__file__).parents[1]
@@ -76,6 +79,44 @@ def test_the_example_of_extending_goes_through_all_five_stages(tmp_path):
     # A dense network of a few epochs: it learns, which is all that is asked of it here.
     for row in ("Perceptron", "Consistent"):
         assert means[row, "upright"] > means["Chance", "upright"] + 0.05
+
+
+def test_the_readmes_own_table_has_its_rows_and_columns(tmp_path):
+    """Of a single epoch here: the figures are those of the whole."""
+    text = (ROOT / "README.md").read_text()
+    (space,) = re.findall(r"```yaml\n(.*?)```", text, re.S)
+    short = space.replace("epochs: 12", "epochs: 1").replace("[0, 1, 2, 3, 4]", "[0, 1]")
+    (tmp_path / "digits.yaml").write_text(short)
+    done = spaces.in_this_process("run", "digits.yaml", "--in-process", folder=tmp_path)
+    (shown,) = re.findall(r"\$ equigrid run digits.yaml +# 16 trainings.*?\n(.*?)```", text, re.S)
+    of_figures = re.compile(r"[┏┳━┓┡╇╩┩└┴─┘]+|\d\.\d{3} \(\d\.\d{3}\), n=\d")
+
+    def words(table):
+        return [of_figures.sub(" ", line).split() for line in table.splitlines()[:6]]
+
+    begin = done.stdout.index("┏━")
+    assert words(shown)[1:5] == words(done.stdout[begin:])[1:5]
+
+
+def commands_of_documents():
+    for document in DOCUMENTS:
+        for block in re.findall(r"```\w*\n(.*?)```", document.read_text(), re.S):
+            for line in block.replace("\\\n", " ").splitlines():
+                if found := re.match(r"(?:\$ )?(?:\.venv/bin/)?equigrid (\w.*)", line):
+                    name = f"{document.relative_to(ROOT)}: {found[1]}"
+                    yield pytest.param(found[1], id=name[:100])
+
+
+@pytest.mark.parametrize("line", list(commands_of_documents()))
+def test_a_command_that_the_documents_show_is_one(line):
+    """Its options and arguments are read; nothing is run."""
+    words = shlex.split(
+        line.partition("  #")[0].partition(" | ")[0].partition(" >")[0], comments=True
+    )
+    group = get_command(app)
+    with group.make_context("equigrid", [words[0], "--help"], resilient_parsing=True) as context:
+        name, command, _ = group.resolve_command(context, words)
+        command.make_context(name, words[1:], parent=context)
 
 
 def test_another_set_of_medmnist_is_a_change_to_a_search_space_only(tmp_path):
