@@ -3,8 +3,7 @@
     python results/update.py [NAME …]
 
 Each bundle is imported into an empty workspace and its table made, without training anything; it
-replaces what stands between `<!-- NAME -->` and `<!-- end -->`. medmnist3d.small was trained on
-other raw files than the official ones, so that its table needs those, in EQUIGRID_RAW_DIR.
+replaces what stands between `<!-- NAME -->` and `<!-- end -->`.
 """
 
 from __future__ import annotations
@@ -19,8 +18,6 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "results.md"
-#: Bundles whose table needs the raw files that they were trained on.
-NEED_RAW_FILES = ("medmnist3d.small",)
 
 
 def names() -> list[str]:
@@ -62,15 +59,8 @@ def replaced(page: str, name: str, content: str) -> str:
 
 def main() -> None:
     page = PAGE.read_text("utf-8")
-    raw = os.environ.pop("EQUIGRID_RAW_DIR", None)
+    os.environ.pop("EQUIGRID_RAW_DIR", None)  # the tables are what the records say
     for name in sys.argv[1:] or names():
-        if name in NEED_RAW_FILES:
-            if raw is None:
-                print(f"{name}: left as it is, EQUIGRID_RAW_DIR is not set")
-                continue
-            os.environ["EQUIGRID_RAW_DIR"] = raw
-        else:
-            os.environ.pop("EQUIGRID_RAW_DIR", None)
         page = replaced(page, name, table(name))
         print(f"{name}: made anew")
     PAGE.write_text(page, "utf-8")

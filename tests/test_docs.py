@@ -161,7 +161,7 @@ def test_the_example_that_is_not_images_learns_through_all_five_stages(tmp_path)
     assert max(errors["regular_representation"]) < min(errors["augmented"]) / 2
 
 
-@pytest.mark.parametrize("name", [it for it in update.names() if it not in update.NEED_RAW_FILES])
+@pytest.mark.parametrize("name", update.names())
 def test_a_bundle_gives_the_table_that_the_results_show(name):
     """Whoever doubts a figure has the records it was made of."""
 

@@ -9,6 +9,7 @@ import logging
 import os
 import zipfile
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ class RawFile:
         return sha256(content)
 
 
-def _short(checksum: str) -> str:
+def short_checksum(checksum: str) -> str:
     kind, _, digits = checksum.rpartition(":")
     return f"{kind}:{digits[:12]}" if kind else digits[:12]
 
@@ -93,10 +94,13 @@ def raw_folder() -> Path:
 
 
 class RawStore:
-    """Reads raw files from one folder; downloads a missing one from its official source."""
+    """Reads raw files from one folder; downloads a missing one from its official source.
 
-    def __init__(self, folder: Path | None = None) -> None:
-        self.folder = folder or raw_folder()
+    absent: checksums of files, by name, that count where a file is not here, for the official ones.
+    """
+
+    def __init__(self, folder: Path | None = None, absent: Mapping[str, str] | None = None) -> None:
+        self.folder, self.absent = folder or raw_folder(), absent or {}
         self._hashes: dict[str, str] = {}
 
     def fingerprint(self, file: RawFile) -> str:
@@ -106,7 +110,7 @@ class RawStore:
         """
         if file.name not in self._hashes:
             if not (self.folder / file.name).exists():
-                return file.official
+                return self.absent.get(file.name, file.official)
             self.content(file)
         return self._hashes[file.name]
 
@@ -142,7 +146,7 @@ class RawStore:
                 _warned.add((path, found))
                 log.warning(
                     "%s: checksum %s is not the official %s; used as it is, its SHA-256 %s tracked",
-                    path, _short(checksum), _short(file.official), found[:12],
+                    path, short_checksum(checksum), short_checksum(file.official), found[:12],
                 )  # fmt: skip
         self._hashes[file.name] = found
         return data

@@ -15,23 +15,26 @@ from equigrid.trial import Trial
 log = logging.getLogger("equigrid")
 
 #: Of the index file's content.
-SCHEMA = 2
+SCHEMA = 3
 
 
 @dataclass(frozen=True)
 class Twin:
     """What a record was trained with that a trial of the same settings may have otherwise.
 
-    key: Trial.twin_key. code: fingerprints by the names of parts from outside the package.
+    key: Trial.twin_key. code: fingerprints by the names of parts from outside the package. raw:
+    checksums of the raw files that its data were made of, by name.
     """
 
     key: str
     training_version: int
     code: Mapping[str, str]
+    raw: Mapping[str, str]
 
     @classmethod
     def of(cls, trial: Trial) -> Twin:
-        return cls(trial.twin_key, trial.training_version, trial.training_code)
+        raw = trial.data.get("raw", {})
+        return cls(trial.twin_key, trial.training_version, trial.training_code, raw)
 
 
 #: Size and time of a record's file, and what it says.
@@ -73,6 +76,15 @@ class RecordIndex:
         for _, _, twin in self._entries.values():
             twins.setdefault(twin.key, []).append(twin)
         return twins
+
+    @property
+    def raw_files(self) -> dict[str, set[str]]:
+        """Checksums of each raw file, by name, that records here were trained on."""
+        found: dict[str, set[str]] = {}
+        for _, _, twin in self._entries.values():
+            for name, checksum in twin.raw.items():
+                found.setdefault(name, set()).add(checksum)
+        return found
 
     def add(self, record: Record) -> None:
         """A record that was just written."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from equigrid.config.experiment import Experiment
-from equigrid.datasets.raw import RawStore
+from equigrid.datasets.raw import RawStore, short_checksum
 from equigrid.errors import InputError, StoreError
 from equigrid.files import write_atomically
 from equigrid.planning.index import RecordIndex
@@ -61,6 +61,7 @@ class Ledger:
         """Forget what was read: another process may have ended trials, or built data, since."""
         self.__dict__.pop("index", None)
         self.__dict__.pop("failures", None)
+        self.__dict__.pop("_raw_of_records", None)
         self._data = None
         self._grids.clear()
 
@@ -114,7 +115,10 @@ class Ledger:
 
     @property
     def official_recipes(self) -> Recipes:
-        """Every dataset's; a raw file that is not here yet counts as the official one."""
+        """Every dataset's; a raw file that is not here yet counts as the official one.
+
+        Where no record here is of the official one, and all are of one other, it counts as that.
+        """
         return self._recipes(self.experiment)
 
     @property
@@ -144,7 +148,30 @@ class Ledger:
         return self._data
 
     def _recipes(self, experiment: Experiment) -> dict[str, Mapping[str, Any]]:
-        return {name: experiment.recipe(name, self.raw) for name in experiment.datasets}
+        raw = RawStore(self.raw.folder, self._raw_of_records)
+        return {name: experiment.recipe(name, raw) for name in experiment.datasets}
+
+    @cached_property
+    def _raw_of_records(self) -> dict[str, str]:
+        """Checksums of raw files that are not here, and records are of others than the official."""
+        trained_on, found = self.index.raw_files, dict[str, str]()
+        for dataset in self.experiment.datasets.values():
+            for file in dataset.builder.raw_files:
+                known = trained_on.get(file.name, set())
+                if not known or file.official in known or (self.raw.folder / file.name).exists():
+                    continue
+                if len(known) == 1:
+                    (found[file.name],) = known
+                log.warning(
+                    "%s is not in %s; the records here were trained on another file (%s) than the "
+                    "official one (%s), which a run fetches, to train anew; %s",
+                    file.name,
+                    self.raw.folder,
+                    " and ".join(sorted(map(short_checksum, known))),
+                    short_checksum(file.official) or "its checksum is not known",
+                    "they are shown" if len(known) == 1 else "none of them is shown",
+                )
+        return found
 
     def _data_of(self, experiment: Experiment) -> tuple[Recipes, Mapping[str, Gap]]:
         """Recipes; and of those that the last run could not make, why, if that still holds."""

@@ -150,3 +150,19 @@ def test_limits_hold_for_writing_and_for_reading(
     with pytest.raises(InputError, match=reason):
         write_bundle(tmp_path / "out", large, {})
     assert not (tmp_path / "out").exists()
+
+
+def test_what_was_trained_on_another_raw_file_is_shown_where_that_file_is_not(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The table of such a bundle is held against docs/results.md in test_docs."""
+    folder, source = tmp_path / "raw", Path(__file__).parents[2] / "results"
+    (folder / "medmnist3d").mkdir(parents=True)
+    spaces.in_this_process("import", source / "medmnist3d.small.equigrid", folder=tmp_path)
+    status = ("status", "medmnist3d", "--profile", "small")
+    environ = {"EQUIGRID_RAW_DIR": str(folder)}
+    said = spaces.in_this_process(*status, folder=tmp_path, environ=environ, expect=3)
+    assert "│ CNN / nodule " in said.stdout
+    assert "0.835 (0.015), n=3" in said.stdout
+    assert f"medmnist3d/nodulemnist3d.npz is not in {folder}; the records" in caplog.text
+    assert "another file (a8292d51763e) than the official one (md5:8755a7e9e05a)" in caplog.text
