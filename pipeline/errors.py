@@ -38,7 +38,13 @@ class _ToldError(Exception):
 
 
 class InputError(_ToldError):
-    """Something the user gave is wrong: one clear line, exit code 2, before any work."""
+    """Something the user gave is wrong: one clear line, exit code 2, before any work.
+
+    >>> import equigrid
+    >>> equigrid.open_experiment("nothing")
+    Traceback (most recent call last):
+    equigrid.errors.InputError: no search space 'nothing'; there are: ...
+    """
 
 
 class NameTakenError(InputError):

@@ -38,7 +38,11 @@ __all__ = ["OpenExperiment", "OpenRun", "open_experiment"]
 def open_experiment(
     name: str, profile: str | None = None, workspace: str | Path = "workspace"
 ) -> OpenExperiment | RunsTable:
-    """A search space by its name or path, as the commands take it; raises InputError.
+    """Open a search space by its name or path, as the commands take it; raises InputError.
+
+    >>> import equigrid
+    >>> equigrid.open_experiment("quickstart")
+    <experiment quickstart in ...>
 
     One with `runs:` opens as the table of those runs (docs/your-runs.md).
     """
@@ -49,7 +53,16 @@ def open_experiment(
 
 
 class OpenExperiment:
-    """An experiment as its workspace, and MLflow where a record is not here, have it."""
+    """An experiment as its workspace, and MLflow where a record is not here, have it.
+
+    >>> import equigrid
+    >>> experiment = equigrid.open_experiment("quickstart")
+    >>> table = experiment.table()
+    >>> bool(table.loc[("Ours", "C4"), "n"] == len(experiment.runs("Ours/C4")))
+    True
+    >>> experiment.history("Ours/C4").index.name
+    'epoch'
+    """
 
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger

@@ -31,6 +31,11 @@ Epoch = dict[str, float]
 class Record:
     """A finished training and what was measured on it.
 
+    >>> import equigrid
+    >>> record = equigrid.open_experiment("quickstart").record("Ours/C4")
+    >>> record.best_epoch <= len(record.history), sorted(record.test)
+    (True, ['test', 'test_augmented'])
+
     key: the trial's run key.
     history: one mapping per epoch (1, 2, …) of metric names to values; empty for trivial rows.
     best_epoch: the first epoch with the best validation score; 0 for trivial rows.

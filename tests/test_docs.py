@@ -1,7 +1,9 @@
 """The documents say what is so: links lead somewhere, and the worked example works."""
 
 import csv
+import doctest
 import importlib.util
+import inspect
 import json
 import os
 import re
@@ -12,9 +14,11 @@ from pathlib import Path
 
 import pytest
 import spaces
+import torch
 import yaml
 from typer.main import get_command
 
+import equigrid
 from equigrid.cli import app
 from equigrid.config.experiment import load_experiment
 
@@ -172,16 +176,37 @@ def test_a_bundle_gives_the_table_that_the_results_show(name):
     assert update.replaced(page, name, update.table(name, run)) == page
 
 
-def test_the_page_for_python_runs_as_it_stands(tmp_path):
-    """On a smaller search space of the quickstart's name, which lies nearer."""
-    columns = {"C4": {"dataset": "D1", "split": "test_augmented", "metric": "accuracy"}}
-    spaces.write(tmp_path / "search_spaces" / "quickstart.yaml", spaces.space(columns=columns))
-    spaces.in_this_process("run", "quickstart", "--in-process", folder=tmp_path)
+@pytest.fixture(scope="module")
+def in_quickstart(tmp_path_factory):
+    """A folder with a smaller search space of the quickstart's name, which lies nearer, run."""
+    folder = tmp_path_factory.mktemp("python")
+    columns = {
+        "C4": {"dataset": "D1", "split": "test_augmented", "metric": "accuracy"},
+        "plain": {"dataset": "D1", "split": "test", "metric": "accuracy"},
+    }
+    spaces.write(folder / "search_spaces" / "quickstart.yaml", spaces.space(columns=columns))
+    spaces.in_this_process("run", "quickstart", "--in-process", folder=folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", [it for it in equigrid.__all__ if it != "testing"])
+def test_the_example_of_a_public_name_runs(in_quickstart, name, monkeypatch):
+    monkeypatch.chdir(in_quickstart)
+    text = inspect.getdoc(getattr(equigrid, name))
+    flags = doctest.ELLIPSIS | doctest.IGNORE_EXCEPTION_DETAIL
+    found = doctest.DocTestParser().get_doctest(text, {"torch": torch}, name, None, None)
+    assert found.examples, f"{name} has no example"
+    told = []
+    result = doctest.DocTestRunner(optionflags=flags).run(found, out=told.append)
+    assert not result.failed, "".join(told)
+
+
+def test_the_page_for_python_runs_as_it_stands(in_quickstart):
     text = (ROOT / "docs" / "python.md").read_text()
     code = "\n".join(re.findall(r"```python\n(.*?)```", text, re.S))
     done = subprocess.run(
         [sys.executable, "-c", code],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        cwd=in_quickstart, env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

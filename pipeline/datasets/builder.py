@@ -35,6 +35,25 @@ class Builder(ABC):
     pairs: how the inputs are drawn that an objective compares.
     dataset_class: `module:Class` of its Dataset, called as (builder, arrays, device); by name,
     for it imports torch. A builder that writes `resident` itself needs none.
+
+    Labelled images and volumes have it all in `ImageClassification`; of other inputs:
+
+    >>> import numpy as np
+    >>> from equigrid import Builder, Parameters, random_stream
+    >>> class Signals(Builder):
+    ...     class Parameters(Parameters):
+    ...         samples: int = 100
+    ...
+    ...     train_size = property(lambda self: self.parameters.samples)
+    ...     input_shape, outputs = (1, 32), 3
+    ...     dataset_class = "signals:ResidentSignals"  # beside it, a `Dataset`
+    ...
+    ...     def build(self, raw, progress):
+    ...         stream = random_stream(0, "train")
+    ...         return {"train/signals": stream.normal(size=(self.train_size, 1, 32))}
+    ...
+    ...     def augment(self, base, progress):
+    ...         return {}
     """
 
     version: ClassVar[int] = 1
@@ -129,7 +148,12 @@ def checked_arrays(found: Any) -> Arrays:
 
 
 def random_stream(seed: int, *names: str | int) -> np.random.Generator:
-    """An independent NumPy stream for each name: order and concurrency change nothing."""
+    """Make an independent NumPy stream for each name: order and concurrency change nothing.
+
+    >>> from equigrid import random_stream
+    >>> int(random_stream(0, "train").integers(100)), int(random_stream(0, "test").integers(100))
+    (35, 62)
+    """
     text = "/".join(map(str, (seed, *names)))
     return np.random.Generator(
         np.random.PCG64(int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "big"))
@@ -144,9 +168,15 @@ def fixed_views(
     draws: int,
     pairs: Pairs = ANY_PAIRS,
 ) -> Mapping[str, np.ndarray[Any, np.dtype[np.int64]]]:
-    """The elements and draws of artefacts that an evaluation split keeps, fixed by the data seed.
+    """Draw the elements and artefacts that an evaluation split keeps, fixed by the data seed.
 
-    `elements`, `draws` make x1 = a·x; `pair_elements`, `pair_draws` make x2 = g·x1.
+    `SPLIT/elements`, `SPLIT/draws` ([size], below `elements` and `draws`) make x1 = a·x;
+    `SPLIT/pair_elements`, `SPLIT/pair_draws` make x2 = g·x1.
+
+    >>> from equigrid import fixed_views
+    >>> views = fixed_views(seed=0, split="val", size=5, elements=4, draws=1)
+    >>> sorted(views), views["val/elements"].shape
+    (['val/draws', 'val/elements', 'val/pair_draws', 'val/pair_elements'], (5,))
     """
     stream = random_stream(seed, "views", split)
     found = {

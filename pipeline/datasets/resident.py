@@ -33,7 +33,12 @@ class FixedViews:
 
 
 class Dataset(ABC):
-    """What training and evaluation read.
+    """What training and evaluation read: a builder's arrays on a device.
+
+    >>> import equigrid
+    >>> dataset = equigrid.open_experiment("quickstart").open_run("Ours/C4").dataset
+    >>> dataset.plain("test", torch.tensor([0, 1])).shape, dataset.outputs, dataset.group.order
+    (torch.Size([2, 1, 16, 16]), 4, 4)
 
     A `source` is a set of base samples (`train`, `val`, `test`); a split is a source seen plainly
     or, where `views` has it, at fixed group elements.
@@ -117,7 +122,13 @@ class Dataset(ABC):
 
 
 def on_device(array: NDArray[Any], device: str) -> Tensor:
-    """A tensor on the device; on the CPU it shares the array's (possibly mapped) memory."""
+    """Put an array on a device; on the CPU the tensor shares its (possibly mapped) memory.
+
+    >>> import numpy as np
+    >>> from equigrid import on_device
+    >>> on_device(np.arange(3), "cpu")
+    tensor([0, 1, 2])
+    """
     with warnings.catch_warnings():
         # The cache is mapped read-only and only ever gathered from.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
@@ -125,6 +136,13 @@ def on_device(array: NDArray[Any], device: str) -> Tensor:
 
 
 def read_views(arrays: Arrays, split: str, device: str) -> FixedViews:
+    """Put what `fixed_views` drew for a split on a device: tensors [size].
+
+    >>> from equigrid import fixed_views, read_views
+    >>> arrays = fixed_views(seed=0, split="val", size=5, elements=4, draws=1)
+    >>> read_views(arrays, "val", "cpu").elements.shape
+    torch.Size([5])
+    """
     return FixedViews(
         *(
             on_device(arrays[f"{split}/{name}"], device)

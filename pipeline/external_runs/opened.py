@@ -38,6 +38,12 @@ def holds_runs(name: str) -> bool:
 class RunsTable:
     """A table of tracked runs, as the search space `name` has it.
 
+    >>> import equigrid, pandas
+    >>> frame = pandas.DataFrame({"model": ["A", "B"], "test_acc": [0.6, 0.7]})
+    >>> equigrid.table(frame, row="model",
+    ...                columns={"Test": {"metric": "test_acc", "higher_is_better": True}})
+    <table ...>
+
     Reads its store when it is first asked for anything; `reread` reads it anew, past every cache.
     Raises InputError for whatever the file or the store has wrong, before anything is written.
     """
@@ -172,15 +178,22 @@ _OUTSIDE = set(RunsSpace.model_fields) - {"runs"}
 
 
 def table(frame: pandas.DataFrame, **settings: Any) -> RunsTable:
-    """A table of the runs in a data frame: a line a run, or a line a run and step.
+    """Make a table of the runs in a data frame: a line a run, or a line a run and step.
 
     settings: the keys of a search space with `runs:` (docs/your-runs.md), without that heading:
     row, dataset, seed, searched, select, columns, rows, seeds, published, reference, …; names of
     the frame's columns stand for keys. Raises InputError where they are wrong.
 
-        equigrid.table(frame, row="model", seed="seed", searched=["lr"],
-                       select={"metric": "val_acc", "mode": "max"},
-                       columns={"Test": {"metric": "test_acc", "higher_is_better": True}})
+    >>> import equigrid, pandas
+    >>> frame = pandas.DataFrame(
+    ...     [("A", 0.1, 0, 0.7, 0.6), ("A", 0.2, 0, 0.8, 0.7), ("B", 0.1, 0, 0.9, 0.9)],
+    ...     columns=["model", "lr", "seed", "val_acc", "test_acc"],
+    ... )
+    >>> table = equigrid.table(frame, row="model", seed="seed", searched=["lr"],
+    ...                        select={"metric": "val_acc", "mode": "max"},
+    ...                        columns={"Test": {"metric": "test_acc", "higher_is_better": True}})
+    >>> table.table()["mean"].to_dict()
+    {('A', 'Test'): 0.7, ('B', 'Test'): 0.9}
     """
     from equigrid.external_runs.lines_source import Lines
 

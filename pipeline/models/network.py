@@ -13,6 +13,26 @@ from torch.nn import Parameter
 class Network(Protocol):
     """A torch module whose outputs are the head of a latent: f(x) = head(encode(x)).
 
+    encode: inputs [b, channels, …] → latents [b, …]; head: latents → outputs [b, outputs].
+
+    >>> import torch
+    >>> class TwoLayers(torch.nn.Module):
+    ...     def __init__(self, input_shape, outputs, *, hidden: int = 16):
+    ...         super().__init__()
+    ...         self.encoder = torch.nn.LazyLinear(hidden)
+    ...         self.last = torch.nn.Linear(hidden, outputs)
+    ...
+    ...     def encode(self, x):
+    ...         return self.encoder(x.flatten(1)).relu()
+    ...
+    ...     def head(self, z):
+    ...         return self.last(z)
+    ...
+    ...     def forward(self, x):
+    ...         return self.head(self.encode(x))
+    >>> TwoLayers((1, 8, 8), 10)(torch.zeros(4, 1, 8, 8)).shape
+    torch.Size([4, 10])
+
     It is constructed with the shape of an input, (channels, …), and the number of outputs, and has
     its own settings as keyword-only parameters. A network may have besides, told by their names:
 

@@ -60,7 +60,15 @@ class LatentAction:
 
 
 def regular_action(model: Network, dataset: Dataset, action: str = "regular") -> LatentAction:
-    """The regular representation on a model's latent; action, ValueError: as of LatentAction."""
+    """The regular representation on a model's latent; action, ValueError: as of LatentAction.
+
+    >>> import equigrid, torch
+    >>> run = equigrid.open_experiment("quickstart").open_run("Ours/C4")
+    >>> action = equigrid.regular_action(run.model, run.dataset)
+    >>> latents = run.model.encode(run.dataset.plain("test", torch.arange(2)))
+    >>> action(torch.tensor([0, 1]), latents).shape == latents.shape
+    True
+    """
     device = next((it.device for it in model.parameters()), torch.device("cpu"))
     return LatentAction(dataset.group, latent_shape(model, dataset), device, action)
 

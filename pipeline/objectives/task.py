@@ -111,10 +111,17 @@ def task_named(name: str) -> Task:
 
 @dataclass(frozen=True)
 class Loss:
-    """total: what is differentiated. outputs: of the view that the training scores are taken on,
-    None where there are none.
+    """What an objective gives of a batch.
 
-    terms: further parts worth following, detached scalars.
+    total: scalar, what is differentiated. outputs: [b, …] of the view that the training scores are
+    taken on, None where there are none. terms: further parts worth following, detached scalars; the
+    curves of the report and MLflow have them as `train_NAME`.
+
+    >>> import torch
+    >>> from equigrid import Loss
+    >>> penalty = torch.tensor(0.5)
+    >>> Loss(1.0 + 2 * penalty, torch.zeros(8, 10), {"penalty": penalty}).total
+    tensor(2.)
     """
 
     total: Tensor
@@ -124,7 +131,23 @@ class Loss:
 
 @runtime_checkable
 class Objective(Protocol):
-    """Called with a network, a batch and the dataset's task.
+    """Makes the loss of a batch: called with a network, the batch and the dataset's task.
+
+    batch.x1 and batch.x2 are two views [b, …] of the samples batch.x, moved by elements of the
+    group; task.loss(outputs, targets) is the task's mean loss.
+
+    >>> from equigrid import Loss
+    >>> class Smoothed:
+    ...     def __init__(self, values, *, power: float = 2.0):
+    ...         self.weight, self.power = values["lambda"], power
+    ...
+    ...     def __call__(self, model, batch, task):
+    ...         latents = model.encode(batch.x1)
+    ...         outputs = model.head(latents)
+    ...         size = latents.abs().pow(self.power).mean()
+    ...         total = task.loss(outputs, batch.y1) + self.weight * size
+    ...         return Loss(total, outputs, {"size": size.detach()})
+    >>> Smoothed.searched = ("lambda",)
 
     It is constructed with the values that a grid searches, {name: number}, and has its own settings
     as keyword-only parameters. An objective may have besides, each told by its name:

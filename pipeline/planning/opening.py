@@ -75,7 +75,16 @@ class KeptRun:
 
 @dataclass(frozen=True)
 class OpenRun:
-    """A finished training: its record, its data, and its model with the best weights."""
+    """A finished training: its record, its data, and its model with the best weights.
+
+    >>> import equigrid
+    >>> run = equigrid.open_experiment("quickstart").open_run("Ours/C4")
+    >>> outputs, targets = run.predict("test_augmented")
+    >>> outputs.shape == (len(targets), run.dataset.outputs)
+    True
+    >>> sorted(run.evaluate("test"))
+    ['accuracy', 'loss']
+    """
 
     record: Record
     dataset: Dataset

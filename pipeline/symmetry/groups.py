@@ -34,6 +34,13 @@ class FiniteGroup:
     factors: the two groups of a direct product, else empty.
     vectors: [n, 2, 2], how vectors of a plane field turn where that is not by the matrices
     (`vector_action`).
+
+    >>> import numpy as np
+    >>> from equigrid import FiniteGroup
+    >>> turns = np.arange(4)
+    >>> c4 = FiniteGroup("mine", (turns[:, None] + turns) % 4, generators=(1,))
+    >>> c4.order, int(c4.table[1, 3])
+    (4, 0)
     """
 
     name: str

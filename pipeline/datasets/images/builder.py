@@ -16,7 +16,28 @@ if TYPE_CHECKING:
 
 
 class ImageClassification(Builder):
-    """`build` gives `SPLIT/images` uint8 [n, *input_shape] and `SPLIT/labels` for train, val, test.
+    """Labelled images or volumes, moved by permutations of their pixels.
+
+    `build` gives `SPLIT/images` uint8 [n, *input_shape] and `SPLIT/labels` for train, val, test.
+
+    >>> import numpy as np
+    >>> from equigrid import ImageClassification, Parameters, random_stream
+    >>> class Spots(ImageClassification):
+    ...     class Parameters(Parameters):
+    ...         samples: int = 60
+    ...
+    ...     input_shape, outputs = (1, 8, 8), 2
+    ...     train_size = property(lambda self: self.parameters.samples)
+    ...
+    ...     def build(self, raw, progress):
+    ...         arrays = {}
+    ...         for split in ("train", "val", "test"):
+    ...             stream = random_stream(0, split)
+    ...             labels = stream.integers(2, size=self.train_size)
+    ...             images = stream.integers(128, size=(len(labels), 1, 8, 8), dtype=np.uint8)
+    ...             images[:, 0, 0, 0] += 127 * labels.astype(np.uint8)
+    ...             arrays |= {f"{split}/images": images, f"{split}/labels": labels}
+    ...         return arrays
 
     outputs: classes. mean, std: of pixels in [0, 1].
     Test splits: `test` as it is, `test_augmented` at elements fixed by the data seed (the
