@@ -19,7 +19,7 @@ from equigrid.models.ddmnist_cnn import DDMNISTCNN
 from equigrid.models.field_cnn import FieldCNN
 from equigrid.models.resnet3d import ResNet3D
 from equigrid.models.small_cnn import SmallCNN
-from equigrid.training.normalisation import Sequential, with_right_sums
+from equigrid.training.normalisation import Sequential, with_accurate_sums
 
 LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
 #: Goal: percent that a step may take longer.
@@ -42,7 +42,7 @@ def steps(name: str, layout: str) -> Callable[[], None]:
     torch.manual_seed(0)
     model, x = make(), torch.randn(shape)
     if layout in ("right", "apart"):
-        with_right_sums(model)
+        with_accurate_sums(model)
     for module in model.modules():
         if layout == "apart" and isinstance(module, Sequential):
             module.__class__ = nn.Sequential
@@ -65,7 +65,7 @@ def accuracy(report: Report) -> None:
     x = torch.randn(256, 12, 55, 55) * 2 + 1
     right = nn.BatchNorm2d(12).double()(x.double()).detach()
     last, ours = x.contiguous(memory_format=torch.channels_last), nn.BatchNorm2d(12)
-    with_right_sums(ours)
+    with_accurate_sums(ours)
     for what, found in (
         ("torch's own, channels-last", nn.BatchNorm2d(12)(last)),
         ("torch's own, contiguous", nn.BatchNorm2d(12)(x)),

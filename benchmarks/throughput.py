@@ -35,7 +35,7 @@ from equigrid.models.field_cnn import FieldCNN
 from equigrid.models.resnet3d import ResNet3D
 from equigrid.record import TrialFiles
 from equigrid.training.memory import keep_freed
-from equigrid.training.normalisation import with_right_sums
+from equigrid.training.normalisation import with_accurate_sums
 from equigrid.training.precision import fit_for_bf16
 from equigrid.training.run import TrialRun
 from equigrid.trial import Trial
@@ -70,7 +70,7 @@ def some_steps(name: str, kind: str) -> Callable[[], float]:
     make, shape, count = STEPS[name]
     torch.manual_seed(0)
     model, x = make(), torch.randn(shape)
-    with_right_sums(model)
+    with_accurate_sums(model)
     if kind == "bf16":
         fit_for_bf16(model)
     layout: Any = {4: torch.channels_last, 5: torch.channels_last_3d}[x.ndim]

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from equigrid.objectives.regular import regular_action
     from equigrid.objectives.task import Loss, Objective
     from equigrid.parameters import Later, Parameters
-    from equigrid.planning.opening import OpenRun
+    from equigrid.planning.open_run import OpenRun
     from equigrid.record import Record
     from equigrid.symmetry import FiniteGroup
 
@@ -46,7 +46,7 @@ _MODULES = {
     "Network": "models.network",
     "Objective": "objectives.task",
     "OpenExperiment": "notebook",
-    "OpenRun": "planning.opening",
+    "OpenRun": "planning.open_run",
     "Parameters": "parameters",
     "Record": "record",
     "RunsTable": "external_runs.opened",

@@ -15,10 +15,10 @@ import yaml
 from pydantic import BaseModel, TypeAdapter
 
 from equigrid.errors import InputError
-from equigrid.own_parts.blame import users_code
 from equigrid.own_parts.imports import is_external
 from equigrid.own_parts.installed import installed_parts
 from equigrid.own_parts.source_code import import_part
+from equigrid.own_parts.user_errors import users_code
 from equigrid.parameters import NonNegative, parameters_of
 from equigrid.registry import (
     DATASETS,

@@ -24,7 +24,7 @@ from equigrid.config.experiment import load_experiment
 from equigrid.external_runs.opened import RunsTable, holds_runs, open_runs
 from equigrid.planning.find_run import find_record, finished_finals
 from equigrid.planning.ledger import Ledger
-from equigrid.planning.opening import OpenRun, open_run
+from equigrid.planning.open_run import OpenRun, open_run
 from equigrid.planning.plan import Plan
 from equigrid.planning.workspace import Workspace
 from equigrid.record import Record

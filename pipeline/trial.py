@@ -100,12 +100,12 @@ class Trial:
         return sha256(canonical_json({**self.configuration, "training": training}).encode())
 
     @property
-    def twin_key(self) -> str:
+    def settings_key(self) -> str:
         """The same for trials that differ in their parts' code or in what training means alone."""
         data = {name: value for name, value in self.data.items() if name != "code"}
         left_out = ("training_version", "code")
-        twin = {name: it for name, it in self.configuration.items() if name not in left_out}
-        return sha256(canonical_json({**twin, "data": data}).encode())
+        kept = {name: it for name, it in self.configuration.items() if name not in left_out}
+        return sha256(canonical_json({**kept, "data": data}).encode())
 
     @cached_property
     def key(self) -> str:

@@ -12,7 +12,7 @@ from equigrid.datasets.raw import RawStore
 from equigrid.datasets.recipe import builder_of, data_identity
 from equigrid.datasets.store import Progress, read_arrays, write_arrays
 from equigrid.errors import DamagedFileError
-from equigrid.own_parts.blame import users_code
+from equigrid.own_parts.user_errors import users_code
 from equigrid.planning.workspace import Workspace
 
 log = logging.getLogger("equigrid")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from equigrid.orchestration.crew import Crew, run_missing
+from equigrid.orchestration.run_missing import RunContext, run_missing
 from equigrid.planning.plan import Plan
 
 
-def final_runs(plan: Plan, crew: Crew) -> int:
+def final_runs(plan: Plan, context: RunContext) -> int:
     """Train the missing finals; one that the grid trained already is only evaluated."""
-    return run_missing("final", plan, crew)
+    return run_missing("final", plan, context)

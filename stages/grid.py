@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from equigrid.orchestration.crew import Crew, run_missing
+from equigrid.orchestration.run_missing import RunContext, run_missing
 from equigrid.planning.plan import Plan
 
 
-def grid(plan: Plan, crew: Crew) -> int:
+def grid(plan: Plan, context: RunContext) -> int:
     """Train what the grids lack; returns how many trials ran."""
-    return run_missing("grid", plan, crew)
+    return run_missing("grid", plan, context)

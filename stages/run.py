@@ -12,10 +12,10 @@ from equigrid.config.experiment import Experiment
 from equigrid.datasets.raw import RawStore
 from equigrid.datasets.store import PreparedData
 from equigrid.errors import InputError, MissingRawDataError
-from equigrid.orchestration.crew import Crew, Watcher
 from equigrid.orchestration.dispatch import Dispatcher
-from equigrid.planning.ahead import changes, trials_ahead
+from equigrid.orchestration.run_missing import ProgressListener, RunContext
 from equigrid.planning.ledger import Ledger
+from equigrid.planning.missing import changes, missing_trainings
 from equigrid.planning.plan import Arm, Gap, Plan
 from equigrid.planning.workspace import Workspace
 from equigrid.reporting.publishing import publish
@@ -64,7 +64,7 @@ def prepare_data(
     experiment: Experiment,
     workspace: Workspace,
     raw: RawStore,
-    watcher: Watcher,
+    listener: ProgressListener,
     only: Collection[Arm] | None = None,
 ) -> ExperimentData:
     """Stages 1 and 2 for every dataset; one that cannot be made becomes a gap, the others go on.
@@ -74,7 +74,7 @@ def prepare_data(
     data = ExperimentData({}, {}, {})
     base: dict[str, str] = {}
     needed = experiment.datasets if only is None else {dataset for _, dataset in only}
-    watcher.begin("data build")
+    listener.begin("data build")
     for name in experiment.datasets:
         recipe = experiment.recipe(name, raw)
         if name not in needed:
@@ -82,7 +82,7 @@ def prepare_data(
             continue
 
         def progress(done: int, total: int, name: str = name) -> None:
-            watcher.progress("data build", name, done, total)
+            listener.progress("data build", name, done, total)
 
         try:
             base[name] = data_build(workspace, recipe, raw, progress)
@@ -93,13 +93,13 @@ def prepare_data(
         except InputError as error:
             data.lose(name, Gap(str(error), data_key(recipe)))
     data.check_any()
-    watcher.end("data build", ", ".join(f"{name} {digest[:8]}" for name, digest in base.items()))
-    watcher.begin("augment cache")
+    listener.end("data build", ", ".join(f"{name} {digest[:8]}" for name, digest in base.items()))
+    listener.begin("augment cache")
     for name in list(base):
         made_from = data.recipes[name]
 
         def progress(done: int, total: int, name: str = name) -> None:
-            watcher.progress("augment cache", name, done, total)
+            listener.progress("augment cache", name, done, total)
 
         key = data_key(made_from)
         try:
@@ -112,14 +112,14 @@ def prepare_data(
         for name, recipe in data.recipes.items()
         if name in base
     ]
-    watcher.end("augment cache", f"{sum(sizes) / 1e6:.1f} MB")
+    listener.end("augment cache", f"{sum(sizes) / 1e6:.1f} MB")
     return data
 
 
 def run(
     ledger: Ledger,
     make_dispatcher: Callable[[], Dispatcher],
-    watcher: Watcher,
+    listener: ProgressListener,
     *,
     retry_failed: bool = False,
     only: Collection[Arm] | None = None,
@@ -142,33 +142,33 @@ def run(
         for text in experiment.unseen_code():
             log.warning("%s", text)
         ledger.look()
-        data = prepare_data(experiment, workspace, ledger.raw, watcher, only)
+        data = prepare_data(experiment, workspace, ledger.raw, listener, only)
         ledger.keep_data(data.recipes, data.gaps)
         if retry_failed:
             ledger.retry_failed()
         ledger.fetch_missing()
         plan = ledger.plan()
         with closing(Writer(ledger.store)) as writer:
-            for text in changes(plan, ledger.index, workspace, trials_ahead(plan)):
+            for text in changes(plan, ledger.index, workspace, missing_trainings(plan)):
                 log.info("%s", text)
-            crew = Crew(
-                ledger, dispatcher, data.prepared, writer, watcher, only, holds=not retry_failed
+            context = RunContext(
+                ledger, dispatcher, data.prepared, writer, listener, only, holds=not retry_failed
             )
             try:
                 send_untracked(plan, workspace, writer)
-                watcher.begin("grid")
-                ran = grid(plan, crew)
+                listener.begin("grid")
+                ran = grid(plan, context)
                 plan = ledger.plan()
-                watcher.end("grid", *_counts(plan, "grid", ran))
+                listener.end("grid", *_counts(plan, "grid", ran))
 
-                watcher.begin("final runs")
-                tested = final_runs(plan, crew)
+                listener.begin("final runs")
+                tested = final_runs(plan, context)
                 plan = ledger.plan()
-                watcher.end("final runs", *_counts(plan, "final", tested))
+                listener.end("final runs", *_counts(plan, "final", tested))
             finally:
                 for each in opened:
                     each.close()
-            watcher.begin("tables")
+            listener.begin("tables")
             # Again: which finals there are is known only now, and some may have had a record.
             send_untracked(plan, workspace, writer)
             writer.flush()
@@ -181,7 +181,7 @@ def run(
         if tracked is not None and not writer.unsent:
             # Only parents and the table were written since: the next command need not read again.
             keep(tracked, ledger.store, workspace.tracked_cache(experiment.full_name))
-        watcher.end("tables", str(workspace.tables(experiment.full_name)))
+        listener.end("tables", str(workspace.tables(experiment.full_name)))
     return Ended(plan, table, ran + tested, fault)
 
 

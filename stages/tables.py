@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from equigrid.errors import masked
 from equigrid.files import write_atomically
-from equigrid.own_parts.blame import in_one_line
+from equigrid.own_parts.user_errors import in_one_line
 from equigrid.planning.plan import Plan
 from equigrid.planning.workspace import Workspace
 from equigrid.reporting import csv_files, formats

@@ -85,10 +85,10 @@ def test_code_is_in_the_key_and_twins_differ_in_it_alone():
     assert own.all_code == {"net:Net": "a" * 64, "data:D": "b" * 64}
     assert len({OURS.key, own.key, edited.key}) == 3
     assert len({data_key(RECIPE), data_key(data)}) == 2
-    assert {it.twin_key for it in (own, edited, replace(own, training_version=1))} == {
-        OURS.twin_key
+    assert {it.settings_key for it in (own, edited, replace(own, training_version=1))} == {
+        OURS.settings_key
     }
-    assert replace(OURS, seed=1).twin_key != OURS.twin_key
+    assert replace(OURS, seed=1).settings_key != OURS.settings_key
 
 
 def test_data_keys_are_the_golden_ones():

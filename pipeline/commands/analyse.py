@@ -21,7 +21,7 @@ from equigrid.commands.output import console
 from equigrid.commands.shared import WORKSPACE, Name, Profile, Root, open_ledger, warn
 from equigrid.errors import InputError
 from equigrid.planning.find_run import find_record
-from equigrid.planning.opening import open_run_or_refuse
+from equigrid.planning.open_run import open_run_or_refuse
 from equigrid.planning.plan import Plan
 from equigrid.planning.workspace import Workspace
 from equigrid.record import Record

@@ -27,8 +27,8 @@ from equigrid.errors import InputError, StoreError, masked
 from equigrid.exchange.importing import rebuild_store
 from equigrid.machine import cluster, cores, memory
 from equigrid.own_parts.beside import hiding
-from equigrid.own_parts.blame import in_one_line
 from equigrid.own_parts.commit import UNKNOWN, our_commit
+from equigrid.own_parts.user_errors import in_one_line
 from equigrid.planning.workspace import Workspace
 from equigrid.tracking.look import look
 from equigrid.training.memory import kept

@@ -20,7 +20,7 @@ from equigrid.errors import InputError
 from equigrid.files import write_atomically
 from equigrid.own_parts.source_code import check_fingerprints
 from equigrid.planning.find_run import find_record
-from equigrid.planning.opening import OpenRun, open_run_or_refuse
+from equigrid.planning.open_run import OpenRun, open_run_or_refuse
 from equigrid.planning.workspace import Workspace
 from equigrid.record import Record
 

@@ -18,8 +18,8 @@ from equigrid.config.experiment import Experiment
 from equigrid.errors import InputError
 from equigrid.lookup import model_entry
 from equigrid.machine import cores, memory, sockets_folder
-from equigrid.planning.ahead import changes, trials_ahead
 from equigrid.planning.ledger import Ledger
+from equigrid.planning.missing import changes, missing_trainings
 from equigrid.planning.plan import Arm, Plan
 from equigrid.planning.workspace import Workspace
 from equigrid.reporting.words import duration
@@ -58,12 +58,12 @@ def forecast(ledger: Ledger) -> Iterator[RenderableType]:
     yield shown
     total = sum(len(trials) for trials in plan.grid.values())
     finals = sum(len(experiment.seeds(row, "final")) for row, _ in experiment.arms())
-    ahead = trials_ahead(plan)
+    counts = missing_trainings(plan)
     yield (
         f"{len(list(experiment.cells()))} cells, {total} grid and {finals} final trials; "
-        f"{sum(ahead.values())} trainings missing"
+        f"{sum(counts.values())} trainings missing"
     )
-    yield from changes(plan, ledger.index, workspace, ahead)
+    yield from changes(plan, ledger.index, workspace, counts)
     yield from experiment.unseen_code()
     yield from _absent_files(ledger)
     yield from too_large(experiment)
@@ -82,7 +82,7 @@ def forecast(ledger: Ledger) -> Iterator[RenderableType]:
     ]
     if retested:
         yield f"{len(retested)} finals are tested on weights that are trained already"
-    yield _estimate(plan, workspace, ahead)
+    yield _estimate(plan, workspace, counts)
 
 
 def _absent_files(ledger: Ledger) -> Iterator[str]:
@@ -126,12 +126,12 @@ def check_room(experiment: Experiment, *, with_ray: bool) -> None:
         raise InputError(f"{experiment.name}: {text}")
 
 
-def _estimate(plan: Plan, workspace: Workspace, ahead: Mapping[Arm, int]) -> str:
+def _estimate(plan: Plan, workspace: Workspace, counts: Mapping[Arm, int]) -> str:
     """Upper bound: every training to its last epoch, on this machine's cores."""
-    if not any(ahead.values()):
+    if not any(counts.values()):
         return "nothing to train"
     seconds, measured = 0.0, True
-    for arm, count in ahead.items():
+    for arm, count in counts.items():
         if not count:
             continue
         per_epoch = _measured_epoch(plan, workspace, arm)

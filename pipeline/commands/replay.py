@@ -22,7 +22,7 @@ from equigrid.errors import InputError
 from equigrid.own_parts.imports import is_external
 from equigrid.own_parts.source_code import check_fingerprints, code_of, differing_paths
 from equigrid.planning.find_run import find_record
-from equigrid.planning.opening import open_dataset
+from equigrid.planning.open_run import open_dataset
 from equigrid.planning.workspace import Workspace
 from equigrid.record import Epoch, Record, TrialFiles
 from equigrid.stages.augment_cache import augment_cache

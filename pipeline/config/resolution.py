@@ -23,8 +23,8 @@ from equigrid.lookup import (
     serves,
     task_entry,
 )
-from equigrid.own_parts.blame import users_code
 from equigrid.own_parts.source_code import fingerprints
+from equigrid.own_parts.user_errors import users_code
 from equigrid.parameters import filled
 from equigrid.registry import OPTIMISER_SEARCHED, ModelEntry, ObjectiveEntry
 from equigrid.symmetry import plane_group

@@ -9,9 +9,9 @@ from equigrid.datasets.builder import Builder
 from equigrid.datasets.raw import RawStore
 from equigrid.errors import InputError
 from equigrid.lookup import dataset_builder, load
-from equigrid.own_parts.blame import users_code
 from equigrid.own_parts.imports import is_external
 from equigrid.own_parts.source_code import check_fingerprints, code_of, fingerprints
+from equigrid.own_parts.user_errors import users_code
 from equigrid.symmetry import FiniteGroup, group_by_name
 
 

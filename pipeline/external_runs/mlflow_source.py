@@ -20,7 +20,7 @@ from urllib.parse import quote
 from equigrid.errors import InputError, masked
 from equigrid.external_runs.source import Curves, ExternalRun, Point, Wanted
 from equigrid.files import canonical_json, sha256, write_derived
-from equigrid.own_parts.blame import in_one_line
+from equigrid.own_parts.user_errors import in_one_line
 from equigrid.tracking.cache import stamp_of_file
 from equigrid.tracking.store import sqlite_file
 

@@ -49,7 +49,7 @@ from ray.tune.search import Searcher
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 if TYPE_CHECKING:
-    from equigrid.orchestration.courier import DistantWorker
+    from equigrid.orchestration.remote_worker import RemoteWorker
     from equigrid.orchestration.worker import Worker
 
 log = logging.getLogger("equigrid")
@@ -74,7 +74,7 @@ class_cache.DEFAULT_ENV_VARS = {}
 usage.tag_callbacks = lambda callbacks: False
 
 
-class Pace:
+class SliceLength:
     """How long a worker's slices are: longer, the longer the driver lets it wait between them.
 
     A slice costs the driver some 3 ms, so that it falls behind hundreds of workers' one a second.
@@ -98,7 +98,7 @@ class Pace:
         self._ended = None
 
 
-def rescue_on_sigterm(worker: DistantWorker) -> None:
+def rescue_on_sigterm(worker: RemoteWorker) -> None:
     """The checkpoint goes to the workspace; then this process ends as by Ray's own handler."""
     by_ray = signal.getsignal(signal.SIGTERM)
 
@@ -114,16 +114,16 @@ def rescue_on_sigterm(worker: DistantWorker) -> None:
 
 
 def make_worker(context: Mapping[str, Any]) -> Worker:
-    """A worker in the workspace where this node sees it, else one that a courier serves."""
+    """A worker in the workspace where this node sees it, else one whose files are carried."""
     # Here alone: without torch the driver, which only dispatches, starts a second earlier.
-    from equigrid.orchestration.courier import DistantWorker
+    from equigrid.orchestration.remote_worker import RemoteWorker
     from equigrid.orchestration.worker import Worker
 
     importable(context["module_folder"])
     settings = context["prepared"], context["retries"], context["device"]
-    if context["courier"] is None or context["marker"].exists():
+    if context["workspace_server"] is None or context["marker"].exists():
         return Worker(context["root"], *settings)
-    distant = DistantWorker(context["courier"], *settings)
+    distant = RemoteWorker(context["workspace_server"], *settings)
     rescue_on_sigterm(distant)
     return distant
 
@@ -141,7 +141,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
         self.context = context
         self.trials: Mapping[str, Trial] = context["trials"]
         self.worker: Worker | None = None
-        self.pace = Pace(context["slice_seconds"])
+        self.slice_length = SliceLength(context["slice_seconds"])
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -150,11 +150,11 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
         self.rested = time.monotonic() + new_config.get("rest", 0.0)
         if self.worker is not None:
             self.worker.assign(self.trial)
-        self.pace.rest()
+        self.slice_length.rest()
         return True
 
     def step(self) -> dict[str, Any]:
-        seconds = self.pace.begin(time.monotonic())
+        seconds = self.slice_length.begin(time.monotonic())
         if (left := self.rested - time.monotonic()) > 0:
             time.sleep(min(left, seconds))
             piece = Slice("waiting")
@@ -162,7 +162,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
             worker = self._working()
             with printed_to(worker.workspace.printed_file(self.trial.key)):
                 piece = worker.advance(seconds)
-        self.pace.end(time.monotonic())
+        self.slice_length.end(time.monotonic())
         return {"slice": asdict(piece), "done": piece.state in ("finished", "failed")}
 
     def _working(self) -> Worker:
@@ -218,7 +218,7 @@ class _Callback(Reporter, Callback):  # type: ignore[misc]
 class RayTune:
     """Dispatches through Ray Tune: on this machine, or on the cluster `RAY_ADDRESS` names.
 
-    There a node that does not see the workspace is served by a courier. module_folder: where
+    There a workspace server serves nodes that do not see the workspace. module_folder: where
     workers find the code beside a search space.
     """
 
@@ -320,7 +320,7 @@ class RayTune:
         return {
             "root": self.workspace.root,
             "marker": self._marker(scratch),
-            "courier": self._courier(prepared) if self.is_cluster else None,
+            "workspace_server": self._workspace_server(prepared) if self.is_cluster else None,
             "slice_seconds": self.slice_seconds,
             "prepared": dict(prepared),
             "retries": self.retries,
@@ -380,13 +380,17 @@ class RayTune:
         marker.touch()
         return marker
 
-    def _courier(self, prepared: Mapping[str, PreparedData]) -> Any:
+    def _workspace_server(self, prepared: Mapping[str, PreparedData]) -> Any:
         """An actor on the driver's own node, which has the workspace."""
-        from equigrid.orchestration.courier import Courier
+        from equigrid.orchestration.remote_worker import WorkspaceServer
 
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         options = {"num_cpus": 0, "scheduling_strategy": here, "max_concurrency": 1}
-        return ray.remote(Courier).options(**options).remote(self.workspace.root, dict(prepared))
+        return (
+            ray.remote(WorkspaceServer)
+            .options(**options)
+            .remote(self.workspace.root, dict(prepared))
+        )
 
     def _account_for(self, trials: Sequence[Trial], on_slice: OnSlice) -> None:
         """Tune's status is no evidence: what it never told of is looked up in the workspace."""

@@ -16,9 +16,9 @@ from equigrid.datasets.resident import Dataset
 from equigrid.datasets.store import Arrays, PreparedData
 from equigrid.errors import InputError, LockedError, TrainingDivergedError
 from equigrid.orchestration.dispatch import Slice
-from equigrid.own_parts.blame import in_one_line
+from equigrid.own_parts.user_errors import in_one_line
 from equigrid.planning.failing_alike import FIRST_BATCH
-from equigrid.planning.opening import open_arrays, resident
+from equigrid.planning.open_run import open_arrays, resident
 from equigrid.planning.workspace import Failure, Workspace
 from equigrid.training.memory import give_back, keep_freed
 from equigrid.training.model import choose_device

@@ -23,8 +23,8 @@ from typing import Any
 from equigrid.errors import InputError, NameTakenError
 from equigrid.files import sha256
 from equigrid.own_parts.beside import refuse_hidden
-from equigrid.own_parts.blame import users_code
 from equigrid.own_parts.imports import OURS, STACK, Imports, is_external, parse, prefixes
+from equigrid.own_parts.user_errors import users_code
 
 #: Of a source, below the folder where its import begins: what may be written when it comes from
 #: elsewhere.

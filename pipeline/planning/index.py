@@ -19,10 +19,10 @@ SCHEMA = 3
 
 
 @dataclass(frozen=True)
-class Twin:
+class TrainedWith:
     """What a record was trained with that a trial of the same settings may have otherwise.
 
-    key: Trial.twin_key. code: fingerprints by the names of parts from outside the package. raw:
+    key: Trial.settings_key. code: fingerprints by the names of parts from outside the package. raw:
     checksums of the raw files that its data were made of, by name.
     """
 
@@ -32,13 +32,13 @@ class Twin:
     raw: Mapping[str, str]
 
     @classmethod
-    def of(cls, trial: Trial) -> Twin:
+    def of(cls, trial: Trial) -> TrainedWith:
         raw = trial.data.get("raw", {})
-        return cls(trial.twin_key, trial.training_version, trial.training_code, raw)
+        return cls(trial.settings_key, trial.training_version, trial.training_code, raw)
 
 
 #: Size and time of a record's file, and what it says.
-IndexEntry = tuple[tuple[int, int], Result, Twin]
+IndexEntry = tuple[tuple[int, int], Result, TrainedWith]
 
 
 class RecordIndex:
@@ -61,7 +61,7 @@ class RecordIndex:
                 record = workspace.record(path.stem)
                 if record is None:
                     continue
-                entry = mark, Result.of(record), Twin.of(record.trial)
+                entry = mark, Result.of(record), TrainedWith.of(record.trial)
             self._entries[path.stem] = entry
         self.save()
 
@@ -70,19 +70,19 @@ class RecordIndex:
         return {key: result for key, (_, result, _) in self._entries.items()}
 
     @property
-    def twins(self) -> dict[str, list[Twin]]:
-        """What records were trained with, by the key that they share with their twins."""
-        twins: dict[str, list[Twin]] = {}
-        for _, _, twin in self._entries.values():
-            twins.setdefault(twin.key, []).append(twin)
-        return twins
+    def of_same_settings(self) -> dict[str, list[TrainedWith]]:
+        """What records were trained with, by the key of their settings."""
+        found: dict[str, list[TrainedWith]] = {}
+        for _, _, trained in self._entries.values():
+            found.setdefault(trained.key, []).append(trained)
+        return found
 
     @property
     def raw_files(self) -> dict[str, set[str]]:
         """Checksums of each raw file, by name, that records here were trained on."""
         found: dict[str, set[str]] = {}
-        for _, _, twin in self._entries.values():
-            for name, checksum in twin.raw.items():
+        for _, _, trained in self._entries.values():
+            for name, checksum in trained.raw.items():
                 found.setdefault(name, set()).add(checksum)
         return found
 
@@ -90,14 +90,14 @@ class RecordIndex:
         """A record that was just written."""
         status = self.workspace.record_file(record.key).stat()
         mark = (status.st_size, status.st_mtime_ns)
-        self._entries[record.key] = mark, Result.of(record), Twin.of(record.trial)
+        self._entries[record.key] = mark, Result.of(record), TrainedWith.of(record.trial)
 
     def save(self) -> None:
         if self._entries == self._kept:
             return
         content = {
-            key: [mark, asdict(result), asdict(twin)]
-            for key, (mark, result, twin) in self._entries.items()
+            key: [mark, asdict(result), asdict(trained)]
+            for key, (mark, result, trained) in self._entries.items()
         }
         text = json.dumps({"schema": SCHEMA, "records": content})
         write_derived(self.workspace.record_index, text)
@@ -111,8 +111,8 @@ def _load(workspace: Workspace) -> dict[str, IndexEntry]:
         if content["schema"] != SCHEMA:
             return {}
         return {
-            key: ((mark[0], mark[1]), Result(**result), Twin(**twin))
-            for key, (mark, result, twin) in content["records"].items()
+            key: ((mark[0], mark[1]), Result(**result), TrainedWith(**trained))
+            for key, (mark, result, trained) in content["records"].items()
         }
     except FileNotFoundError:
         return {}

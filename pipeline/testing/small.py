@@ -16,7 +16,7 @@ from equigrid.files import canonical_json
 from equigrid.lookup import model_entry, objective_entry
 from equigrid.own_parts.source_code import fingerprints
 from equigrid.parameters import filled
-from equigrid.planning.opening import resident
+from equigrid.planning.open_run import resident
 from equigrid.trial import Trial
 
 #: Scikit-learn's digits, two a picture, under the reflections of each.

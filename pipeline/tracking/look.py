@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from equigrid.errors import InputError, StoreError
-from equigrid.own_parts.blame import in_one_line
+from equigrid.own_parts.user_errors import in_one_line
 from equigrid.tracking.database import damage
 from equigrid.tracking.server import check_server, through_proxy
 from equigrid.tracking.store import CHANGED, Store

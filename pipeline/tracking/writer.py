@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from equigrid.errors import StoreError, masked
 from equigrid.files import write_atomically
-from equigrid.own_parts.blame import in_one_line
+from equigrid.own_parts.user_errors import in_one_line
 from equigrid.record import Record
 from equigrid.tracking.database import damage
 from equigrid.tracking.look import mlflow_imported, reason

@@ -203,7 +203,7 @@ def _is_channels_last(x: Tensor) -> bool:
     return layout is not None and x.is_contiguous(memory_format=layout)
 
 
-class _RightSums(nn.modules.batchnorm._BatchNorm):
+class _AccurateBatchNorm(nn.modules.batchnorm._BatchNorm):
     """What stands in for torch's own forward pass; anything that it is not for goes there.
 
     is_rounded: what is calculated of a bf16 input is rounded to bf16 again.
@@ -245,11 +245,11 @@ class _RightSums(nn.modules.batchnorm._BatchNorm):
         return _Normalise.apply(input, self.weight, self.bias, *statistics)  # type: ignore[no-any-return, no-untyped-call]
 
 
-class BatchNorm2d(_RightSums, nn.BatchNorm2d):
+class BatchNorm2d(_AccurateBatchNorm, nn.BatchNorm2d):
     """nn.BatchNorm2d with right sums."""
 
 
-class BatchNorm3d(_RightSums, nn.BatchNorm3d):
+class BatchNorm3d(_AccurateBatchNorm, nn.BatchNorm3d):
     """nn.BatchNorm3d with right sums."""
 
 
@@ -264,14 +264,14 @@ class Sequential(nn.Sequential):
                 continue
             if waiting is not None:
                 input, waiting = waiting(input), None
-            if isinstance(module, _RightSums):
+            if isinstance(module, _AccurateBatchNorm):
                 waiting = module
             else:
                 input = module(input)
         return input if waiting is None else waiting(input)
 
 
-def with_right_sums(model: nn.Module) -> None:
+def with_accurate_sums(model: nn.Module) -> None:
     """Let torch's own batch normalisations in a model, whoever wrote it, sum as here.
 
     Where an activation follows one in an nn.Sequential, both are done in one go.

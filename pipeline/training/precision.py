@@ -104,7 +104,7 @@ def _parts(sequence: Sequential) -> Iterator[nn.Module]:
             yield module
 
 
-def in_full(outputs: Tensor) -> Tensor:
+def in_single_precision(outputs: Tensor) -> Tensor:
     """Outputs as scores take them: of bf16 there are no NumPy arrays."""
     return outputs.float() if outputs.dtype == torch.bfloat16 else outputs
 

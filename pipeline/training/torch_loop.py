@@ -19,7 +19,7 @@ from equigrid.record import Epoch
 from equigrid.training.evaluation import evaluate, metrics_of, probe, validate
 from equigrid.training.model import OBJECTIVE, build_model, of_model, of_objective, settings
 from equigrid.training.optimisation import learning_rate, make_optimiser
-from equigrid.training.precision import autocast, in_full
+from equigrid.training.precision import autocast, in_single_precision
 from equigrid.training.streams import seeded, stream
 from equigrid.trial import Trial
 
@@ -117,7 +117,7 @@ class TorchLoop:
             for name, value in (("loss", loss.total.detach()), *loss.terms.items()):
                 sums[name] = sums.get(name, 0.0) + value.double() * length
             if loss.outputs is not None:
-                measured.update(in_full(loss.outputs.detach()), batch.y)
+                measured.update(in_single_precision(loss.outputs.detach()), batch.y)
             count += length
         scores = {name: float(value) / count for name, value in sums.items()}
         return scores | (measured.compute() if loss.outputs is not None else {})

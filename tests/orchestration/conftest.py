@@ -39,7 +39,7 @@ def ray_tune(lot: Lot) -> Iterator[MakeDispatcher]:
 
 @pytest.fixture(scope="module")
 def apart(ray_tune: MakeDispatcher) -> MakeDispatcher:
-    """The same on a node that does not see the workspace: everything goes through a courier."""
+    """The same on a node that does not see the workspace: a workspace server carries all."""
     from equigrid.orchestration.ray_tune import RayTune
 
     class Apart(RayTune):

@@ -131,21 +131,21 @@ def test_a_first_batch_tells_what_cannot_train_and_leaves_nothing(
 
 @pytest.mark.cluster
 def test_slices_grow_where_the_driver_is_behind_and_only_there() -> None:
-    from equigrid.orchestration.ray_tune import LONGEST_SLICE, Pace
+    from equigrid.orchestration.ray_tune import LONGEST_SLICE, SliceLength
 
-    pace, now = Pace(), 100.0
+    length, now = SliceLength(), 100.0
     for waited, expected in ((0.0, 1), (0.09, 1), (0.11, 2), (0.19, 2), (0.5, 4), (0.3, 4)):
         now += waited
-        assert pace.begin(now) == expected
+        assert length.begin(now) == expected
         now += expected
-        pace.end(now)
+        length.end(now)
     # From one trial to the next there is more to do: that counts for nothing.
-    pace.rest()
-    assert pace.begin(now + 1000) == 4
+    length.rest()
+    assert length.begin(now + 1000) == 4
     for _ in range(10):
-        pace.end(now)
+        length.end(now)
         now += 1000
-        longest = pace.begin(now)
+        longest = length.begin(now)
     assert longest == LONGEST_SLICE
 
 

@@ -154,7 +154,7 @@ def test_a_trial_that_rests_trains_afterwards(lot: Lot, tmp_path: Path) -> None:
 
     workspace, trial = lot.fresh(tmp_path / "workspace"), lot.trials["good"][0]
     context = {
-        "root": workspace.root, "courier": None, "slice_seconds": 0.2,
+        "root": workspace.root, "workspace_server": None, "slice_seconds": 0.2,
         "trials": {trial.key: trial}, "prepared": lot.prepared, "retries": 0, "device": "cpu",
         "module_folder": lot.folder,
     }  # fmt: skip

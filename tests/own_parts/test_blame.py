@@ -8,7 +8,7 @@ import pytest
 
 from equigrid.errors import InputError
 from equigrid.lookup import load
-from equigrid.own_parts.blame import in_one_line, last_frames, users_code
+from equigrid.own_parts.user_errors import in_one_line, last_frames, users_code
 
 NET = """\
 import json

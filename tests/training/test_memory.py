@@ -17,7 +17,7 @@ STEPS = """
 import json, os, resource, sys
 import torch
 from equigrid.training import memory
-from equigrid.training.normalisation import with_right_sums
+from equigrid.training.normalisation import with_accurate_sums
 from equigrid.models.ddmnist_cnn import DDMNISTCNN
 
 torch.set_num_threads(1)
@@ -26,7 +26,7 @@ if sys.argv[1] != "returned":
     memory.keep_freed()
 torch.manual_seed(0)
 model = DDMNISTCNN((1, 56, 56), 100)
-with_right_sums(model)
+with_accurate_sums(model)
 model = model.to(memory_format=torch.channels_last)
 optimizer = torch.optim.Adam(model.parameters())
 x = torch.randn(96, 1, 56, 56)

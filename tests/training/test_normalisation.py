@@ -12,7 +12,7 @@ from equigrid.models.ddmnist_cnn import DDMNISTCNN
 from equigrid.models.field_cnn import FieldCNN
 from equigrid.models.resnet3d import ResNet3D
 from equigrid.models.small_cnn import SmallCNN
-from equigrid.training.normalisation import BatchNorm2d, BatchNorm3d, with_right_sums
+from equigrid.training.normalisation import BatchNorm2d, BatchNorm3d, with_accurate_sums
 
 LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
 #: Of numbers of standard deviation 2: outputs have 1.
@@ -62,7 +62,7 @@ def test_every_normalisation_of_ours_is_right(name: str) -> None:
     make, shape = NETWORKS[name]
     torch.manual_seed(0)
     model = make()
-    with_right_sums(model)
+    with_accurate_sums(model)
     found = _normalisations(model, torch.randn(shape))
     assert found
     for module, seen in found:
@@ -94,7 +94,7 @@ def test_any_shape_and_mean(shape: tuple[int, ...], shift: float) -> None:
     """Rows that are no multiple of anything; means far beyond the deviation."""
     torch.manual_seed(1)
     module = {4: nn.BatchNorm2d, 5: nn.BatchNorm3d}[len(shape)](shape[1])
-    with_right_sums(nn.Sequential(module))
+    with_accurate_sums(nn.Sequential(module))
     exact = copy.deepcopy(module).double()
     x, gradient = torch.randn(shape) + shift, torch.randn(shape) / 10
     expected = _steps(exact, x.double(), gradient.double())
@@ -115,7 +115,7 @@ def test_nothing_else_of_a_model_changes() -> None:
         nn.BatchNorm2d(3, track_running_stats=False), nn.BatchNorm2d(3, momentum=None),
     )  # fmt: skip
     plain = copy.deepcopy(model)
-    with_right_sums(model)
+    with_accurate_sums(model)
     assert type(model[1]) is Own
     assert list(model.state_dict()) == list(plain.state_dict())
     x = torch.randn(20, 3, 16, 16)
@@ -128,7 +128,7 @@ def test_nothing_else_of_a_model_changes() -> None:
 
     first = nn.BatchNorm2d(2).double()
     second = copy.deepcopy(first).float()
-    with_right_sums(second)
+    with_accurate_sums(second)
     norms = []
     x = torch.randn(50, 2, 12, 12)
     for module, given in (
@@ -157,7 +157,7 @@ def test_an_activation_in_the_same_go_changes_nothing(activation, kind) -> None:
     torch.manual_seed(2)
     model = nn.Sequential(nn.BatchNorm2d(5), activation, nn.BatchNorm2d(5), nn.BatchNorm2d(5))
     nn.init.normal_(model[0].weight)
-    with_right_sums(model)
+    with_accurate_sums(model)
     last = torch.channels_last
     x = (torch.randn(70, 5, 9, 9) * 2 + 1).to(kind).contiguous(memory_format=last)
     gradient = torch.randn(70, 5, 9, 9).contiguous(memory_format=last)
@@ -182,7 +182,7 @@ def test_gradients_of_gradients_go_through_the_activation() -> None:
     torch.manual_seed(3)
     exact = nn.Sequential(nn.BatchNorm2d(2), nn.ELU()).double()
     ours = copy.deepcopy(exact).float()
-    with_right_sums(ours)
+    with_accurate_sums(ours)
     x = torch.randn(50, 2, 12, 12).contiguous(memory_format=torch.channels_last)
     second = []
     for model, given in ((exact, x.double().requires_grad_()), (ours, x.requires_grad_())):

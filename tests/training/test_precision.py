@@ -16,7 +16,7 @@ from equigrid.models.field_cnn import FieldCNN
 from equigrid.training import precision
 from equigrid.training.evaluation import evaluate
 from equigrid.training.model import build_model
-from equigrid.training.normalisation import with_right_sums
+from equigrid.training.normalisation import with_accurate_sums
 from equigrid.training.weights import load_weights
 from equigrid.trial import Trial
 
@@ -105,7 +105,7 @@ def test_many_channels_are_normalised_in_bf16_and_the_gradient_stays(monkeypatch
     for kind in (False, True):
         torch.manual_seed(0)
         model = FieldCNN((20, 40, 40), 2, width=64)
-        with_right_sums(model)
+        with_accurate_sums(model)
         model = model.to(memory_format=torch.channels_last).train()
         for module in model.modules():
             if isinstance(module, torch.nn.BatchNorm2d):
@@ -162,7 +162,7 @@ def test_a_processor_without_bf16_is_named_once(monkeypatch, caplog, in_bf16):
 def test_what_goes_into_a_convolution_is_rounded_already():
     """Of table 4's network, whatever the nesting: all but what is pooled."""
     model = DDMNISTCNN((1, 56, 56), 100)
-    with_right_sums(model)
+    with_accurate_sums(model)
     precision.fit_for_bf16(model)
     seen = {}
     for name, module in model.encoder.named_children():

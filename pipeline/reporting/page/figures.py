@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from equigrid.errors import DamagedFileError, InputError
 from equigrid.lookup import load, model_entry, objective_entry
 from equigrid.metrics.direction import higher_is_better
-from equigrid.own_parts.blame import users_code
 from equigrid.own_parts.imports import is_external
-from equigrid.planning.opening import KeptRun, open_dataset
+from equigrid.own_parts.user_errors import users_code
+from equigrid.planning.open_run import KeptRun, open_dataset
 from equigrid.planning.plan import Arm, Plan
 from equigrid.planning.workspace import Workspace
 from equigrid.record import Record, Result

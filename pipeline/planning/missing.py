@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from equigrid.planning.index import RecordIndex, Twin
+from equigrid.planning.index import RecordIndex, TrainedWith
 from equigrid.planning.plan import Arm, Plan
 from equigrid.planning.workspace import Workspace
 from equigrid.trial import Trial
 
 
-def trials_ahead(plan: Plan) -> dict[Arm, int]:
+def missing_trainings(plan: Plan) -> dict[Arm, int]:
     """Trainings still missing by (row, dataset).
 
     A final of a grid seed repeats the selected grid trial: it is evaluated, not trained.
     """
-    ahead: dict[Arm, int] = {}
+    counts: dict[Arm, int] = {}
     for arm, trials in plan.grid.items():
         row, _ = arm
         if plan.experiment.rows[row].trivial:
@@ -30,24 +30,26 @@ def trials_ahead(plan: Plan) -> dict[Arm, int]:
             for t in plan.finals.get(arm, ())
             if t.key not in plan.results and not plan.is_failed(t)
         }
-        ahead[arm] = len(waiting)
-    return ahead
+        counts[arm] = len(waiting)
+    return counts
 
 
 def changes(
-    plan: Plan, index: RecordIndex, workspace: Workspace, ahead: Mapping[Arm, int]
+    plan: Plan, index: RecordIndex, workspace: Workspace, counts: Mapping[Arm, int]
 ) -> Iterator[str]:
     """Why trainings are missing that were done before: code or training itself has changed."""
-    if not any(ahead.values()):
+    if not any(counts.values()):
         return
-    twins = index.twins
+    others = index.of_same_settings
     anew: Counter[str] = Counter()
-    for arm, count in ahead.items():
+    for arm, count in counts.items():
         trials = (*plan.grid[arm], *plan.finals.get(arm, ()))
-        trial = next((t for t in trials if t.key not in plan.results and t.twin_key in twins), None)
+        trial = next(
+            (t for t in trials if t.key not in plan.results and t.settings_key in others), None
+        )
         if trial is not None:
-            anew[_what_changed(trial, twins[trial.twin_key])] += count
-    missing = (t for g in ahead for t in (*plan.grid[g], *plan.finals.get(g, ())))
+            anew[_what_changed(trial, others[trial.settings_key])] += count
+    missing = (t for g in counts for t in (*plan.grid[g], *plan.finals.get(g, ())))
     going_on = {
         trial.key
         for trial in missing
@@ -61,18 +63,18 @@ def changes(
         yield f"{reason}: {count} trainings anew"
 
 
-def _what_changed(trial: Trial, twins: Sequence[Twin]) -> str:
+def _what_changed(trial: Trial, others: Sequence[TrainedWith]) -> str:
     """Since a record of the same settings; by the one that differs least."""
     code = trial.training_code
     texts = []
-    for twin in twins:
+    for other in others:
         parts = []
-        others = [name for name in code if twin.code.get(name) != code[name]]
-        if others:
-            word = "changed" if twin.code else "was not recorded"
-            parts.append(f"code of {', '.join(others)} {word}")
-        if twin.training_version != trial.training_version:
+        changed = [name for name in code if other.code.get(name) != code[name]]
+        if changed:
+            word = "changed" if other.code else "was not recorded"
+            parts.append(f"code of {', '.join(changed)} {word}")
+        if other.training_version != trial.training_version:
             parts.append(f"training is of version {trial.training_version}, it was of "
-                         f"{twin.training_version}")  # fmt: skip
+                         f"{other.training_version}")  # fmt: skip
         texts.append("; ".join(parts))
     return min(texts, key=len)

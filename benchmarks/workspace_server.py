@@ -1,4 +1,4 @@
-"""One courier for many workers on many nodes: checkpoints of real sizes, trainings that are none.
+"""One workspace server for many workers on many nodes: checkpoints of real sizes, no trainings.
 
 A Ray cluster of `--nodes` nodes is started on this machine, each with an object store of its own,
 and one process on each that is a share of `--workers` workers, in threads (fewer where this machine
@@ -6,13 +6,13 @@ could not hold all their checkpoints at once). They are the workers of nodes tha
 workspace; only their training is replaced: it sleeps, and its checkpoint is as large as that of a
 published network (16 bytes a parameter). For each size they
 
-- carry one checkpoint after the other, without a pause: the most that one courier takes, beside
+- carry one checkpoint after the other, without a pause: the most that one server takes, beside
   the floor, a bare loop that writes the same bytes;
-- carry at the pace of `equigrid run`, every 30 s; how long a worker waits for the courier;
-- carry every 3 s, as ten times as many workers would: where that is more than the courier can do, a
+- carry at the pace of `equigrid run`, every 30 s; how long a worker waits for the server;
+- carry every 3 s, as ten times as many workers would: where that is more than the server can do, a
   worker carries less often, and waits for a tenth of its time at most.
 
-    python benchmarks/courier.py [--workers 64] [--nodes 8] [--seconds 20] [--json FILE]
+    python benchmarks/workspace_server.py [--workers 64] [--nodes 8] [--seconds 20] [--json FILE]
 """
 
 from __future__ import annotations
@@ -31,10 +31,15 @@ from typing import Any
 
 from common import Report, begin, quickstart_trial
 
-import equigrid.orchestration.courier as carrying
+import equigrid.orchestration.remote_worker as carrying
 from equigrid.files import write_atomically
-from equigrid.orchestration.courier import CARRY_SECONDS, CARRY_SHARE, Courier, DistantWorker
 from equigrid.orchestration.dispatch import Slice
+from equigrid.orchestration.remote_worker import (
+    CARRY_SECONDS,
+    CARRY_SHARE,
+    RemoteWorker,
+    WorkspaceServer,
+)
 from equigrid.orchestration.worker import Worker
 from equigrid.trial import Trial
 
@@ -58,8 +63,8 @@ class Pretended(Worker):
         return Slice("training")
 
 
-class PretendedDistant(DistantWorker, Pretended):
-    """A courier's worker whose training is pretended."""
+class PretendedDistant(RemoteWorker, Pretended):
+    """A server's worker whose training is pretended."""
 
     #: Seconds of each carrying.
     waited: list[float]
@@ -73,8 +78,8 @@ class PretendedDistant(DistantWorker, Pretended):
 class Node:
     """Some workers of one node, in threads of one process."""
 
-    def __init__(self, courier: Any) -> None:
-        self.courier = courier
+    def __init__(self, server: Any) -> None:
+        self.server = server
 
     def train(self, trials: Sequence[Trial], size: int, seconds: float, every: float) -> Any:
         """Seconds of every carrying; every: seconds between two of one worker."""
@@ -83,7 +88,7 @@ class Node:
         ready = threading.Barrier(len(trials))
 
         def one(number: int) -> list[float]:
-            worker = PretendedDistant(self.courier, {}, 0, "cpu")
+            worker = PretendedDistant(self.server, {}, 0, "cpu")
             worker.size, worker.waited = size, []
             worker.assign(trials[number])
             ready.wait()
@@ -98,8 +103,8 @@ class Node:
             return [it for waited in pool.map(one, range(len(trials))) for it in waited]
 
 
-class Watched(Courier):
-    """A courier that says what it takes."""
+class Watched(WorkspaceServer):
+    """A server that says what it takes."""
 
     def taken(self) -> tuple[float, float]:
         """Bytes of this process's own memory, what it shares left out; its processor time."""
@@ -110,7 +115,7 @@ class Watched(Courier):
 
 
 def bare(folder: Path, size: int, seconds: float) -> float:
-    """Bytes a second of one loop that writes a file in another's place, as the courier does."""
+    """Bytes a second of one loop that writes a file in another's place, as the server does."""
     content, count, begun = os.urandom(size), 0, time.monotonic()
     while time.monotonic() - begun < seconds:
         write_atomically(folder / "bare" / str(count % 16), content, durable=False)
@@ -128,10 +133,10 @@ def measure(report: Report, ray: Any, folder: Path, name: str, workers: int, sec
     here = ray.get_runtime_context().get_node_id()
     elsewhere = [node["NodeID"] for node in ray.nodes() if node["NodeID"] != here]
     settings = {"num_cpus": 0, "scheduling_strategy": On(here, soft=False), "max_concurrency": 1}
-    courier = ray.remote(Watched).options(**settings).remote(folder, {})
+    server = ray.remote(Watched).options(**settings).remote(folder, {})
     node = ray.remote(Node)
     nodes = [
-        node.options(num_cpus=1, scheduling_strategy=On(it, soft=False)).remote(courier)
+        node.options(num_cpus=1, scheduling_strategy=On(it, soft=False)).remote(server)
         for it in elsewhere[:workers]
     ]
     shares = [trials[k :: len(nodes)] for k in range(len(nodes))]
@@ -142,7 +147,7 @@ def measure(report: Report, ray: Any, folder: Path, name: str, workers: int, sec
         (f"every {CARRY_SECONDS:.0f} s", CARRY_SECONDS, 2 * CARRY_SECONDS),
         (f"every {CARRY_SECONDS / 10:.0f} s", CARRY_SECONDS / 10, 2 * CARRY_SECONDS),
     ):
-        _, before = ray.get(courier.taken.remote())
+        _, before = ray.get(server.taken.remote())
         begun = time.monotonic()
         calls = [
             it.train.remote(share, size, lasting, every)
@@ -150,14 +155,14 @@ def measure(report: Report, ray: Any, folder: Path, name: str, workers: int, sec
         ]
         waited = [it for told in ray.get(calls) for it in told]
         took, n = time.monotonic() - begun, len(waited)
-        memory, after = ray.get(courier.taken.remote())
+        memory, after = ray.get(server.taken.remote())
         report.show(f"{what}, {how}: carried", n * size / 1e6 / took, "MB/s", n)
         report.show(f"{what}, {how}: a worker waits, median", median(waited), "s", n)
         report.show(f"{what}, {how}: a worker waits, longest", max(waited), "s", n)
         report.show(f"{what}, {how}: of its time", 100 * sum(waited) / workers / took, "%", n)
         report.show(f"{what}, {how}: CPU time of one", 1000 * (after - before) / n, "ms", n)
-        report.show(f"{what}, {how}: the courier's own memory", memory / 1e6, "MB", 1)
-    for actor in (courier, *nodes):
+        report.show(f"{what}, {how}: the server's own memory", memory / 1e6, "MB", 1)
+    for actor in (server, *nodes):
         ray.kill(actor)
     for child in folder.iterdir():
         shutil.rmtree(child)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from equigrid.datasets.recipe import builder_of, cache_identity, data_identity
 from equigrid.datasets.store import Arrays, read_arrays
 from equigrid.errors import DamagedFileError, InputError
-from equigrid.own_parts.blame import users_code
+from equigrid.own_parts.user_errors import users_code
 from equigrid.planning.workspace import Workspace
 from equigrid.record import Record
 from equigrid.trial import Trial

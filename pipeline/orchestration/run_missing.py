@@ -16,7 +16,7 @@ from equigrid.tracking.writer import Writer
 from equigrid.trial import Role, Trial
 
 
-class Watcher(Protocol):
+class ProgressListener(Protocol):
     """What the stages tell of their progress: the terminal's display, or nobody."""
 
     def begin(self, stage: str) -> None: ...
@@ -32,7 +32,7 @@ class Watcher(Protocol):
 
 
 @dataclass(frozen=True)
-class Crew:
+class RunContext:
     """Who runs, tracks and shows trials. prepared: data files by data key.
 
     dispatcher: called when there is something to run, so that Ray starts only then.
@@ -44,59 +44,59 @@ class Crew:
     dispatcher: Callable[[], Dispatcher]
     prepared: Mapping[str, PreparedData]
     writer: Writer
-    watcher: Watcher
+    listener: ProgressListener
     only: Container[Arm] | None = None
     holds: bool = True
 
 
-def run_missing(role: Role, plan: Plan, crew: Crew) -> int:
+def run_missing(role: Role, plan: Plan, context: RunContext) -> int:
     """Run what a plan still misses of a role, and hand each record to MLflow; returns how many."""
     # The longest first (two encoder passes before one): no core idles at the end.
     rows = plan.experiment.rows
-    missing = [t for t in plan.missing(role) if crew.only is None or t.arm in crew.only]
+    missing = [t for t in plan.missing(role) if context.only is None or t.arm in context.only]
     missing.sort(key=lambda trial: -rows[trial.row].passes)
-    held = dict(plan.held) if crew.holds else {}
+    held = dict(plan.held) if context.holds else {}
     missing = [trial for trial in missing if trial.arm not in held]
     if not missing:
         return 0
-    crew.watcher.begin_trials(missing, plan)
+    context.listener.begin_trials(missing, plan)
     reasons: dict[Arm, list[str]] = {}
     tried = {t.arm for t in plan.all_trials() if t.key in plan.results}
     begun: set[str] = set()
 
     def give_up(trial: Trial, reason: str) -> None:
-        crew.ledger.failed(trial, reason)
+        context.ledger.failed(trial, reason)
         reasons.setdefault(trial.arm, []).append(reason)
-        if crew.holds and trial.arm not in tried and (why := common_reason(reasons[trial.arm])):
+        if context.holds and trial.arm not in tried and (why := common_reason(reasons[trial.arm])):
             held[trial.arm] = why
 
     def on_slice(trial: Trial, piece: Slice) -> None:
-        workspace = crew.ledger.workspace
+        workspace = context.ledger.workspace
         record = workspace.record(trial.key) if piece.state == "finished" else None
-        crew.watcher.slice(trial, piece, record)
+        context.listener.slice(trial, piece, record)
         if record is not None:
             tried.add(trial.arm)
-            crew.ledger.finished(record)
-            crew.writer.record(trial, record)
+            context.ledger.finished(record)
+            context.writer.record(trial, record)
         elif piece.state == "failed":
             # Without a quarantine (a full disk) it is only missing.
             if (failure := workspace.failure(trial.key)) is not None:
                 give_up(trial, failure.reason)
-            crew.writer.failure(trial, piece.reason)
+            context.writer.failure(trial, piece.reason)
 
     def may_begin(trial: Trial) -> bool:
-        if trial.arm in held or trial.key in crew.ledger.failures:
+        if trial.arm in held or trial.key in context.ledger.failures:
             return False
         begun.add(trial.key)
         return True
 
-    dispatcher = crew.dispatcher()
+    dispatcher = context.dispatcher()
     # Packaged parts have been tried together; where Ray starts processes for it, it takes seconds.
     own = [t for t in reversed(missing) if t.training and t.all_code and t.arm not in tried]
     first = {trial.arm: trial for trial in own}
-    for failure in dispatcher.try_batches(list(first.values()), crew.prepared) if first else ():
-        crew.ledger.workspace.quarantine(failure)
+    for failure in dispatcher.try_batches(list(first.values()), context.prepared) if first else ():
+        context.ledger.workspace.quarantine(failure)
         on_slice(failure.trial, Slice("failed", reason=failure.reason))
     if left := [trial for trial in missing if trial.arm not in held]:
-        dispatcher.run(left, crew.prepared, on_slice, may_begin)
+        dispatcher.run(left, context.prepared, on_slice, may_begin)
     return len(begun)

@@ -1,8 +1,8 @@
 """Trials on nodes that do not see the workspace: what they need and make travels through Ray.
 
-A `Courier` lives beside the driver and alone touches the workspace. A `DistantWorker` trains in a
-folder of its own node; data comes once a node through the object store, checkpoints and results go
-back, so that a trial whose node is lost goes on elsewhere from its last checkpoint.
+A `WorkspaceServer` lives beside the driver and alone touches the workspace. A `RemoteWorker` trains
+in a folder of its own node; data comes once a node through the object store, checkpoints and
+results go back, so that a trial whose node is lost goes on elsewhere from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from equigrid.datasets.store import Arrays, PreparedData
 from equigrid.files import write_atomically
 from equigrid.orchestration.dispatch import Slice
 from equigrid.orchestration.worker import Worker
-from equigrid.planning.opening import open_arrays
+from equigrid.planning.open_run import open_arrays
 from equigrid.planning.workspace import Failure, Workspace
 from equigrid.record import TrialFiles
 from equigrid.trial import Trial, data_key
 
 #: Seconds between two checkpoints that are carried; what was trained since is lost with a node.
 CARRY_SECONDS = 30.0
-#: Where a courier has more to carry than it can, a worker waits for it a tenth of its time.
+#: Where the server has more to carry than it can, a worker waits for it a tenth of its time.
 CARRY_SHARE = 0.1
 
 #: Of a trial's files, in the order they are written: a record is complete only with its weights.
@@ -43,7 +43,7 @@ ARTIFACT = "artifact/"
 Contents = Mapping[str, "npt.NDArray[np.uint8]"]
 
 
-class Courier:
+class WorkspaceServer:
     """Reads and writes the workspace for workers elsewhere; an actor beside the driver."""
 
     def __init__(self, root: Path, prepared: Mapping[str, PreparedData]) -> None:
@@ -78,15 +78,15 @@ class Courier:
         self.workspace.quarantine(failure)
 
 
-class DistantWorker(Worker):
-    """A worker whose workspace is a temporary folder, filled and emptied by a courier."""
+class RemoteWorker(Worker):
+    """A worker whose workspace is a temporary folder, filled and emptied by a workspace server."""
 
     def __init__(
-        self, courier: Any, prepared: Mapping[str, PreparedData], retries: int, device: str
+        self, workspace_server: Any, prepared: Mapping[str, PreparedData], retries: int, device: str
     ) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="equigrid-")
         super().__init__(Path(self._folder.name), prepared, retries, device)
-        self._courier = courier
+        self._workspace_server = workspace_server
         self._fetched, self._due = False, 0.0
 
     def assign(self, trial: Trial) -> None:
@@ -98,7 +98,7 @@ class DistantWorker(Worker):
         trial = self._trial
         files = self.workspace.trial_files(trial)
         if not self._fetched:
-            for name, content in ray.get(self._courier.files.remote(trial)).items():
+            for name, content in ray.get(self._workspace_server.files.remote(trial)).items():
                 write_atomically(_path(files, name), content.data, durable=False)
             self._fetched, self._due = True, time.monotonic() + CARRY_SECONDS
         piece = super().advance(seconds)
@@ -111,7 +111,7 @@ class DistantWorker(Worker):
             if failure is not None:
                 self._carry(trial, files, PRINTED)
                 files.printed.unlink(missing_ok=True)
-                ray.get(self._courier.quarantine.remote(failure))
+                ray.get(self._workspace_server.quarantine.remote(failure))
                 self.workspace.release(trial.key)
         elif (begun := time.monotonic()) >= self._due:
             self._carry(trial, files, CHECKPOINT)
@@ -128,17 +128,17 @@ class DistantWorker(Worker):
         for path in (files.checkpoint, files.previous_checkpoint):
             if path.exists():
                 contents = {"checkpoint": np.fromfile(path, np.uint8)}
-                ray.get(self._courier.keep.remote(trial, contents))
+                ray.get(self._workspace_server.keep.remote(trial, contents))
                 return
 
     def _carry(self, trial: Trial, files: TrialFiles, names: tuple[str, ...]) -> None:
         there = [name for name in names if _path(files, name).exists()]
         if names == RESULTS and files.artifacts.is_dir():
             there = [*(f"{ARTIFACT}{it.name}" for it in files.artifacts.iterdir()), *there]
-        ray.get(self._courier.keep.remote(trial, _read(files, there)))
+        ray.get(self._workspace_server.keep.remote(trial, _read(files, there)))
 
     def _arrays(self, trial: Trial) -> Arrays:
-        (reference,) = ray.get(self._courier.arrays.remote(trial))
+        (reference,) = ray.get(self._workspace_server.arrays.remote(trial))
         arrays: Arrays = ray.get(reference)
         return arrays
 
