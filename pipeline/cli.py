@@ -31,17 +31,35 @@ from equigrid.version import __version__
 
 log = logging.getLogger("equigrid")
 
-#: In the order of --help. Each is the function of its name in the file of its name.
-COMMANDS = (
-    "run", "submit", "train", "plan", "status", "show", "analyse", "embed", "tables", "report",
-    "draft", "ui", "doctor", "compare", "verify", "replay", "export", "import",
-)  # fmt: skip
+#: By panel, as --help shows them. Each is the function of its name in the file of its name.
+PANELS = {
+    "Begin": ("init", "list", "draft", "plan"),
+    "Run": ("run", "submit", "train"),
+    "Look": ("status", "show", "tables", "report", "compare", "ui", "analyse", "embed"),
+    "Trust": ("verify", "replay", "doctor"),
+    "Share": ("export", "import"),
+}
+#: Where the name is Python's own.
+FILES = {"import": "import_files", "list": "list_parts"}
 GO_ON = "run the same command again to go on"
 
 #: Of the command line and of each command.
-SETTINGS: dict[str, Any] = {
-    "add_completion": False, "rich_markup_mode": "rich", "pretty_exceptions_enable": False,
-}  # fmt: skip
+SETTINGS: dict[str, Any] = {"rich_markup_mode": "rich", "pretty_exceptions_enable": False}
+
+
+class _Flags:
+    """Shows no type of an option that takes no value."""
+
+    def get_params(self, ctx: Any) -> Any:
+        found = super().get_params(ctx)  # type: ignore[misc]
+        for option in found:
+            if getattr(option, "is_flag", False):
+                option.metavar = ""
+        return found
+
+
+class _Called(_Flags, TyperCommand):
+    """A command with its options."""
 
 
 class Command(TyperCommand):
@@ -51,23 +69,25 @@ class Command(TyperCommand):
     commands reads no more than that.
     """
 
-    def __init__(self, name: str) -> None:
-        self.file = "import_files" if name == "import" else name  # a keyword of Python's
+    def __init__(self, name: str, panel: str) -> None:
+        self.file = FILES.get(name, name)
         source = resources.files("equigrid.commands").joinpath(f"{self.file}.py").read_text("utf-8")
-        super().__init__(name, help=inspect.cleandoc(source.split('"""')[1]))
+        text = inspect.cleandoc(source.split('"""')[1])
+        super().__init__(name, help=text, rich_help_panel=panel)
 
     def make_context(self, *args: Any, **options: Any) -> Any:
         function = getattr(import_module(f"equigrid.commands.{self.file}"), self.file)
-        single = typer.Typer(**SETTINGS)
-        single.command(self.name, help=self.help)(function)
+        single = typer.Typer(add_completion=False, **SETTINGS)
+        single.command(self.name, help=self.help, cls=_Called)(function)
         return typer.main.get_command(single).make_context(*args, **options)
 
 
-class Commands(TyperGroup):
+class Commands(_Flags, TyperGroup):
     """All commands by name."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(**{**options, "commands": [Command(name) for name in COMMANDS]})
+        commands = [Command(name, panel) for panel, names in PANELS.items() for name in names]
+        super().__init__(**{**options, "commands": commands})
 
 
 app = typer.Typer(

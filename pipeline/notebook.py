@@ -23,7 +23,7 @@ import pandas
 from equigrid.config.experiment import load_experiment
 from equigrid.external_runs.opened import RunsTable, holds_runs, open_runs
 from equigrid.planning.find_run import find_record, finished_finals
-from equigrid.planning.ledger import Ledger
+from equigrid.planning.ledger import Ledger, place_of
 from equigrid.planning.open_run import OpenRun, open_run
 from equigrid.planning.plan import Plan
 from equigrid.planning.workspace import Workspace
@@ -46,10 +46,12 @@ def open_experiment(
 
     One with `runs:` opens as the table of those runs (docs/your-runs.md).
     """
+    here = Workspace(Path(workspace))
+    name = place_of(name, profile, here)
     if holds_runs(name):
         with settled():
-            return open_runs(name, profile, Workspace(Path(workspace)))
-    return OpenExperiment(Ledger(load_experiment(name, profile), Workspace(Path(workspace))))
+            return open_runs(name, profile, here)
+    return OpenExperiment(Ledger(load_experiment(name, profile), here))
 
 
 class OpenExperiment:

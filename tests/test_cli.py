@@ -29,8 +29,9 @@ COMMANDS = sorted(typer.main.get_command(app).commands)  # type: ignore[attr-def
 
 def test_these_are_the_commands() -> None:
     assert COMMANDS == [
-        "analyse", "compare", "doctor", "draft", "embed", "export", "import", "plan", "replay",
-        "report", "run", "show", "status", "submit", "tables", "train", "ui", "verify",
+        "analyse", "compare", "doctor", "draft", "embed", "export", "import", "init", "list",
+        "plan", "replay", "report", "run", "show", "status", "submit", "tables", "train", "ui",
+        "verify",
     ]  # fmt: skip
 
 

@@ -25,7 +25,7 @@ from equigrid.commands.shared import WORKSPACE, Root
 from equigrid.config.experiment import load_experiment
 from equigrid.errors import InputError
 from equigrid.external_runs.opened import holds_runs, open_runs
-from equigrid.planning.ledger import Ledger
+from equigrid.planning.ledger import Ledger, place_of
 from equigrid.planning.workspace import Workspace
 from equigrid.reporting import formats
 from equigrid.reporting.assembly import assemble
@@ -78,6 +78,7 @@ class Line:
 def open_side(text: str, workspace: Workspace) -> Side:
     """`NAME` or `NAME:PROFILE`, NAME as every command takes it."""
     name, _, profile = text.partition(":")
+    name = place_of(name, profile or None, workspace)
     if holds_runs(name):
         runs = open_runs(name, profile or None, workspace)
         return Side(runs.name, runs.assembled, runs.collection.source)

@@ -123,15 +123,16 @@ def _imports() -> Iterator[Diagnosis]:
 
 
 def _raw(name: str | None) -> Iterator[Diagnosis]:
-    store = RawStore()
-    if name is None:
+    store, experiment = RawStore(), load_experiment(name) if name is not None else None
+    if experiment is None:
         yield "ok", f"raw data folder: {store.folder} (name a search space to check its files)", ""
         return
+    store = RawStore(beside=experiment.folder)
     told: set[str] = set()
-    for dataset, resolved in load_experiment(name).datasets.items():
+    for dataset, resolved in experiment.datasets.items():
         files = [file for file in resolved.builder.raw_files if file.name not in told]
         told |= {file.name for file in files}
-        absent = [file for file in files if not (store.folder / file.name).exists()]
+        absent = [file for file in files if not store.place(file).exists()]
         if not absent:
             try:
                 resolved.recipe(store)
@@ -142,7 +143,9 @@ def _raw(name: str | None) -> Iterator[Diagnosis]:
             yield "ok", f"{dataset}: {needs}", ""
         for file in absent:
             remedy = f"fetched from {file.url} by a run; without a network put it there by hand"
-            yield "warning", f"{store.folder / file.name} is not here yet", remedy
+            if not file.url:
+                remedy = f"put it there ({file.origin})"
+            yield "warning", f"{store.place(file)} is not here yet", remedy
 
 
 def _disk(root: Path) -> Iterator[Diagnosis]:

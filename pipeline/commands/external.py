@@ -9,12 +9,15 @@ import typer
 from equigrid.commands.output import console
 from equigrid.commands.shared import ERROR, GAPS, show_table, warn
 from equigrid.external_runs.opened import RunsTable, holds_runs, open_runs
+from equigrid.planning.ledger import place_of
 from equigrid.planning.workspace import Workspace
 
 
 def opened(name: str, profile: str | None, workspace: Path) -> RunsTable | None:
     """None where the search space is one that trains."""
-    return open_runs(name, profile, Workspace(workspace)) if holds_runs(name) else None
+    here = Workspace(workspace)
+    name = place_of(name, profile, here)
+    return open_runs(name, profile, here) if holds_runs(name) else None
 
 
 def tables(table: RunsTable, workspace: Path) -> None:

@@ -87,17 +87,17 @@ def forecast(ledger: Ledger) -> Iterator[RenderableType]:
 
 def _absent_files(ledger: Ledger) -> Iterator[str]:
     """Raw files that a run will have to fetch, or to do without."""
-    folder, recipes = ledger.raw.folder, ledger.official_recipes
+    raw, recipes = ledger.raw, ledger.official_recipes
     absent = {
         file.name: file
         for name, dataset in ledger.experiment.datasets.items()
         if not ledger.workspace.data_file(recipes[name]).exists()
         for file in dataset.builder.raw_files
-        if not (folder / file.name).exists()
+        if not raw.place(file).exists()
     }
-    for name, file in absent.items():
+    for file in absent.values():
         found = f"a run fetches it from {file.url}" if file.url else f"put it there ({file.origin})"
-        yield f"{folder / name} is not there: {found}"
+        yield f"{raw.place(file)} is not there: {found}"
 
 
 def too_large(experiment: Experiment) -> Iterator[str]:

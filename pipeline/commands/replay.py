@@ -206,7 +206,8 @@ def _replay(record: Record, workspace: Workspace) -> Iterator[str | Replay]:
             yield f"environment: {name} was {then or 'not there'}, is {now or 'not there'}"
     if not changes:
         yield "environment: nothing differs"
-    base = data_build(workspace, trial.data, RawStore(), lambda done, total: None)
+    raw = RawStore(beside=workspace.search_space_folder(trial.experiment))
+    base = data_build(workspace, trial.data, raw, lambda done, total: None)
     prepared = augment_cache(workspace, trial.data, base, lambda done, total: None)
     differences = []
     if prepared.cache_sha256 != record.data_sha256:

@@ -28,10 +28,11 @@ ERROR, BAD_INPUT, GAPS = 1, 2, 3
 def open_ledger(name: str, profile: str | None, workspace: Path) -> Ledger:
     """An experiment, by the words of the command line, in its workspace."""
     from equigrid.config.experiment import load_experiment
-    from equigrid.planning.ledger import Ledger
+    from equigrid.planning.ledger import Ledger, place_of
     from equigrid.planning.workspace import Workspace
 
-    return Ledger(load_experiment(name, profile), Workspace(workspace))
+    here = Workspace(workspace)
+    return Ledger(load_experiment(place_of(name, profile, here), profile), here)
 
 
 def show_table(table: Table) -> None:

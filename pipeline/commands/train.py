@@ -48,10 +48,11 @@ def train(
 ) -> None:
     console.goes_on = True
     if trial is not None:
-        wanted = resolve_file(trial)
+        wanted, beside = resolve_file(trial), trial.parent
     else:
         wanted = resolve(name, profile, row, dataset, given or [], seed, role)
-    if not train_one(wanted, Workspace(workspace)):
+        beside = load_experiment(str(name), profile).folder
+    if not train_one(wanted, Workspace(workspace), RawStore(beside=beside)):
         raise typer.Exit(ERROR)
 
 
@@ -77,7 +78,7 @@ def resolve(
         raise InputError(f"--role: {role!r}; allowed: grid, final")
     point = _point(experiment, row, given)
     chosen: Role = "final" if role == "final" else "grid"
-    recipe = experiment.recipe(dataset, RawStore())
+    recipe = experiment.recipe(dataset, RawStore(beside=experiment.folder))
     return experiment.trial(row, dataset, point, seed, chosen, recipe)
 
 
@@ -105,14 +106,14 @@ def resolve_file(path: Path) -> Trial:
     """A trial from a JSON file, checked whole: InputError names what this version cannot run."""
     try:
         trial = Trial.from_dict(json.loads(path.read_text("utf-8")))
-        check_runnable(trial)
+        check_runnable(trial, RawStore(beside=path.parent))
     except (OSError, ValueError, RecursionError, InputError) as error:
         text = " ".join(str(error).split())
         raise InputError(f"{path}: not a trial: {text}") from error
     return trial
 
 
-def check_runnable(trial: Trial) -> None:
+def check_runnable(trial: Trial, raw: RawStore) -> None:
     """Raise InputError (or pydantic's ValueError) where a trial's parts are not available here."""
     if trial.training_version != TRAINING_VERSION:
         raise InputError(
@@ -120,7 +121,7 @@ def check_runnable(trial: Trial) -> None:
         )
     check_fingerprints(trial.all_code)
     builder = builder_of(trial.data)
-    if builder.raw_fingerprints(RawStore()) != trial.data["raw"]:
+    if builder.raw_fingerprints(raw) != trial.data["raw"]:
         raise InputError("it was resolved for other raw files than those here")
     model = model_entry(trial.model["name"])
     if model.trivial:
@@ -149,12 +150,10 @@ def _as_written(training: Mapping[str, Any]) -> dict[str, Any]:
     return written
 
 
-def train_one(trial: Trial, workspace: Workspace) -> bool:
+def train_one(trial: Trial, workspace: Workspace, raw: RawStore) -> bool:
     """Train (or go on with, or only test) a trial; False where it failed."""
     # torch takes a second to import, which `--help` need not.
     from equigrid.orchestration.worker import Worker
-
-    raw = RawStore()
 
     def quiet(done: int, total: int) -> None:
         console.print(f"preparing data: {done}/{total}", end="\r", highlight=False)

@@ -25,7 +25,7 @@ from equigrid.datasets.store import read_arrays
 from equigrid.errors import DamagedFileError, InputError, StoreError
 from equigrid.external_runs.opened import holds_runs
 from equigrid.files import sha256
-from equigrid.planning.ledger import Ledger
+from equigrid.planning.ledger import Ledger, place_of
 from equigrid.planning.plan import Plan
 from equigrid.planning.workspace import Workspace
 from equigrid.record import Record
@@ -53,7 +53,7 @@ def verify(
         bool, typer.Option("--repair", help="Write what differs anew, from the records.")
     ] = False,
 ) -> None:
-    if holds_runs(name):
+    if holds_runs(place_of(name, profile, Workspace(workspace))):
         external.verify(name, profile, workspace, repair=mend)
         return
     ledger = open_ledger(name, profile, workspace)

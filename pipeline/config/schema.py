@@ -153,7 +153,11 @@ Grid = Annotated[
 
 
 class RowSpec(Strict):
-    """training: what is otherwise for this row than in the search space's `training`.
+    """model, objective: a part's name, or `{name: {setting: value}}`. grid: a list of values for
+    each thing searched: `lr`, what the objective searches, `weight_decay`, numbers of the model.
+    grid_for: another grid for a dataset, `{dataset: {lr: […]}}`.
+
+    training: what is otherwise for this row than in the search space's `training`.
 
     baseline: the row that this method is to improve on. control_of: the method that this row is a
     control of; it has the method's model, grid and training where it says nothing itself.
@@ -184,7 +188,11 @@ class DatasetSpec(Strict):
 
 
 class ColumnSpec(Strict):
-    """margin: how far from the published value a score agrees; by default the metric's own."""
+    """dataset: one of `datasets`. split: one of its test splits. metric: one that its builder
+    measures, a further one, or `module:object`.
+
+    margin: how far from the published value a score agrees; by default the metric's own.
+    """
 
     dataset: str
     split: str
@@ -203,11 +211,16 @@ class TrendSpec(Strict):
 
 
 class TrainingSpec(Strict):
-    """patience: epochs without a strictly better score before the training stops; or trend.
+    """epochs: at most. batch_size: samples a step. select: the validation score that stops a
+    training, keeps its weights and selects among a grid.
+
+    patience: epochs without a strictly better score before the training stops; or trend: stop when
+    the mean of `window` scores is no better than that of the ones before, after epoch `after`.
 
     min_delta: by how much a score has to be better to count for patience; the best weights are
     those of the best score all the same.
-    optimizer: a name, or `{name: {parameter: value}}`. weight_decay: the optimiser's.
+    optimizer: a name, or `{name: {parameter: value}}`. weight_decay: the optimiser's;
+    none is 0, of adamw too.
     lr_decay: the learning rate's factor from epoch to epoch; schedule: another course of it.
     tested: `last` tests the last epoch's weights instead of the best ones.
     precision: `bf16` trains with convolutions and matrix products of 8 significant bits; weights,
@@ -312,7 +325,12 @@ def _published(value: Any) -> Any:
 
 
 class SearchSpace(Strict):
-    """published: a table of the paper's by its name, or figures of one's own by row and column.
+    """title, notes: above and below the table. layout: `cells`; `runs`, a line for each run above
+    its row's mean; `datasets`, a table for each dataset. seeds: of the grid, which select, and of
+    the finals, which are tested. resources: of one trial. retries: how often a trial is tried again
+    whose process ended. profiles: name → overrides of all this.
+
+    published: a table of the paper's by its name, or figures of one's own by row and column.
 
     reference: the row that each other is compared with; without one each with each.
 

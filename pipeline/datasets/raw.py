@@ -34,7 +34,8 @@ class RawFile:
 
     url: of its official source; empty where it is nobody's to download, and `origin` says what to
     put there. official: the checksum of the (decompressed) content, a SHA-256, or where the source
-    gives no other `md5:` and an MD5; empty where none is known.
+    gives no other `md5:` and an MD5; empty where none is known. beside: a file of the user's,
+    looked for beside the search space first.
     """
 
     name: str
@@ -42,6 +43,7 @@ class RawFile:
     official: str
     packed: bool = False
     origin: str = ""
+    beside: bool = False
 
     def checksum(self, content: bytes) -> str:
         """In the form of the official one."""
@@ -97,11 +99,25 @@ class RawStore:
     """Reads raw files from one folder; downloads a missing one from its official source.
 
     absent: checksums of files, by name, that count where a file is not here, for the official ones.
+    beside: the folder of the search space.
     """
 
-    def __init__(self, folder: Path | None = None, absent: Mapping[str, str] | None = None) -> None:
-        self.folder, self.absent = folder or raw_folder(), absent or {}
+    def __init__(
+        self,
+        folder: Path | None = None,
+        absent: Mapping[str, str] | None = None,
+        beside: Path | None = None,
+    ) -> None:
+        self.folder, self.absent, self.beside = folder or raw_folder(), absent or {}, beside
         self._hashes: dict[str, str] = {}
+
+    def place(self, file: RawFile) -> Path:
+        """Where a raw file lies, or is to lie."""
+        if file.beside and self.beside is not None:
+            here = self.beside / file.name
+            if here.exists() or not (self.folder / file.name).exists():
+                return here
+        return self.folder / file.name
 
     def fingerprint(self, file: RawFile) -> str:
         """The official checksum where the content has it or is still to be fetched, else SHA-256.
@@ -109,14 +125,14 @@ class RawStore:
         So a plan, and a status on another machine, have the same keys with and without the file.
         """
         if file.name not in self._hashes:
-            if not (self.folder / file.name).exists():
+            if not self.place(file).exists():
                 return self.absent.get(file.name, file.official)
             self.content(file)
         return self._hashes[file.name]
 
     def content(self, file: RawFile) -> bytes:
         """The decompressed content; MissingRawDataError names file, place and source."""
-        path = self.folder / file.name
+        path = self.place(file)
         downloaded = not path.exists()
         if downloaded:
             self._download(file, path)

@@ -49,6 +49,15 @@ class RunContext:
     holds: bool = True
 
 
+def _is_new_together(trial: Trial) -> bool:
+    """Whether nobody may have trained such parts together: with code or data of the user's own.
+
+    What is packaged has been tried; where Ray starts processes for it, a first batch takes seconds.
+    """
+    has_own = bool(trial.all_code) or trial.data["builder"] == "arrays"
+    return has_own and bool(trial.training)
+
+
 def run_missing(role: Role, plan: Plan, context: RunContext) -> int:
     """Run what a plan still misses of a role, and hand each record to MLflow; returns how many."""
     # The longest first (two encoder passes before one): no core idles at the end.
@@ -91,9 +100,7 @@ def run_missing(role: Role, plan: Plan, context: RunContext) -> int:
         return True
 
     dispatcher = context.dispatcher()
-    # Packaged parts have been tried together; where Ray starts processes for it, it takes seconds.
-    own = [t for t in reversed(missing) if t.training and t.all_code and t.arm not in tried]
-    first = {trial.arm: trial for trial in own}
+    first = {t.arm: t for t in reversed(missing) if t.arm not in tried and _is_new_together(t)}
     for failure in dispatcher.try_batches(list(first.values()), context.prepared) if first else ():
         context.ledger.workspace.quarantine(failure)
         on_slice(failure.trial, Slice("failed", reason=failure.reason))

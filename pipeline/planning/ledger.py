@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from equigrid.config.experiment import Experiment
+from equigrid.config.reading import find
 from equigrid.datasets.raw import RawStore, short_checksum
 from equigrid.errors import InputError, StoreError
 from equigrid.files import write_atomically
@@ -22,11 +23,25 @@ from equigrid.record import Record, Result
 from equigrid.tracking.cache import last_known, load_tracked, refresh
 from equigrid.tracking.look import look
 from equigrid.tracking.store import Store, Tracked, read_refusals
-from equigrid.trial import Trial, data_key
+from equigrid.trial import FILE_NAME, Trial, data_key
 
 log = logging.getLogger("equigrid")
 
 Recipes = Mapping[str, Mapping[str, Any]]
+
+
+def place_of(name: str, profile: str | None, workspace: Workspace) -> str:
+    """A search space's name, or the path of one that was run in the workspace by its path."""
+    try:
+        find(name)
+    except InputError:
+        if not FILE_NAME.fullmatch(name):
+            raise
+        known = workspace.search_space_file(f"{name}.{profile}" if profile else name)
+        if known is None:
+            raise
+        return str(known)
+    return name
 
 
 class Ledger:
@@ -41,7 +56,7 @@ class Ledger:
         self.experiment, self.workspace = experiment, workspace
         workspace.check_name(experiment.full_name, experiment.origin)
         self.store: Store = workspace.store(experiment.full_name)
-        self.raw = RawStore()
+        self.raw = RawStore(beside=experiment.folder)
         self._data: tuple[Recipes, Mapping[str, Gap]] | None = None
         self._grids: dict[int, Mapping[Arm, tuple[Trial, ...]]] = {}
         self._told: set[str] = set()
@@ -148,7 +163,7 @@ class Ledger:
         return self._data
 
     def _recipes(self, experiment: Experiment) -> dict[str, Mapping[str, Any]]:
-        raw = RawStore(self.raw.folder, self._raw_of_records)
+        raw = RawStore(self.raw.folder, self._raw_of_records, experiment.folder)
         return {name: experiment.recipe(name, raw) for name in experiment.datasets}
 
     @cached_property
@@ -158,7 +173,7 @@ class Ledger:
         for dataset in self.experiment.datasets.values():
             for file in dataset.builder.raw_files:
                 known = trained_on.get(file.name, set())
-                if not known or file.official in known or (self.raw.folder / file.name).exists():
+                if not known or file.official in known or self.raw.place(file).exists():
                     continue
                 if len(known) == 1:
                     (found[file.name],) = known
@@ -190,7 +205,7 @@ class Ledger:
             gap, recipe = known[name], recipes[name]
             if gap.data_key is None:
                 files = experiment.datasets[name].builder.raw_files
-                absent = any(not (self.raw.folder / file.name).exists() for file in files)
+                absent = any(not self.raw.place(file).exists() for file in files)
                 holds = absent and not self.workspace.data_file(recipe).exists()
             else:
                 cached = self.workspace.cache_file(recipe).exists()

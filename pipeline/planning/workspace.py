@@ -133,6 +133,11 @@ class Workspace:
         noted = self._noted(name)
         return Path(noted["folder"]) if noted else None
 
+    def search_space_file(self, name: str) -> Path | None:
+        """The file of an experiment that was run here by its path; None where it is gone."""
+        origin = (self._noted(name) or {}).get("origin", "")
+        return Path(origin) if origin.startswith("/") and Path(origin).is_file() else None
+
     def import_own_parts(self, name: str) -> None:
         """Let an experiment's own parts be imported from where its search space lies, or from here.
 

@@ -94,6 +94,7 @@ SCHEDULES: dict[str, type[BaseModel]] = {
 }
 
 DATASETS = {
+    "arrays": "equigrid.datasets.arrays:LabelledArrays",
     "cifar10": "equigrid.datasets.cifar10:CIFAR10",
     "ddmnist": "equigrid.datasets.ddmnist:DDMNIST",
     "medmnist3d": "equigrid.datasets.medmnist3d:MedMNIST3D",

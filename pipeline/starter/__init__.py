@@ -1,0 +1,1 @@
+"""What `equigrid init` writes: a search space and parts of one's own, to be changed."""
