@@ -64,7 +64,7 @@ def test_the_modules_without_ray_and_mlflow_are_all_but_those_that_need_them() -
         f"equigrid.{name}"
         for name in (
             "cli", "commands", "orchestration", "reporting", "exchange", "planning", "testing",
-            "tracking", "notebook", "external_runs",
+            "tracking", "notebook", "external_runs", "starter",
         )
     }  # fmt: skip
     assert set(contract["source_modules"]) == there - needing

@@ -109,6 +109,6 @@ rows: # methods: a network, an objective (its loss), and the grid that validatio
     objective: regular_representation # the group acts on the latent, too
     grid: {{lr: [1e-3, 3e-3], lambda: [0.5, 2]}}
 reference: Baseline # the row that each other is compared with, seed by seed
-training: {{epochs: 30, batch_size: 64}} # stops early after 20 epochs without a better val_accuracy
+training: {{epochs: 30, batch_size: {min(64, arrays.settings["samples"]["train"])}}} # stops early after 20 epochs without a better val_accuracy
 seeds: {{grid: [0], final: [0, 1, 2]}}
 """
