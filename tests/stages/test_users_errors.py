@@ -201,6 +201,6 @@ def test_a_report_says_what_of_a_dataset_it_cannot_show(folder: Path) -> None:
     own = own.replace("progress))\n", f"progress))\n{pictures}", 1)
     own = "from equigrid.datasets.ddmnist.resident import ResidentDDMNIST\n" + own
     (folder / "own.py").write_text(own)
-    spaces.in_this_process("run", "two.yaml", "--in-process", folder=folder)
+    spaces.in_this_process("run", "two.yaml", "--in-process", folder=folder, drawn=True)
     page = (folder / "workspace" / "reports" / "two" / "index.html").read_text()
     assert "mine: its inputs are not shown: own:Broken: AttributeError" in page
