@@ -29,9 +29,25 @@ settings.load_profile("equigrid")
 TINY = {"source": "digits", "digits": 2, "per_label": {"train": 12, "val": 6, "test": 5}}
 
 
+#: The longest files, of which none may be left to the end: one process runs all of a file.
+LONGEST = (
+    "faults/test_driver_killed.py", "orchestration/test_dispatch.py", "faults/test_interrupted.py",
+    "external_runs/test_clients.py", "tracking/test_writer_faults.py", "faults/test_secrets.py",
+    "stages/test_stages.py", "faults/test_server_stopped.py", "tracking/test_store_faults.py",
+    "test_docs.py", "test_wheel.py", "test_cli.py", "test_own_method.py", "stages/test_quick.py",
+    "faults/test_full_disk.py", "objectives/test_autoencoding.py",
+)  # fmt: skip
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Those that start processes and wait for them first: nothing long is left to the end."""
-    items.sort(key=lambda item: item.get_closest_marker("cluster") is None)
+    """The longest files first, then those that start processes and wait for them."""
+    places = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}
+
+    def place(item: pytest.Item) -> int:
+        waits = item.get_closest_marker("cluster") is not None
+        return places.get(item.path, len(places) + (not waits))
+
+    items.sort(key=place)
 
 
 @pytest.fixture(autouse=True, scope="session")

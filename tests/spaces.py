@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -14,6 +15,7 @@ from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
+import forked as forking
 import pytest
 import yaml
 from filelock import FileLock
@@ -106,10 +108,16 @@ def environment(**extra: str) -> dict[str, str]:
 
 
 def free_port() -> int:
-    """A port of this machine that nobody listens at just now."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+    """A port of this machine that nobody listens at just now.
+
+    Not one of those that the system gives to whoever asks for any (from 32768), nor one of Ray's
+    workers' (10002 to 19999): until it is used, another test's Ray may have taken it.
+    """
+    while True:
+        port = 20_000 + secrets.randbelow(12_000)
+        with socket.socket() as free, suppress(OSError):
+            free.bind(("127.0.0.1", port))
+            return port
 
 
 def _as_on_a_terminal() -> None:
@@ -154,11 +162,33 @@ def equigrid(
     except subprocess.TimeoutExpired:
         end_session(process)
         raise
-    assert expect is None or process.returncode == expect, (
-        f"equigrid {' '.join(map(str, arguments))}: exit code {process.returncode}, "
+    return _ended(arguments, process.returncode, output, errors, expect)
+
+
+def forked(
+    *arguments: object,
+    folder: Path,
+    expect: int | None = 0,
+    environ: Mapping[str, str] | None = None,
+    drawn: bool = False,
+) -> subprocess.CompletedProcess[str]:
+    """As `equigrid`, in a process forked from one that has imported everything: see `forked.py`.
+
+    drawn: with a run's report, which takes three seconds; where a test asks for its page.
+    """
+    words = [str(word) for word in arguments]
+    ended = forking.run(words, folder, environment(**(environ or {})), drawn, PATIENCE)
+    return _ended(arguments, *ended, expect)
+
+
+def _ended(
+    arguments: Sequence[object], code: int, output: str, errors: str, expect: int | None
+) -> subprocess.CompletedProcess[str]:
+    assert expect is None or code == expect, (
+        f"equigrid {' '.join(map(str, arguments))}: exit code {code}, "
         f"expected {expect}\n{output}\n{errors}"
     )
-    return subprocess.CompletedProcess(arguments, process.returncode, output, errors)
+    return subprocess.CompletedProcess(arguments, code, output, errors)
 
 
 def in_this_process(
@@ -166,10 +196,12 @@ def in_this_process(
     folder: Path,
     expect: int | None = 0,
     environ: Mapping[str, str] | None = None,
+    drawn: bool = False,
 ) -> subprocess.CompletedProcess[str]:
     """As `equigrid`, without the seconds that a process takes to import everything.
 
-    For tests of many commands; it also shows that a process that stays keeps nothing stale.
+    For tests of many commands; it also shows that a process that stays keeps nothing stale. drawn:
+    as in `forked`.
     """
     output, errors, argv = io.StringIO(), io.StringIO(), sys.argv
     handlers = {number: signal.getsignal(number) for number in NUMBERS}
@@ -178,7 +210,7 @@ def in_this_process(
     os.chdir(folder)
     sys.argv = ["equigrid", *map(str, arguments)]
     try:
-        with redirect_stdout(output), redirect_stderr(errors):
+        with redirect_stdout(output), redirect_stderr(errors), forking.reports(drawn):
             main()
     except SystemExit as ended:
         code = int(ended.code or 0)
@@ -190,11 +222,7 @@ def in_this_process(
         os.chdir(before)
         for number, handler in handlers.items():
             signal.signal(number, handler)
-    assert expect is None or code == expect, (
-        f"equigrid {' '.join(map(str, arguments))}: exit code {code}, "
-        f"expected {expect}\n{output.getvalue()}\n{errors.getvalue()}"
-    )
-    return subprocess.CompletedProcess(arguments, code, output.getvalue(), errors.getvalue())
+    return _ended(arguments, code, output.getvalue(), errors.getvalue(), expect)
 
 
 def undisturbed(factory: pytest.TempPathFactory) -> Path:
@@ -207,7 +235,7 @@ def undisturbed(factory: pytest.TempPathFactory) -> Path:
     with FileLock(f"{folder}.lock"):
         if not (folder / "output.txt").exists():
             write(folder / "tiny.yaml")
-            done = equigrid("run", "tiny.yaml", "--in-process", folder=folder)
+            done = forked("run", "tiny.yaml", "--in-process", folder=folder, drawn=True)
             (folder / "output.txt").write_text(done.stdout)
     return folder
 

@@ -25,13 +25,13 @@ sys.path.insert(0, sys.argv[1])
 import spaces
 import equigrid.tracking.query
 user, folder, rehearsal, *arguments = sys.argv[2:]
-spaces.in_this_process(*arguments, folder=rehearsal, expect=None)
+spaces.in_this_process(*arguments, folder=rehearsal, expect=None, drawn=True)
 os.setgroups([])
 os.setgid(int(user))
 os.setuid(int(user))
 for name in ("HOME", "USER", "LOGNAME") if int(user) == 4321 else ():
     os.environ.pop(name, None)
-done = spaces.in_this_process(*arguments, folder=folder, expect=None)
+done = spaces.in_this_process(*arguments, folder=folder, expect=None, drawn=True)
 print(done.stdout, done.stderr, f"exit code {done.returncode}")
 """
 

@@ -246,7 +246,7 @@ def test_a_workspace_in_use_is_refused_by_name(tmp_path: Path) -> None:
 
 def test_a_workspace_that_cannot_be_is_one_line(tmp_path: Path) -> None:
     spaces.write(tmp_path / "tiny.yaml")
-    done = spaces.equigrid(
+    done = spaces.forked(
         "run", "tiny.yaml", "--in-process", "--workspace", "tiny.yaml/below",
         folder=tmp_path, expect=None,
     )  # fmt: skip

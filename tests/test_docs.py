@@ -146,7 +146,7 @@ def test_the_example_that_is_not_images_learns_through_all_five_stages(tmp_path)
     """Signals under shifts: a dataset, a model and an objective of one's own."""
     for path in (ROOT / "examples" / "signals").glob("signals.*"):
         (tmp_path / path.name).write_bytes(path.read_bytes())
-    done = spaces.equigrid("run", "signals.yaml", "--in-process", folder=tmp_path)
+    done = spaces.forked("run", "signals.yaml", "--in-process", folder=tmp_path)
     for stage in ("data build", "augment cache", "grid", "final runs", "tables"):
         assert f"✓ {stage}" in done.stdout
     workspace = tmp_path / "workspace"

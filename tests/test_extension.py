@@ -150,7 +150,7 @@ def test_one_new_file_goes_through_all_five_stages(tmp_path: Path) -> None:
     elsewhere.mkdir()
     (mine / "negatives.py").write_text(MODULE)
     (mine / "stripes.yaml").write_text(SPACE)
-    done = spaces.equigrid("run", mine / "stripes.yaml", folder=elsewhere)
+    done = spaces.forked("run", mine / "stripes.yaml", "--in-process", folder=elsewhere)
     for stage in ("data build", "augment cache", "grid", "final runs", "tables"):
         assert f"✓ {stage}" in done.stdout
 

@@ -30,11 +30,11 @@ RUN = ("run", "rings.yaml", "--in-process")
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Run once in a process of its own."""
+    """Run once."""
     folder = tmp_path_factory.mktemp("rings")
     shutil.copytree(EXAMPLE, folder, dirs_exist_ok=True)
     change(folder, training={"epochs": 6})
-    spaces.equigrid(*RUN, folder=folder)
+    spaces.forked(*RUN, folder=folder)
     return folder
 
 
@@ -67,10 +67,10 @@ def test_embed_finds_the_parts_beside_the_search_space(done: Path, tmp_path: Pat
     run = finals(done, "Augmented")[0]
     np.savez(tmp_path / "new.npz", inputs=np.zeros((2, 1), np.float32))
     command = ("embed", run.key[:12], "new.npz", "--workspace", done / "workspace")
-    said = spaces.equigrid(*command, folder=tmp_path, expect=2).stderr
+    said = spaces.forked(*command, folder=tmp_path, expect=2).stderr
     shape = [int(it) for it in said.rpartition("[n, ")[2].rstrip("]\n").split(", ")]
     np.savez(tmp_path / "new.npz", inputs=np.zeros((2, *shape), np.float32))
-    assert "new.embedded.npz: z [2, " in spaces.equigrid(*command, folder=tmp_path).stdout
+    assert "new.embedded.npz: z [2, " in spaces.forked(*command, folder=tmp_path).stdout
 
 
 def test_the_table_has_its_metric_in_both_columns(done: Path) -> None:
@@ -191,7 +191,7 @@ def test_a_metric_that_is_added_is_measured_on_the_weights_that_are_there(copy: 
     said = spaces.in_this_process("plan", "rings.yaml", folder=copy).stdout
     assert "4 finals are tested on weights that are trained already" in said
     assert "nothing to train" in said
-    spaces.equigrid(*RUN, folder=copy)
+    spaces.forked(*RUN, folder=copy)
     after = {it.key: it for row in ("Learned", "Augmented") for it in finals(copy, row)}
     assert {key: it.history for key, it in after.items()} == histories
     for key, record in after.items():
@@ -206,9 +206,9 @@ def test_a_metric_that_is_added_is_measured_on_the_weights_that_are_there(copy: 
     edited = source.replace("argmin(1)", "argmax(1)")
     assert edited != source
     (copy / "neighbours.py").write_text(edited)
-    said = spaces.equigrid("status", "rings.yaml", folder=copy, expect=3).stdout
+    said = spaces.forked("status", "rings.yaml", folder=copy, expect=3).stdout
     assert "4 trials missing" in said
-    spaces.equigrid(*RUN, folder=copy)
+    spaces.forked(*RUN, folder=copy)
     for row in ("Learned", "Augmented"):
         for record in finals(copy, row):
             worse = record.test["turned"]["neighbours:NearestNeighbour"]
@@ -216,7 +216,7 @@ def test_a_metric_that_is_added_is_measured_on_the_weights_that_are_there(copy: 
             assert record.history == histories[record.key]
     # As it was: scores that are lower again, of which MLflow would keep the higher as the latest.
     (copy / "neighbours.py").write_text(source)
-    said = spaces.equigrid(*RUN, folder=copy).stdout
+    said = spaces.forked(*RUN, folder=copy).stdout
     assert "†" not in said
     assert "tracked with other" not in said
     said = spaces.in_this_process("verify", "rings.yaml", folder=copy).stdout

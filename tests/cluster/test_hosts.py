@@ -92,7 +92,7 @@ def test_what_lost_hosts_trained_is_finished_by_others(
     if name == "quickstart":
         space = Path(name)
     undisturbed = tmp_path / "workspace"
-    spaces.equigrid("run", space, "--in-process", folder=tmp_path)
+    spaces.forked("run", space, "--in-process", folder=tmp_path)
     expected = spaces.tables(undisturbed, name)
 
     names = {"store": False, "head": False, "one": True, "two": True, "three": True, "four": True}

@@ -126,7 +126,7 @@ def test_a_job_that_is_ended_and_one_that_is_queued_again_finish_the_table(
     slurm: Slurm, tmp_path: Path
 ) -> None:
     space = longer.write(tmp_path / "longer.yaml")
-    spaces.equigrid("run", space, "--in-process", folder=tmp_path)
+    spaces.forked("run", space, "--in-process", folder=tmp_path)
     expected = spaces.tables(tmp_path / "workspace", "longer")
 
     shared = slurm.base / "workspace"

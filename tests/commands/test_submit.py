@@ -34,7 +34,7 @@ def test_an_address_that_is_no_job_server_is_refused(stranger: str, tmp_path: Pa
         ("http://127.0.0.1:9", "Failed to connect"),
         (stranger, stranger),
     ):
-        done = spaces.equigrid(
+        done = spaces.forked(
             "submit", "tiny.yaml", "--address", address,
             folder=tmp_path, expect=2, environ={"RAY_AUTH_TOKEN": "canary"},
         )  # fmt: skip
@@ -46,7 +46,7 @@ def test_an_address_that_is_no_job_server_is_refused(stranger: str, tmp_path: Pa
 
 def test_a_search_space_is_checked_before_the_cluster_is_asked(tmp_path: Path) -> None:
     spaces.write(tmp_path / "tiny.yaml", rows={})
-    done = spaces.equigrid(
+    done = spaces.forked(
         "submit", "tiny.yaml", "--address", "http://127.0.0.1:9", folder=tmp_path, expect=2
     )
     assert done.stderr.startswith("equigrid: tiny.yaml:")

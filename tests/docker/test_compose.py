@@ -132,7 +132,7 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
 def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The quickstart's tables from an undisturbed run without containers."""
     alone = tmp_path_factory.mktemp("alone")
-    spaces.equigrid("run", "quickstart", "--in-process", folder=alone)
+    spaces.forked("run", "quickstart", "--in-process", folder=alone)
     return spaces.tables(alone / "workspace", "quickstart")
 
 

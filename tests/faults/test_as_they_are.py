@@ -39,17 +39,10 @@ def finished(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the seconds of a report, where it is not what a test is about."""
-    monkeypatch.setattr("equigrid.stages.run.report", lambda *_: "")
-
-
-@pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Writer, "patience", 0.5)
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_a_workspace_may_have_any_name(tmp_path: Path) -> None:
     spaces.write(tmp_path / "tiny.yaml")
     where = ("--workspace", "a #1?b=c%20d&e;ä")
@@ -88,7 +81,7 @@ def test_a_table_is_not_lost_for_its_report(finished: Path) -> None:
     reports = finished / "workspace" / "reports"
     shutil.rmtree(reports)
     reports.touch()
-    lines = spaces.in_this_process(*RUN, folder=finished).stdout.splitlines()
+    lines = spaces.in_this_process(*RUN, folder=finished, drawn=True).stdout.splitlines()
     table = next(n for n, line in enumerate(lines) if "Method" in line)
     (fault,) = (n for n, line in enumerate(lines) if "the report is not written" in line)
     assert fault > table
@@ -129,7 +122,6 @@ def test_a_store_that_mlflow_does_not_take_is_refused_before_any_work(tmp_path: 
     assert not list((tmp_path / "workspace").rglob("*.h5"))
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_a_folder_is_a_store_where_mlflow_takes_one(finished: Path) -> None:
     environ = {
         "MLFLOW_TRACKING_URI": (finished / "runs here").as_uri(),
@@ -184,7 +176,7 @@ def old_server() -> Iterator[str]:
         server.shutdown()
 
 
-@pytest.mark.usefixtures("impatient", "undrawn")
+@pytest.mark.usefixtures("impatient")
 def test_a_server_of_another_version_is_named_before_training_and_refuses_no_record(
     old_server: str, finished: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -223,7 +215,7 @@ def test_an_installed_mlflow_of_another_version_reads_anew(finished: Path) -> No
     assert version("mlflow") in content["stamp"]
 
 
-@pytest.mark.usefixtures("impatient", "undrawn")
+@pytest.mark.usefixtures("impatient")
 def test_passwords_of_a_store_are_not_shown(
     finished: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

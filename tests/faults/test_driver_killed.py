@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,13 +24,15 @@ pytestmark = [
 ]
 
 NAME = "faulted"
+#: Seconds that a step takes at least, four an epoch.
+PACE = "0.1"
 #: Seconds after which what is left of a killed driver is taken to stay.
 WORKERS, EVERYTHING = 60.0, 120.0
 
 
 def space(strengths: tuple[float, ...] = (0.5, 2.0)) -> dict[str, Any]:
-    """Trainings of a few seconds, and a cache that takes a second or two to make."""
-    model = {"small_cnn": {"width": 4, "latent": 16}}
+    """Trainings of a few seconds with PACE, and a cache that takes a second or two to make."""
+    model = {"paced:Paced": {"width": 4, "latent": 16}}
     dataset = spaces.DATASET | {
         "group": "C4xC4",
         "per_label": {"train": 20, "val": 10, "test": 400},
@@ -47,7 +50,7 @@ def space(strengths: tuple[float, ...] = (0.5, 2.0)) -> dict[str, Any]:
                 "grid": {"lr": [0.003], "lambda": list(strengths)},
             },
         },
-        training={"epochs": 80, "batch_size": 20, "patience": 80},
+        training={"epochs": 8, "batch_size": 20, "patience": 8},
         seeds={"grid": [0], "final": [0, 1, 2]},
     )
 
@@ -87,12 +90,13 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
 
 def _tell(told: Story, drivers: Drivers) -> None:
     workspace = told.workspace
+    shutil.copy(Path(spaces.__file__).with_name("paced.py"), told.folder)
     file = spaces.write(told.folder / f"{NAME}.yaml", space())
     plan = Ledger(load_experiment(str(file)), Workspace(workspace)).known()
     grid = {trial.key for trial in plan.missing("grid")}
 
-    def start() -> Driver:
-        return drivers.start(file.name, told.folder, workspace)
+    def start(pace: str = PACE) -> Driver:
+        return drivers.start(file.name, told.folder, workspace, environ={"PACE": pace})
 
     def kill(driver: Driver, what: str) -> None:
         driver.kill()
@@ -126,9 +130,9 @@ def _tell(told: Story, drivers: Drivers) -> None:
     assert driver.until(lambda: grid <= trained(workspace).keys() and begun(workspace) - grid)
     kill(driver, "final runs")
 
-    start().finish()
+    start(pace="0").finish()
     undisturbed = ("--workspace", told.undisturbed, "--in-process")
-    spaces.equigrid("run", file.name, *undisturbed, folder=told.folder)
+    spaces.forked("run", file.name, *undisturbed, folder=told.folder)
 
 
 def test_it_was_killed_everywhere_with_training_in_flight(story: Story) -> None:
@@ -173,7 +177,7 @@ def test_one_more_strength_runs_exactly_the_new_trials(story: Story) -> None:
     before = spaces.tree(story.workspace, ["records"])
     file = spaces.write(story.folder / f"{NAME}.yaml", space((0.5, 2.0, 5.0)))
     arguments = ("run", file.name, "--workspace", story.workspace, "--in-process")
-    done = spaces.equigrid(*arguments, folder=story.folder)
+    done = spaces.forked(*arguments, folder=story.folder)
     assert "5/5 finished, 1 run now" in done.stdout
     after = spaces.tree(story.workspace, ["records"])
     new = [load_trial(content) for name, content in after.items() if name not in before]

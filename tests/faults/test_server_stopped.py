@@ -33,7 +33,7 @@ def test_half_a_minute_without_its_server_costs_a_run_nothing(tmp_path: Path) ->
     shutil.copy(Path(spaces.__file__).with_name("paced.py"), tmp_path)
     file = spaces.write(tmp_path / "tiny.yaml", rows=ROWS, training=TRAINING, seeds=SEEDS)
     undisturbed = tmp_path / "undisturbed"
-    spaces.equigrid("run", file.name, "--in-process", "--workspace", undisturbed, folder=tmp_path)
+    spaces.forked("run", file.name, "--in-process", "--workspace", undisturbed, folder=tmp_path)
 
     workspace = tmp_path / "workspace"
     with TrackingServer(tmp_path / "mlflow") as server, Drivers() as drivers:

@@ -173,7 +173,6 @@ def test_a_trial_that_kills_its_process_is_quarantined_and_leaves_the_others_alo
     ("where", "number", "times", "retries"),
     [
         ("ray_tune", signal.SIGKILL, 1, 1),
-        ("apart", signal.SIGTERM, 2, 1),
         ("apart", signal.SIGTERM, 2, 0),
     ],
 )

@@ -28,7 +28,7 @@ from ray.cluster_utils import Cluster
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
 print(cluster.address, flush=True)
 input()
-cluster.add_node(num_cpus=3)
+cluster.add_node(num_cpus=3, wait=False)  # the run waits for it
 input()
 cluster.shutdown()
 """
@@ -74,7 +74,7 @@ def test_a_trial_that_fits_on_no_node_waits_for_one_and_says_so(tmp_path: Path) 
 def test_a_cluster_that_is_not_there_or_not_ours_is_one_line(tmp_path: Path) -> None:
     port = spaces.free_port()
     address, free = f"127.0.0.1:{port}", {f"--{it}-port": spaces.free_port() for it in PORTS}
-    done = spaces.equigrid(
+    done = spaces.forked(
         "run", "quickstart", folder=tmp_path, expect=2, environ={"RAY_ADDRESS": address}
     )
     assert done.stderr.splitlines()[-1].endswith(
@@ -96,7 +96,7 @@ def test_a_cluster_that_is_not_there_or_not_ours_is_one_line(tmp_path: Path) -> 
             assert head.poll() is None
             time.sleep(0.5)
         for token in ({}, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "b" * 32}):
-            done = spaces.equigrid(
+            done = spaces.forked(
                 "run", "quickstart", folder=tmp_path, expect=2,
                 environ={"RAY_ADDRESS": address, **token},
             )  # fmt: skip

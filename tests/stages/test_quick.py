@@ -71,21 +71,21 @@ def test_a_server_is_asked_one_question_until_a_writer_has_written(
     folder, environ = tmp_path / "copy", {"MLFLOW_TRACKING_URI": server}
     ignore = shutil.ignore_patterns("mlflow.db*", "artifacts", "results")
     shutil.copytree(spaces.undisturbed(tmp_path_factory), folder, ignore=ignore)
-    run = spaces.equigrid("run", "tiny.yaml", "--in-process", folder=folder, environ=environ)
+    run = spaces.forked("run", "tiny.yaml", "--in-process", folder=folder, environ=environ)
     assert "5/5 finished, 0 run now" in run.stdout
-    spaces.equigrid("status", "tiny.yaml", folder=folder, environ=environ)
+    spaces.forked("status", "tiny.yaml", folder=folder, environ=environ)
     assert heavy_imports(folder, "status", "tiny.yaml", **environ) == (set(), 0)
-    assert "all match" in spaces.equigrid(
+    assert "all match" in spaces.forked(
         "verify", "tiny.yaml", folder=folder, environ=environ
     ).stdout  # fmt: skip
 
     # One more seed is written by a writer: the next look reads the server again.
     spaces.write(folder / "tiny.yaml", seeds={"grid": [0], "final": [0, 1, 2]})
-    spaces.equigrid("run", "tiny.yaml", "--in-process", folder=folder, environ=environ)
-    text = spaces.equigrid("status", "tiny.yaml", folder=folder, environ=environ).stdout
+    spaces.forked("run", "tiny.yaml", "--in-process", folder=folder, environ=environ)
+    text = spaces.forked("status", "tiny.yaml", folder=folder, environ=environ).stdout
     assert text.splitlines()[-1] == "complete"
     # Without the server its last known state serves, and that is said.
     gone = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
-    text = spaces.equigrid("status", "tiny.yaml", folder=folder, environ=gone).stdout
+    text = spaces.forked("status", "tiny.yaml", folder=folder, environ=gone).stdout
     assert "MLflow cannot be read" in text
     assert text.splitlines()[-1] == "complete"

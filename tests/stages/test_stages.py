@@ -91,7 +91,7 @@ def test_a_second_run_does_nothing_and_changes_no_byte(done: Path) -> None:
     assert "5/5 finished, 0 run now" in again.stdout
     assert spaces.tree(done / "workspace", KEPT) == before
     # Ray is not even started where there is nothing to run.
-    with_ray = spaces.equigrid("run", "tiny.yaml", folder=done)
+    with_ray = spaces.forked("run", "tiny.yaml", folder=done)
     assert "5/5 finished, 0 run now" in with_ray.stdout
     assert spaces.tree(done / "workspace", KEPT) == before
 
@@ -147,7 +147,7 @@ def test_train_gives_the_very_record_of_a_run(done: Path, tmp_path: Path) -> Non
         "train", "tiny.yaml", "--row", "Ours", "--dataset", "D1", "--seed", 1, "--role", "final",
         "--set", f"lr={point['lr']}", "--set", f"lambda={point['lambda']}",
     )  # fmt: skip
-    text = spaces.equigrid(*command, folder=tmp_path).stdout
+    text = spaces.forked(*command, folder=tmp_path).stdout
     assert f"key {ours.key}" in text
     assert "epoch 3" in text
     here, there = tmp_path / "workspace", done / "workspace"
@@ -162,17 +162,20 @@ def test_train_gives_the_very_record_of_a_run(done: Path, tmp_path: Path) -> Non
     file = tmp_path / "trial.json"
     file.write_text(json.dumps(ours.to_dict()))
     before = spaces.tree(here, ("records", "weights"))
-    again = spaces.equigrid("train", "--trial", "trial.json", folder=tmp_path).stdout
+    again = spaces.forked("train", "--trial", "trial.json", folder=tmp_path).stdout
     assert "epoch 1" not in again
     assert spaces.tree(here, ("records", "weights")) == before
 
 
 def test_an_interrupted_train_goes_on_and_ends_the_same(tmp_path: Path) -> None:
-    long = spaces.write(
-        tmp_path / "long.yaml", training={"epochs": 150, "batch_size": 8, "patience": 150}
-    )
+    shutil.copy(Path(spaces.__file__).with_name("paced.py"), tmp_path)
+    rows = {"CNN": spaces.space()["rows"]["CNN"] | {"model": "paced:Paced"}}
+    training = {"epochs": 40, "batch_size": 20, "patience": 40}
+    long = spaces.write(tmp_path / "long.yaml", rows=rows, training=training)
     options = ("--row", "CNN", "--dataset", "D1", "--set", "lr=0.003")
-    process = spaces.start("train", "long.yaml", *options, folder=tmp_path)
+    # An epoch has three steps: it would last twelve seconds.
+    slow = {"PACE": "0.1"}
+    process = spaces.start("train", "long.yaml", *options, folder=tmp_path, environ=slow)
     try:
         assert process.stdout is not None
         seen = [line for line in iter(process.stdout.readline, "") if line.startswith("epoch 5 ")
@@ -189,9 +192,9 @@ def test_an_interrupted_train_goes_on_and_ends_the_same(tmp_path: Path) -> None:
     trial = resolve(str(long), None, "CNN", "D1", ["lr=0.003"], 0, "grid")
     assert not (tmp_path / "workspace" / "records").exists()
 
-    resumed = spaces.equigrid("train", "long.yaml", *options, folder=tmp_path).stdout
+    resumed = spaces.forked("train", "long.yaml", *options, folder=tmp_path).stdout
     assert "\nepoch 5 " not in resumed
-    assert "\nepoch 150 " in resumed
+    assert "\nepoch 40 " in resumed
     train_one(trial, Workspace(tmp_path / "undisturbed"))
     assert record(tmp_path / "workspace", trial.key) == record(tmp_path / "undisturbed", trial.key)
 
@@ -203,7 +206,7 @@ def test_records_from_elsewhere_make_the_same_table_without_training(
     files = sorted((done / "workspace" / "records").iterdir())
     added = spaces.in_this_process("import", *files, folder=tmp_path)
     assert f"{len(files)} records added, 0 known already" in added.stdout
-    run = spaces.equigrid("run", "tiny.yaml", folder=tmp_path)
+    run = spaces.forked("run", "tiny.yaml", "--in-process", folder=tmp_path)
     assert "4/4 finished, 0 run now" in run.stdout
     assert "5/5 finished, 0 run now" in run.stdout
     assert spaces.tables(tmp_path / "workspace") == spaces.tables(done / "workspace")
@@ -213,7 +216,7 @@ def test_records_from_elsewhere_make_the_same_table_without_training(
     assert spaces.tree(tmp_path / "workspace", ("records", "tables", "artifacts")) == before
     # And back from MLflow alone, where the records are lost.
     shutil.rmtree(tmp_path / "workspace" / "records")
-    home = spaces.equigrid("run", "tiny.yaml", folder=tmp_path)
+    home = spaces.forked("run", "tiny.yaml", folder=tmp_path)
     assert "5/5 finished, 0 run now" in home.stdout
     assert spaces.tables(tmp_path / "workspace") == spaces.tables(done / "workspace")
 
@@ -251,7 +254,7 @@ class Faulty(SmallCNN):
         if self.training and not Path(__file__).with_name("mended").exists():
             with Path(__file__).with_name("attempts").open("a") as log:
                 log.write(".")
-            raise RuntimeError("cannot open [/data/50%_of_it]\\nsecond [line]")
+            raise ConnectionError("cannot open [/data/50%_of_it]\\nsecond [line]")
         return super().forward(x)
 '''
 
@@ -270,12 +273,11 @@ def test_a_failing_row_is_a_gap_until_it_is_mended(done: Path, tmp_path: Path) -
     shutil.copytree(done / "workspace" / "records", workspace / "records")
 
     run = spaces.in_this_process("run", "tiny.yaml", "--in-process", folder=tmp_path, expect=3)
-    assert len(attempts.read_text()) == 2 * 2  # two rates, one retry each
+    assert len(attempts.read_text()) == 1 + 2 * 2  # one batch first; two rates, one retry each
     assert "Traceback" not in run.stderr
-    failed = [line for line in run.stdout.splitlines() if line.startswith("failed: ")]
-    assert len(failed) == 2
-    assert "Faulty / D1" in failed[0]
-    assert "cannot open [/data/50%_of_it]" in failed[0]
+    (failed,) = [line for line in run.stdout.splitlines() if line.startswith("failed: ")]
+    assert failed.startswith("failed: 2 × Faulty / D1")
+    assert "cannot open [/data/50%_of_it]" in failed
     gap = "grid 0/2 done, 0/2 seeds, 2 failed"
     assert run.stdout.count(gap) == 2  # two columns, on the terminal
     found = cells(workspace)
@@ -294,7 +296,7 @@ def test_a_failing_row_is_a_gap_until_it_is_mended(done: Path, tmp_path: Path) -
     before = spaces.tables(workspace)
     again = spaces.in_this_process("run", "tiny.yaml", "--in-process", folder=tmp_path, expect=3)
     assert "0 run now" in again.stdout
-    assert len(attempts.read_text()) == 4
+    assert len(attempts.read_text()) == 5
     assert spaces.tables(workspace) == before
     spaces.in_this_process("tables", "tiny.yaml", "--from-mlflow", folder=tmp_path, expect=3)
     assert spaces.tables(workspace) == before
@@ -344,7 +346,7 @@ def test_a_dataset_without_its_raw_files_is_a_gap_that_names_them(tmp_path: Path
 def test_no_dataset_at_all_is_an_error(tmp_path: Path) -> None:
     spaces.write(tmp_path / "none.yaml", with_mnist("MNIST"))
     raw = tmp_path / "raw"
-    done = spaces.equigrid(
+    done = spaces.forked(
         "run", "none.yaml", "--in-process", folder=tmp_path, expect=2,
         environ={"EQUIGRID_RAW_DIR": str(raw)},
     )  # fmt: skip
@@ -363,7 +365,7 @@ def test_a_damaged_cache_is_rebuilt_and_said_once(copy: Path, done: Path) -> Non
         content = bytearray(path.read_bytes())
         content[place + 8] ^= 1
         path.write_bytes(content)
-    text = spaces.equigrid("run", "tiny.yaml", "--in-process", folder=copy).stdout
+    text = spaces.forked("run", "tiny.yaml", "--in-process", folder=copy).stdout
     assert text.replace("\n", " ").count("building it again") == 2
     assert "5/5 finished, 0 run now" in text
     assert spaces.tables(copy / "workspace") == spaces.tables(done / "workspace")
@@ -381,7 +383,7 @@ def test_a_lost_record_is_run_again_with_the_same_result(copy: Path, done: Path)
     )  # fmt: skip
     os.truncate(victim, 100)
     (workspace / "weights" / f"{victim.stem}.safetensors").unlink()
-    text = spaces.equigrid("run", "tiny.yaml", "--in-process", folder=copy).stdout
+    text = spaces.forked("run", "tiny.yaml", "--in-process", folder=copy).stdout
     assert "will run again" in text.replace("\n", " ")
     assert spaces.tables(workspace) == spaces.tables(done / "workspace")
     assert record(workspace, victim.stem) == record(done / "workspace", victim.stem)

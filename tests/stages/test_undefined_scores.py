@@ -34,11 +34,8 @@ class Odd:
 
 
 def test_it_is_a_gap_in_that_column_alone(
-    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    monkeypatch.setattr(
-        "equigrid.stages.run.report", lambda *_: ""
-    )  # seconds, for what is not asked here
     content = spaces.space(seeds={"grid": [0], "final": [0, 1]})
     del content["rows"]["Ours"], content["rows"]["Chance"]
     for split in ("test", "test_augmented"):

@@ -122,7 +122,7 @@ def test_a_mistake_costs_a_batch_not_a_grid(tmp_path: Path, options: tuple[str, 
         content["rows"][name] = row
     spaces.write(tmp_path / "wide.yaml", content)
     run = ("run", "wide.yaml", *options)
-    done = spaces.in_this_process(*run, folder=tmp_path, expect=3)
+    done = spaces.forked(*run, folder=tmp_path, expect=3)
     lines = done.stdout.splitlines()
     assert "trying again" not in done.stdout
     ended = [line for line in lines if "/16  " in line]
@@ -139,13 +139,13 @@ def test_a_mistake_costs_a_batch_not_a_grid(tmp_path: Path, options: tuple[str, 
     assert " and alike: TypeError: not in evaluation (" in said
     assert "wide.py:12: raise" in said
     # It stays so, and nothing is tried; with the mistake mended all of it runs.
-    done = spaces.in_this_process(*run, folder=tmp_path, expect=3)
+    done = spaces.forked(*run, folder=tmp_path, expect=3)
     assert f"✓ grid           4/16 finished, 0 run now, {late + 1} failed" in done.stdout
     assert "waiting: Wide / D1: 5 trials" in (
         spaces.in_this_process("status", "wide.yaml", folder=tmp_path, expect=3).stdout
     )
     own.write_text(WIDE.format(mistake="").replace("if not", "if False and not"))
-    assert "16/16 finished, 12 run now" in spaces.in_this_process(*run, folder=tmp_path).stdout
+    assert "16/16 finished, 12 run now" in spaces.forked(*run, folder=tmp_path).stdout
 
 
 def test_where_every_row_fails_nothing_is_trained_and_no_tick_is_shown(tmp_path: Path) -> None:
@@ -201,6 +201,6 @@ def test_a_report_says_what_of_a_dataset_it_cannot_show(folder: Path) -> None:
     own = own.replace("progress))\n", f"progress))\n{pictures}", 1)
     own = "from equigrid.datasets.ddmnist.resident import ResidentDDMNIST\n" + own
     (folder / "own.py").write_text(own)
-    spaces.in_this_process("run", "two.yaml", "--in-process", folder=folder)
+    spaces.in_this_process("run", "two.yaml", "--in-process", folder=folder, drawn=True)
     page = (folder / "workspace" / "reports" / "two" / "index.html").read_text()
     assert "mine: its inputs are not shown: own:Broken: AttributeError" in page

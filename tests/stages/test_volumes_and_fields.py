@@ -125,7 +125,7 @@ def test_volumes_end_with_a_table_and_a_set_that_is_missing_is_a_labelled_gap(
 
 def test_fields_end_with_a_table_from_one_training_a_row_and_seed(tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_text(FIELDS)
-    spaces.in_this_process("run", "s.yaml", "--in-process", folder=tmp_path)
+    spaces.in_this_process("run", "s.yaml", "--in-process", folder=tmp_path, drawn=True)
     workspace = tmp_path / "workspace"
     cells = _cells(workspace, "s")
     assert len(cells) == 5 * 3

@@ -174,7 +174,7 @@ def test_the_table_from_mlflow_alone_is_the_table_from_records(
 ) -> None:
     done = spaces.undisturbed(tmp_path_factory)
     shutil.copy(done / "tiny.yaml", tmp_path)
-    spaces.equigrid(
+    spaces.forked(
         "tables", "tiny.yaml", "--from-mlflow", folder=tmp_path,
         environ={"MLFLOW_TRACKING_URI": f"sqlite:///{done / 'workspace' / 'mlflow.db'}"},
     )  # fmt: skip

@@ -144,11 +144,11 @@ def test_a_damaged_store_is_named_and_written_anew(
     if damage is not _flip:
         return  # how it is mended does not depend on what was wrong
     # Each in a process of its own: MLflow keeps a store open as long as its process lives.
-    done = spaces.equigrid("doctor", "--repair-store", folder=finished)
+    done = spaces.forked("doctor", "--repair-store", folder=finished)
     assert "records tracked anew" in done.stdout
     assert (store.parent / "mlflow.db.damaged-1").read_bytes() == broken
-    spaces.equigrid("run", "tiny.yaml", "--in-process", folder=finished)
-    assert "all match" in spaces.equigrid("verify", "tiny.yaml", folder=finished).stdout
+    spaces.forked("run", "tiny.yaml", "--in-process", folder=finished)
+    assert "all match" in spaces.forked("verify", "tiny.yaml", folder=finished).stdout
     assert spaces.tables(finished / "workspace") == tables
 
 
@@ -288,10 +288,10 @@ def test_a_server_that_is_gone_costs_one_line(
     """And a wait that is bounded: the attempts are counted, not the seconds."""
     uri = f"http://127.0.0.1:{spaces.free_port()}"
     environ = {"MLFLOW_TRACKING_URI": uri}
-    done = spaces.equigrid("run", "tiny.yaml", "--in-process", folder=finished, environ=environ)
+    done = spaces.forked("run", "tiny.yaml", "--in-process", folder=finished, environ=environ)
     said = (done.stdout + done.stderr).splitlines()
     assert len([line for line in said if "MLflow" in line or "retry" in line.lower()]) == 2
     assert any("MLflow cannot be used" in line for line in said)
     assert any("entries are not in MLflow yet" in line for line in said)
-    done = spaces.equigrid("status", "tiny.yaml", folder=finished, environ=environ, expect=0)
+    done = spaces.forked("status", "tiny.yaml", folder=finished, environ=environ, expect=0)
     assert len([line for line in done.stdout.splitlines() if "cannot be read" in line]) == 1
