@@ -53,6 +53,11 @@ def describe(path: Path) -> OwnArrays:
     # Channels come first; a grid alone has one.
     if len(shape) == 2 or (len(shape) == 3 and shape[0] == shape[1] == shape[2]):
         shape = (1, *shape)
+    if len(shape) == 4 and set(shape[1:]) not in ({14}, {28}):
+        raise InputError(
+            f"{path}: volumes of {list(shape[1:])}; the packaged network takes sides of 14 or 28: "
+            "write one of your own (equigrid init NAME), with this file as `builder: arrays`"
+        )
     if stored:
         samples = {split: len(found[f"{split}_{names[1]}"]) for split in SPLITS}
     else:
@@ -94,6 +99,7 @@ def space_of(name: str, arrays: OwnArrays) -> str:
     dataset = {"builder": "arrays", "group": arrays.group, **arrays.settings}
     lines = yaml.safe_dump(dataset, sort_keys=False, default_flow_style=None, width=88)
     body = "".join(f"    {line}\n" for line in lines.splitlines())
+    batch = min(64, arrays.settings["samples"]["train"])
     return f"""# One search space, one table. Run it:  equigrid run {name}.yaml
 title: {name}
 datasets:
@@ -109,6 +115,6 @@ rows: # methods: a network, an objective (its loss), and the grid that validatio
     objective: regular_representation # the group acts on the latent, too
     grid: {{lr: [1e-3, 3e-3], lambda: [0.5, 2]}}
 reference: Baseline # the row that each other is compared with, seed by seed
-training: {{epochs: 30, batch_size: {min(64, arrays.settings["samples"]["train"])}}} # stops early after 20 epochs without a better val_accuracy
+training: {{epochs: 30, batch_size: {batch}}} # ends 20 epochs after the best val_accuracy
 seeds: {{grid: [0], final: [0, 1, 2]}}
 """

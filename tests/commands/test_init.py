@@ -43,7 +43,7 @@ def test_what_init_writes_passes_its_tests_and_runs_and_is_found_by_its_name(
 @pytest.mark.parametrize(
     ("shape", "group", "model"),
     [((8, 8), "C4", "small_cnn"), ((3, 6, 8), "C2", "small_cnn"),
-     ((6, 6, 6), "octahedral", "resnet3d")],
+     ((14, 14, 14), "octahedral", "resnet3d")],
 )  # fmt: skip
 def test_a_file_of_arrays_needs_no_python(
     tmp_path: Path, shape: tuple[int, ...], group: str, model: str
@@ -70,6 +70,7 @@ def test_a_file_of_arrays_needs_no_python(
         (("own", "--arrays", "text.npz"), "text.npz: begins with b'words', not an .npz file"),
         (("own", "--arrays", "flat.npz"), "flat.npz: inputs is [9, 4]; expected [n, channels, *g"),
         (("own", "--arrays", "odd.npz"), "odd.npz: no array called inputs, images, x"),
+        (("own", "--arrays", "cube.npz"), "cube.npz: volumes of [6, 6, 6]; the packaged network"),
         (("own", "--arrays", "real.npz"), "real.npz: labels is float64; expected whole numbers"),
     ],
 )
@@ -80,6 +81,7 @@ def test_what_init_cannot_use_is_one_line_and_leaves_nothing(
     np.savez(tmp_path / "flat.npz", inputs=np.zeros((9, 4)), labels=np.zeros(9, int))
     np.savez(tmp_path / "odd.npz", a=np.zeros(3))
     np.savez(tmp_path / "real.npz", inputs=np.zeros((9, 4, 4)), labels=np.zeros(9))
+    np.savez(tmp_path / "cube.npz", inputs=np.zeros((9, 6, 6, 6)), labels=np.zeros(9, int))
     before = sorted(tmp_path.rglob("*"))
     done = spaces.in_this_process("init", *arguments, folder=tmp_path, expect=2)
     assert said in done.stderr
