@@ -189,7 +189,8 @@ def metric_entry(name: str) -> MetricEntry:
         raise InputError(f"{name!r} reads {facts['reads']!r}; allowed: outputs, latents")
     # What agrees with a published value is the metric's own to say.
     margin, relative = getattr(found, "margin", None), getattr(found, "relative", False)
-    return MetricEntry(name, margin=margin, relative=relative, **facts)
+    share = bool(getattr(found, "is_share", False))
+    return MetricEntry(name, margin=margin, relative=relative, is_share=share, **facts)
 
 
 def _check_methods(name: str, found: Any, methods: Sequence[str]) -> None:

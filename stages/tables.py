@@ -7,13 +7,16 @@ from equigrid.files import write_atomically
 from equigrid.own_parts.user_errors import in_one_line
 from equigrid.planning.plan import Plan
 from equigrid.planning.workspace import Workspace
-from equigrid.reporting import csv_files, formats
+from equigrid.reporting import csv_files, formats, latex
 from equigrid.reporting.assembly import assemble
 from equigrid.reporting.table import Table
 
 
 def tables(plan: Plan, workspace: Workspace) -> Table:
-    """Write table.md, .csv and .tex, comparisons.csv and grid.csv; a file that is right stays."""
+    """Write table.md, .csv and .tex, comparisons and latents, grid.csv; a file that is right stays.
+
+    Of what there is nothing of there is no file: paired differences, latents.
+    """
     experiment = plan.experiment
     workspace.take_name(experiment.full_name, experiment.folder, experiment.origin)
     table = assemble(plan)
@@ -21,13 +24,17 @@ def tables(plan: Plan, workspace: Workspace) -> Table:
     contents = {
         "table.md": formats.markdown(table),
         "table.csv": csv_files.comma_separated(table),
-        "table.tex": formats.latex(table),
+        "table.tex": latex.scores(table),
+        "comparisons.tex": latex.comparisons(table),
+        "latents.tex": latex.latents(table),
         "comparisons.csv": csv_files.comparison_csv(table),
         "grid.csv": csv_files.grid_csv(plan.experiment.space.training.select, grid),
     }
     for name, content in contents.items():
         path = workspace.tables(plan.experiment.full_name) / name
-        if not path.exists() or path.read_text("utf-8") != content:
+        if not content:
+            path.unlink(missing_ok=True)
+        elif not path.exists() or path.read_text("utf-8") != content:
             write_atomically(path, content)
     return table
 

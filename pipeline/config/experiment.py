@@ -20,6 +20,7 @@ from equigrid.datasets.raw import RawStore
 from equigrid.errors import InputError
 from equigrid.files import canonical_json
 from equigrid.lookup import metric_entry, published_names, score_kind
+from equigrid.metrics.direction import is_share
 from equigrid.own_parts.beside import importable
 from equigrid.own_parts.commit import commit_of
 from equigrid.own_parts.imports import is_external
@@ -268,6 +269,8 @@ def _check(
     elif space.published is not None and space.published not in published_names():
         allowed = ", ".join(published_names())
         raise refuse(f"{space.published!r}; allowed: {allowed}", "published")
+    if space.table.percent and not any(is_share(it.metric) for it in space.columns.values()):
+        raise refuse("True: no column shows an accuracy or another share", "table", "percent")
     if space.reference is not None and space.reference not in rows:
         raise refuse(f"no row {space.reference!r}; there are: {', '.join(rows)}", "reference")
     unused = set(datasets) - {column.dataset for column in space.columns.values()}

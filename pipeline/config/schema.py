@@ -274,6 +274,26 @@ class ResourcesSpec(Strict):
     gpu: Annotated[float, Field(ge=0, le=1)] = 0
 
 
+class TableSpec(Strict):
+    """How the table shows its numbers; no run key has any of it.
+
+    digits: after the point; a score that may be tiny has one more, counted from its first.
+    percent: accuracies and other shares times 100, their point moved by two digits.
+    deviation: what stands behind a mean, of the seeds as a population or as a sample.
+    """
+
+    digits: Annotated[int, Field(ge=1, le=9)] = 3
+    percent: bool = False
+    deviation: Literal["population", "sample"] = "population"
+
+    @model_validator(mode="after")
+    def _digits_left(self) -> TableSpec:
+        if self.percent and self.digits < 2:
+            raise refuse(f"{self.digits}: per cent move the point by two digits; at least 2",
+                         "digits")  # fmt: skip
+        return self
+
+
 def _figure(value: Any) -> list[str]:
     """Mean, standard deviation and number of seeds, as far as given, as they are written."""
     parts = value if isinstance(value, list) else [value]
@@ -332,7 +352,10 @@ class SearchSpace(Strict):
 
     published: a table of the paper's by its name, or figures of one's own by row and column.
 
-    reference: the row that each other is compared with; without one each with each.
+    reference: the row that each other is compared with; without one the last method with a
+    baseline is, else the last method.
+
+    table: how it shows its numbers.
 
     verdicts: whether scores may be tested against the published ones, on data like theirs."""
 
@@ -342,6 +365,7 @@ class SearchSpace(Strict):
     reference: str | None = None
     verdicts: bool = True
     layout: Literal["cells", "runs", "datasets"] = "cells"
+    table: TableSpec = TableSpec()
     datasets: Annotated[dict[str, DatasetSpec], Field(min_length=1), Named]
     columns: Annotated[dict[str, ColumnSpec], Field(min_length=1), Named]
     rows: Annotated[dict[str, RowSpec], Field(min_length=1), Named]

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from equigrid.external_runs.collection import TIE, Collection
 from equigrid.external_runs.identity import Arm, Point, plain
 from equigrid.reporting.assembly import compared, noted
+from equigrid.reporting.controls import with_reference
+from equigrid.reporting.style import Style
 from equigrid.reporting.table import Cell, Table, published_table
 from equigrid.reporting.verdicts import Question
 from equigrid.trial import point_text, symbol
@@ -35,6 +37,7 @@ def table_of(found: Collection, name: str) -> Table:
         cells=cells,
         notes=(),
         external=True,
+        reference=_reference(found, rows),
     )
     questions = {
         place: Question(cell.values, cell.published, space.columns[place[1]].margin)
@@ -48,10 +51,22 @@ def table_of(found: Collection, name: str) -> Table:
 def _pairs(found: Collection, rows: tuple[str, ...]) -> list[tuple[str, str]]:
     if found.space.runs.seed is None:
         return []  # nothing says which runs belong together
+    pairs = with_reference(
+        rows, _reference(found, rows), is_named=found.space.reference is not None
+    )
+    known = set(map(frozenset, pairs))
+    return pairs + [
+        (later, earlier)
+        for earlier, later in itertools.combinations(rows, 2)
+        if {earlier, later} not in known
+    ]
+
+
+def _reference(found: Collection, rows: tuple[str, ...]) -> str | None:
+    """The row that the others are shown against: as the search space has it, or the last one."""
     if found.space.reference is not None:
-        reference = found.label(found.space.reference)
-        return [(row, reference) for row in rows if row != reference]
-    return [(later, earlier) for earlier, later in itertools.combinations(rows, 2)]
+        return found.label(found.space.reference)
+    return rows[-1] if rows else None
 
 
 def _cell(found: Collection, row: str, name: str) -> Cell:
@@ -76,7 +91,9 @@ def _cell(found: Collection, row: str, name: str) -> Cell:
         published=published_table(space.published or {}).get(row, {}).get(name),
         seeds=tuple(values),
         doubts=(f"{found.label(row)} / {name} {ON_TEST}",) if on_test else (),
-        decimals=column.decimals if column.decimals is not None else _decimals(found, name),
+        style=Style(
+            decimals=column.decimals if column.decimals is not None else _decimals(found, name)
+        ),
     )
 
 

@@ -19,14 +19,14 @@ from equigrid.external_runs.schema import RunsSpace
 from equigrid.external_runs.source import ExternalRun, Source
 from equigrid.files import write_atomically
 from equigrid.planning.workspace import Workspace
-from equigrid.reporting import csv_files, formats
+from equigrid.reporting import csv_files, formats, latex
 from equigrid.reporting.table import Table
 
 if TYPE_CHECKING:
     import pandas
 
 #: What is written of a table, beside the report.
-FILES = ("table.md", "table.csv", "table.tex", "comparisons.csv", "runs.csv")
+FILES = ("table.md", "table.csv", "table.tex", "comparisons.csv", "comparisons.tex", "runs.csv")
 
 
 def holds_runs(name: str) -> bool:
@@ -86,13 +86,14 @@ class RunsTable:
         return formats.markdown(self.assembled)
 
     def latex(self) -> str:
-        return formats.latex(self.assembled)
+        return latex.scores(self.assembled)
 
     def contents(self) -> dict[str, str]:
         """The files of the table, by name."""
         texts = (
             self.markdown(), csv_files.comma_separated(self.assembled), self.latex(),
-            csv_files.comparison_csv(self.assembled), runs_csv(self.collection),
+            csv_files.comparison_csv(self.assembled), latex.comparisons(self.assembled),
+            runs_csv(self.collection),
         )  # fmt: skip
         return dict(zip(FILES, texts, strict=True))
 
@@ -103,7 +104,9 @@ class RunsTable:
         folder = workspace.tables(self.name)
         for name, content in self.contents().items():
             path = folder / name
-            if not path.exists() or path.read_text("utf-8") != content:
+            if not content:  # no pair to compare
+                path.unlink(missing_ok=True)
+            elif not path.exists() or path.read_text("utf-8") != content:
                 write_atomically(path, content)
         return folder
 

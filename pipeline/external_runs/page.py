@@ -13,6 +13,7 @@ from equigrid.external_runs.source import by_step, is_finite
 from equigrid.files import write_atomically
 from equigrid.reporting.page import captions, charts, page
 from equigrid.reporting.page.charts import GridPoint
+from equigrid.reporting.page.dots import forest_section, seeds_section
 from equigrid.reporting.page.gallery import Gallery, section
 from equigrid.reporting.page.page import Chart, Content, Run, Section
 from equigrid.reporting.words import spoken
@@ -26,6 +27,8 @@ def report(table: RunsTable, folder: Path) -> list[Path]:
         table=table.assembled,
         select=select.metric if select is not None else "",
         arms=tuple(_arms(table, gallery)),
+        seeds=seeds_section(table.assembled, gallery),
+        differences=forest_section(table.assembled, gallery),
         curves=_curves(table, gallery),
         equivariance=Section(),
         parameters=Section(),

@@ -182,7 +182,7 @@ class RunsSpace(Strict):
     """A table of runs that are tracked already.
 
     rows: by value of the row's key how the table calls it; without them every value is a row.
-    reference: the row that each other is compared with; without one each with each.
+    reference: the row that each other is compared with; without one the last row is.
     """
 
     title: str = ""

@@ -25,6 +25,11 @@ def higher_is_better(score: str) -> bool | None:
     return SCORES.get(score_kind(name))
 
 
+def is_share(metric: str) -> bool:
+    """Whether a score is a share of something, which per cent may stand for."""
+    return bool(metric) and not is_objectives_own(metric) and metric_entry(metric).is_share
+
+
 def is_better(score: str, value: float, than: float | None) -> bool:
     """Strictly better: among equals the first stays."""
     if than is None:

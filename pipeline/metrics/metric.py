@@ -14,10 +14,11 @@ from equigrid.lookup import load, metric_entry
 class Metric(Protocol):
     """Made anew for each pass over a split, fed its batches, asked once.
 
-    From outside the package it also says `higher_is_better`, and may say `margin` and `relative`
-    (see equigrid.registry.Metric) and `reads`: `outputs` or `latents`, the first argument of
-    `update`. One that reads latents may have `fit(latents, targets)`: it is called once before,
-    with those of the whole training split as it is. Such probes are for tests alone.
+    From outside the package it also says `higher_is_better`, and may say `margin`, `relative`
+    and `is_share` (see equigrid.registry.MetricEntry) and `reads`: `outputs` or `latents`, the
+    first argument of `update`. One that reads latents may have `fit(latents, targets)`: it is
+    called once before, with those of the whole training split as it is. Such probes are for tests
+    alone.
     """
 
     def update(self, found: Tensor, targets: Tensor) -> None:

@@ -44,8 +44,10 @@ TASKS = {
 
 #: A score named `val_accuracy` is the metric on a split.
 METRICS = {
-    "accuracy": MetricEntry("equigrid.metrics.classification:Accuracy", True, margin=0.01),
-    "auc": MetricEntry("equigrid.metrics.classification:AUC", True, margin=0.01),
+    "accuracy": MetricEntry(
+        "equigrid.metrics.classification:Accuracy", True, margin=0.01, is_share=True
+    ),
+    "auc": MetricEntry("equigrid.metrics.classification:AUC", True, margin=0.01, is_share=True),
     # Over a roll-out's first frames: as many as the name says.
     "rmse_6": MetricEntry(
         "equigrid.metrics.roll_out:RollOutRMSE", False, 0.05, True, {"frames": 6}
@@ -61,12 +63,18 @@ METRICS = {
     "weighted_cosine": MetricEntry(
         "equigrid.metrics.reconstruction:CosineDistance", False, 0.1, True, {"by_degree": True}
     ),
-    "purity": MetricEntry("equigrid.metrics.probes:Purity", True, 0.03, reads="latents"),
-    "v_measure": MetricEntry("equigrid.metrics.probes:VMeasure", True, 0.03, reads="latents"),
-    "linear_accuracy": MetricEntry(
-        "equigrid.metrics.probes:LinearAccuracy", True, 0.01, reads="latents"
+    "purity": MetricEntry(
+        "equigrid.metrics.probes:Purity", True, 0.03, reads="latents", is_share=True
     ),
-    "knn_accuracy": MetricEntry("equigrid.metrics.probes:KNNAccuracy", True, 0.01, reads="latents"),
+    "v_measure": MetricEntry(
+        "equigrid.metrics.probes:VMeasure", True, 0.03, reads="latents", is_share=True
+    ),
+    "linear_accuracy": MetricEntry(
+        "equigrid.metrics.probes:LinearAccuracy", True, 0.01, reads="latents", is_share=True
+    ),
+    "knn_accuracy": MetricEntry(
+        "equigrid.metrics.probes:KNNAccuracy", True, 0.01, reads="latents", is_share=True
+    ),
 }  # fmt: skip
 
 #: What objectives measure themselves: whether higher is better, None where neither is. A name may

@@ -113,7 +113,8 @@ class MetricEntry(PartEntry):
 
     margin: a difference from the published value that still agrees, None where none does.
     relative: the margin is a fraction of the published value. reads: `outputs` or `latents`.
-    may_be_tiny: shown by its first digits instead of three decimals.
+    may_be_tiny: shown by its first digits instead of three decimals. is_share: of something, from
+    0 to 1, so that a table may show it in per cent.
     """
 
     target: str
@@ -123,6 +124,7 @@ class MetricEntry(PartEntry):
     settings: Mapping[str, Any] = field(default_factory=dict)
     reads: str = "outputs"
     may_be_tiny: bool = False
+    is_share: bool = False
 
 
 @dataclass(frozen=True)

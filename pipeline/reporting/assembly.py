@@ -8,13 +8,19 @@ from dataclasses import replace
 
 from equigrid.config.experiment import Experiment
 from equigrid.lookup import model_entry
-from equigrid.metrics.direction import higher_is_better, is_objectives_own, margin_of
+from equigrid.metrics.direction import (
+    higher_is_better,
+    is_objectives_own,
+    is_share,
+    margin_of,
+)
 from equigrid.planning.plan import Plan
 from equigrid.record import Result
 from equigrid.reporting import formats
-from equigrid.reporting.comparison import compare
-from equigrid.reporting.controls import control_notes, pairs
+from equigrid.reporting.comparison import FEWEST_SEEDS, compare, findings
+from equigrid.reporting.controls import control_notes, pairs, reference_of
 from equigrid.reporting.representations import representation_notes
+from equigrid.reporting.style import Style
 from equigrid.reporting.table import (
     LATENT_MEASURES,
     Cell,
@@ -22,7 +28,7 @@ from equigrid.reporting.table import (
     published_runs,
     published_table,
 )
-from equigrid.reporting.verdicts import Question, binomial_variance, verdicts
+from equigrid.reporting.verdicts import ALPHA, Question, binomial_variance, verdicts
 from equigrid.reporting.words import short
 from equigrid.trial import TRAINING_VERSION, in_order, symbol
 
@@ -32,6 +38,7 @@ def assemble(plan: Plan) -> Table:
     experiment = plan.experiment
     space = experiment.space
     published = published_table(space.published) if space.published else {}
+    style = Style(**space.table.model_dump())
     cells = {}
     for row, name in experiment.cells():
         column = space.columns[name]
@@ -68,6 +75,7 @@ def assemble(plan: Plan) -> Table:
             )
             if arm in plan.grid
             else (),
+            style=style,
         )
     table = Table(
         name=experiment.full_name,
@@ -81,16 +89,18 @@ def assemble(plan: Plan) -> Table:
         cells=cells,
         notes=(),
         layout=space.layout,
+        reference=reference_of(experiment),
+        style=style,
         published_runs=published_runs(space.published) if space.published else (),
         controls={row: it.control_of for row, it in experiment.rows.items() if it.control_of},
     )
     table = compared(
         table,
         _questions(experiment, cells) if experiment.has_verdicts else {},
-        pairs(experiment) if space.layout != "runs" else [],
+        pairs(experiment),
     )
-    findings = (*representation_notes(plan), *control_notes(experiment, table.comparisons))
-    return noted(table, _notes(plan), findings, space.notes)
+    told = (*representation_notes(plan), *control_notes(experiment, table.comparisons))
+    return noted(table, _notes(plan), told, space.notes)
 
 
 def compared(
@@ -107,19 +117,22 @@ def compared(
             difference = compare(
                 minuend, dict(zip(a.seeds, a.values, strict=True)),
                 subtrahend, dict(zip(b.seeds, b.values, strict=True)), column,
-                min(a.wanted, b.wanted), a.metric, a.decimals,
+                min(a.wanted, b.wanted), a.metric, a.style,
             )  # fmt: skip
             if difference is not None:
                 found.append(difference)
-    return replace(table, verdicts=verdicts(questions), comparisons=tuple(found))
+    table = replace(table, verdicts=verdicts(questions), comparisons=tuple(found))
+    outcomes = findings(table.against_reference(), table.higher_is_better)
+    return replace(table, outcomes=outcomes)
 
 
-def noted(
-    table: Table, made: Iterable[str], findings: Sequence[str], further: Iterable[str]
-) -> Table:
-    """A table with its notes. made: how it was made. further: the search space's own."""
-    notes = (*made, *_readings(table), *_margins(table), *findings, *_doubts(table), *further)
-    return replace(table, notes=notes, findings=tuple(findings))
+def noted(table: Table, made: Iterable[str], told: Sequence[str], further: Iterable[str]) -> Table:
+    """A table with its notes. made: how it was made. told: what a reader should see first.
+
+    further: the search space's own.
+    """
+    notes = (*made, *_readings(table), *_margins(table), *told, *_doubts(table), *further)
+    return replace(table, notes=notes, findings=tuple(told))
 
 
 def _latents(
@@ -188,10 +201,15 @@ def _drawn(experiment: Experiment) -> str:
 def _readings(table: Table) -> Iterator[str]:
     """How the further tables are to be read."""
     if table.comparisons:
-        count = sum(it.half_width is not None for it in table.comparisons)
+        marks = ", ".join(f"{formats.MARKS[it]} {it}" for it in formats.marks_of(table))
         yield (
-            "Paired differences: each interval is a 95 % interval by itself, not adjusted for "
-            f"their number ({count}). They hold for the data that all seeds share."
+            f"Paired differences with {table.reference}: {marks} of the first named row, by the "
+            f"paired t-test at {100 * ALPHA:g} % over all {len(table.outcomes)} of them (Holm). "
+            "Each interval is a 95 % interval by itself, not adjusted. They hold for the data that "
+            f"all seeds share. comparisons.csv has all pairs ({len(table.comparisons)})."
+            if table.outcomes
+            else f"Paired differences with {table.reference}: not tested, which needs "
+            f"{FEWEST_SEEDS} seeds and all that are wanted. comparisons.csv has all pairs."
         )
     if table.latent_measures():
         yield (
@@ -252,12 +270,14 @@ def _title(plan: Plan) -> str:
 
 def _notes(plan: Plan) -> list[str]:
     experiment, space = plan.experiment, plan.experiment.space
+    percent = space.table.percent
     metrics = ", ".join(
-        f"{short(metric)} (lower is better)" if higher_is_better(metric) is False else short(metric)
+        f"{short(metric)}{' in per cent' if percent and is_share(metric) else ''}"
+        f"{' (lower is better)' if higher_is_better(metric) is False else ''}"
         for metric in dict.fromkeys(column.metric for column in space.columns.values())
     )
     notes = [
-        f"Test {metrics}: mean (population standard deviation), n seeds; the "
+        f"Test {metrics}: mean ({space.table.deviation} standard deviation), n seeds; the "
         f"{'last' if space.training.tested == 'last' else 'best-validation'} "
         f"weights of at most {space.training.epochs} epochs of batches of "
         f"{space.training.batch_size} are tested."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from equigrid.config.experiment import Experiment
 from equigrid.config.resolution import Row
@@ -19,15 +19,44 @@ WRONG_ACTIONS = ("scrambled", "identity")
 Found = Mapping[tuple[str, str, str], Comparison]
 
 
-def pairs(experiment: Experiment) -> list[tuple[str, str]]:
-    """(minuend, subtrahend) of the rows to compare, in their order.
+def reference_of(experiment: Experiment) -> str | None:
+    """The row that the others are shown against: as the search space has it.
 
-    A later row minus each earlier one; of a control only its method minus it, and it minus its
-    method's baseline. Where the search space has a reference row, each other row minus it.
+    Where it names none, the last method that is to improve on a baseline, else the last method.
     """
+    if experiment.space.reference is not None or experiment.space.layout == "runs":
+        return experiment.space.reference
+    methods = [r for r, it in experiment.rows.items() if not (it.trivial or it.control_of)]
+    improving = [row for row in methods if experiment.rows[row].baseline]
+    found = improving or methods
+    return found[-1] if found else None
+
+
+def pairs(experiment: Experiment) -> list[tuple[str, str]]:
+    """(minuend, subtrahend) of the rows to compare, those with the reference row first.
+
+    Each other row minus a reference that the search space names; the last method minus each other
+    row where it names none. Of the rest a later row minus each earlier one; of a control only its
+    method minus it, and it minus its method's baseline. None where a table is of runs.
+    """
+    if experiment.space.layout == "runs":
+        return []
     trained = [row for row, method in experiment.rows.items() if not method.trivial]
-    if (reference := experiment.space.reference) is not None:
-        return [(row, reference) for row in trained if row != reference]
+    reference, is_named = reference_of(experiment), experiment.space.reference is not None
+    found = with_reference(trained, reference, is_named=is_named)
+    known = set(map(frozenset, found))
+    return found + [pair for pair in _further(experiment, trained) if frozenset(pair) not in known]
+
+
+def with_reference(
+    rows: Iterable[str], reference: str | None, *, is_named: bool
+) -> list[tuple[str, str]]:
+    """(minuend, subtrahend): a reference that was named is what the others are measured by."""
+    others = [row for row in rows if row != reference] if reference is not None else []
+    return [(row, str(reference)) if is_named else (str(reference), row) for row in others]
+
+
+def _further(experiment: Experiment, trained: Sequence[str]) -> list[tuple[str, str]]:
     controls = [row for row in trained if experiment.rows[row].control_of]
     methods = [row for row in trained if row not in controls]
     found = [(later, earlier) for earlier, later in itertools.combinations(methods, 2)]
@@ -41,7 +70,7 @@ def pairs(experiment: Experiment) -> list[tuple[str, str]]:
 
 def control_notes(experiment: Experiment, comparisons: tuple[Comparison, ...]) -> Iterator[str]:
     """For each method with controls a line on what they are, and one for each column."""
-    found = {(c.minuend, c.subtrahend, c.column): c for c in comparisons}
+    found = {it.place: it for c in comparisons for it in (c.turned(), c)}
     for row, method in experiment.rows.items():
         controls = {name: it for name, it in experiment.rows.items() if it.control_of == row}
         if not controls:

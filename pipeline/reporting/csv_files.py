@@ -85,11 +85,19 @@ def grid_csv(score: str, trials: Iterable[tuple[Trial, Result | None]]) -> str:
 
 
 def comparison_csv(table: Table) -> str:
-    """One line a pair of methods and column, numbers in full."""
+    """One line a pair of methods and column, numbers in full; p of the paired t-test.
+
+    p_holm, outcome: of pairs with the reference row, adjusted over those of the whole table.
+    """
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(("minuend", "subtrahend", "column", "mean", "low", "high", "n", "wanted"))
+    writer.writerow(("minuend", "subtrahend", "column", "mean", "low", "high", "n", "wanted",
+                     "p", "p_holm", "outcome"))  # fmt: skip
     for c in table.comparisons:
-        low, high = ("", "") if c.half_width is None else (c.low, c.high)
-        writer.writerow((c.minuend, c.subtrahend, c.column, c.mean, low, high, c.n, c.wanted))
+        found = table.outcomes.get(c.place)
+        line = (
+            c.minuend, c.subtrahend, c.column, c.mean, c.low, c.high, c.n, c.wanted, c.p,
+            found.p if found else None, found.word if found else None,
+        )  # fmt: skip
+        writer.writerow(["" if it is None else it for it in line])
     return buffer.getvalue()

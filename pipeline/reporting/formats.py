@@ -1,58 +1,42 @@
-"""A table as Markdown, LaTeX and on the terminal: the same cells, the same digits."""
+"""A table as Markdown and on the terminal: the same cells, the same digits."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from equigrid.lookup import metric_entry, score_kind
-from equigrid.metrics.direction import is_objectives_own
-from equigrid.reporting.comparison import FEWEST_SEEDS, Comparison
+from equigrid.reporting.comparison import FEWEST_SEEDS, Comparison, Outcome
 from equigrid.reporting.table import LATENT_MEASURES, Cell, Table
 
 DASH = "–"
 #: On a cell with a run whose tracking does not match its record.
 DOUBT = "†"
+#: Beside a paired difference, for what it shows of the first named row.
+MARKS: Mapping[Outcome, str] = {
+    "better": "▲", "worse": "▼", "higher": "△", "lower": "▽", "undecided": "○"
+}  # fmt: skip
 
 
 def score(cell: Cell) -> str:
     """`0.912 (0.004), n=5`; an incomplete one says what is missing first, † ends a doubtful one."""
-    gap = _one_line(cell.gap)
+    gap = one_line(cell.gap)
     mark = f" {DOUBT}" if cell.doubts else ""
     if cell.mean is None and not cell.wanted:
         return DASH
     if cell.mean is None:
         return f"{DASH} {gap or f'0/{cell.wanted} seeds'}{mark}"
-    text = value(cell.metric, cell.mean, cell.decimals)
-    if cell.wanted > 1 and cell.std is not None:
-        text += f" ({value(cell.metric, cell.std, cell.decimals)})"
+    text = cell.style.value(cell.metric, cell.mean)
+    if cell.wanted > 1 and cell.deviation is not None:
+        text += f" ({cell.style.value(cell.metric, cell.deviation)})"
     if cell.is_whole:
         return f"{text}, n={len(cell.values)}{mark}"
     return f"[{gap or f'{len(cell.values)}/{cell.wanted} seeds'}] {text}{mark}"
 
 
-def value(metric: str, number: float, decimals: int | None = None) -> str:
-    """Three decimals; of what may be tiny, and what objectives measure themselves, four digits.
-
-    decimals: where they are given, so many.
-    """
-    if decimals is not None:
-        return f"{number:.{decimals}f}"
-    if not _may_be_tiny(metric):
-        return f"{number:.3f}"
-    if score_kind(metric) != metric:  # a count: what is left of rounding is nothing
-        number = round(number, 9) + 0.0
-    return f"{number:.4g}"
-
-
-def _may_be_tiny(metric: str) -> bool:
-    return is_objectives_own(metric) or metric_entry(metric).may_be_tiny
-
-
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
     """An error's text may have several; a table's cell and a comment have one."""
     return " ".join(text.split())
 
@@ -61,32 +45,25 @@ def published(cell: Cell) -> str:
     """The published value with all its digits; `?` where its number of seeds is not known."""
     if cell.published is None:
         return DASH
-    digits = cell.published.decimals
-    text = f"{cell.published.mean:.{digits}f}"
+    digits, style = cell.published.decimals, cell.style
+    text = style.published(cell.metric, cell.published.mean, digits)
     if cell.published.std is None:
         return text
     unknown = "" if cell.published.seeds else " ?"
-    return f"{text} ({cell.published.std:.{digits}f}){unknown}"
+    return f"{text} ({style.published(cell.metric, cell.published.std, digits)}){unknown}"
 
 
 def difference(table: Table, row: str, column: str) -> str:
     """`+0.003 agrees`: reproduced − published, and the verdict where there is one."""
-    value = table.cells[row, column].difference
-    if value is None:
+    cell = table.cells[row, column]
+    if cell.difference is None:
         return DASH
     verdict = table.verdicts.get((row, column))
-    shown = signed(table.cells[row, column].metric, value, table.cells[row, column].decimals)
+    shown = cell.style.signed(cell.metric, cell.difference)
     return shown + (f" {verdict.word}" if verdict else "")
 
 
-def signed(metric: str, number: float, decimals: int | None = None) -> str:
-    """A difference of scores, with its sign."""
-    if decimals is not None:
-        return f"{number:+.{decimals}f}"
-    return f"{number:+.2g}" if metric and _may_be_tiny(metric) else f"{number:+.3f}"
-
-
-def _parts(table: Table) -> list[tuple[str, Table]]:
+def parts(table: Table) -> list[tuple[str, Table]]:
     """Of layout `datasets` a heading and a table for each dataset; else the table itself."""
     if table.layout != "datasets":
         return [("", table)]
@@ -110,7 +87,7 @@ def _parts(table: Table) -> list[tuple[str, Table]]:
 def _headings(table: Table) -> list[str]:
     headings = ["Method"] if table.external else ["Method", "Parameters"]
     if table.layout == "datasets":
-        return [*headings, *_short_names(table)]
+        return [*headings, *short_names(table)]
     for column in table.columns:
         headings.append(column)
         if _column_is_published(table, column):
@@ -118,7 +95,7 @@ def _headings(table: Table) -> list[str]:
     return headings
 
 
-def _short_names(table: Table) -> Iterator[str]:
+def short_names(table: Table) -> Iterator[str]:
     """Columns without the name of their dataset before it, under whose heading they stand."""
     datasets = {column: cell.dataset for (_, column), cell in table.cells.items()}
     for column in table.columns:
@@ -135,8 +112,7 @@ def _body(table: Table) -> Iterator[list[str]]:
         for seed, scores in table.run_lines(row):
             line = [f"{row}, seed {seed}", ""]
             for column in table.columns:
-                metric = table.cells[row, column].metric
-                line.append(value(metric, scores[column]) if column in scores else DASH)
+                line.append(_of_a_run(table, row, column, scores))
                 line += ["", ""] if _column_is_published(table, column) else []
             yield line
         line = [table.label(row), *([] if table.external else [parameters(table, row)])]
@@ -150,6 +126,11 @@ def _body(table: Table) -> Iterator[list[str]]:
                 line += [published(cell), difference(table, row, column)]
         yield line
     yield from _published_lines(table)
+
+
+def _of_a_run(table: Table, row: str, column: str, scores: Mapping[str, float]) -> str:
+    cell = table.cells[row, column]
+    return cell.style.value(cell.metric, scores[column]) if column in scores else DASH
 
 
 def _one_above_the_other(table: Table, row: str) -> Iterator[list[str]]:
@@ -195,23 +176,36 @@ def latents(table: Table) -> Iterator[list[list[str]]]:
 
 
 def _comparisons(table: Table) -> list[list[str]]:
-    """Rows of the comparison table: one pair of methods a line; empty without a pair."""
-    if not table.comparisons:
-        return []
-    lines = [["Paired difference, 95 % interval", *_short_names(table)]]
-    for minuend, subtrahend, found in table.paired():
-        lines.append([f"{minuend} − {subtrahend}", *map(interval, found)])
-    return lines
+    """The reference row against the others: one of them a line; empty without a pair."""
+    lines = [["Paired difference, 95 % interval", *short_names(table)]]
+    for minuend, subtrahend, found in table.paired(table.against_reference()):
+        lines.append([f"{minuend} − {subtrahend}", *(marked(table, it) for it in found)])
+    return lines if len(lines) > 1 else []
+
+
+def marked(table: Table, comparison: Comparison | None) -> str:
+    """`+0.012 [+0.004, +0.020], n=5 ▲`: an interval, and what it shows of the first named row."""
+    found = table.outcomes.get(comparison.place) if comparison else None
+    return interval(comparison) + (f" {MARKS[found.word]}" if found else "")
+
+
+def marks_of(table: Table) -> list[Outcome]:
+    """Those that a table may need: `better` and `worse` only where some column has them."""
+    directions = {table.higher_is_better[column] for column in table.columns}
+    decided: list[Outcome] = ["better", "worse"] if directions - {None} else []
+    if None in directions:
+        decided += ["higher", "lower"]
+    return [*decided, "undecided"]
 
 
 def interval(comparison: Comparison | None) -> str:
     """`+0.012 [+0.004, +0.020], n=5`; missing seeds first; of too few why there is no interval."""
     if comparison is None:
         return DASH
-    metric, decimals = comparison.metric, comparison.decimals
-    text = signed(metric, comparison.mean, decimals)
+    metric, signed = comparison.metric, comparison.style.signed
+    text = signed(metric, comparison.mean)
     if comparison.low is not None and comparison.high is not None:
-        ends = (signed(metric, it, decimals) for it in (comparison.low, comparison.high))
+        ends = (signed(metric, it) for it in (comparison.low, comparison.high))
         text += f" [{', '.join(ends)}]"
     reason = f" (no interval below {FEWEST_SEEDS})" if comparison.half_width is None else ""
     if comparison.n < comparison.wanted:
@@ -230,58 +224,29 @@ def _markdown_lines(lines: list[list[str]]) -> Iterator[str]:
 
 def markdown(table: Table) -> str:
     lines = [f"# {table.title}", ""]
-    for heading, part in _parts(table):
+    for heading, part in parts(table):
         lines += [f"## {heading}", ""] if heading else []
         for found in ([_headings(part), *_body(part)], _comparisons(part)):
             lines += [*_markdown_lines(found), ""] if found else []
     for found in latents(table):
         lines += [*_markdown_lines(found), ""]
-    lines += [f"- {_one_line(note)}" for note in table.notes]
+    lines += [f"- {one_line(note)}" for note in table.notes]
     return "\n".join(lines) + "\n"
 
 
-_TEX = str.maketrans({
-    "&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}",
-    "–": "--", "λ": r"$\lambda$", "×": r"$\times$", "ρ": r"$\rho$", "≥": r"$\geq$",
-    "†": r"$\dagger$", "↳": r"$\hookrightarrow$",
-    "−": r"$-$", "√": r"$\surd$",
-})  # fmt: skip
-
-
-def latex(table: Table) -> str:
-    """A tabular for `booktabs`; the notes stand in comments above it."""
-    lines = ["% \\usepackage{booktabs}", *(f"% {_one_line(note)}" for note in table.notes)]
-    for heading, part in _parts(table):
-        headings = _headings(part)
-        lines += [f"% {heading}"] if heading else []
-        size = "" if table.external else "r"
-        lines.append("\\begin{tabular}{l" + size + "c" * (len(headings) - 1 - len(size)) + "}")
-        lines.append("\\toprule")
-        for index, cells in enumerate([headings, *_body(part)]):
-            lines.append(" & ".join(cell.translate(_TEX) for cell in cells) + " \\\\")
-            if index == 0:
-                lines.append("\\midrule")
-        lines += ["\\bottomrule", "\\end{tabular}"]
-    return "\n".join(lines) + "\n"
-
-
-#: Columns that a terminal of 80 characters can show.
+#: Columns that a terminal of 80 characters, or the width of a page, can show.
 WIDEST = 5
 
 
-def _one_column_a_run(table: Table) -> Iterator[tuple[str, list[list[str]]]]:
+def one_column_a_run(table: Table) -> Iterator[tuple[str, list[list[str]]]]:
     """Of each row a table whose lines are its scores, and one of the published runs."""
     for row in table.rows:
         runs = table.run_lines(row)
         lines = [[table.label(row), *(f"seed {seed}" for seed, _ in runs), "mean"]]
         for column in table.columns:
             cell = table.cells[row, column]
-            found = (
-                value(cell.metric, scores[column]) if column in scores else DASH
-                for _, scores in runs
-            )
-            mean = score(cell) if cell.mean is None else value(cell.metric, cell.mean)
+            found = (_of_a_run(table, row, column, scores) for _, scores in runs)
+            mean = score(cell) if cell.mean is None else cell.style.value(cell.metric, cell.mean)
             lines.append([column, *found, mean])
         yield row, lines
     if table.published_runs:
@@ -310,11 +275,11 @@ def terminal(table: Table) -> list[RichTable]:
     """The score table, the paired differences and the equivariance table, for rich."""
     shown = []
     shown_as: list[tuple[str | None, list[list[str]]]] = []
-    for heading, part in _parts(table):
+    for heading, part in parts(table):
         title = ": ".join(filter(None, (table.title, heading)))
         scores = [_headings(part), *_body(part)]
         if len(scores[0]) > WIDEST and table.layout == "runs":
-            several = [lines for _, lines in _one_column_a_run(part)]
+            several = [lines for _, lines in one_column_a_run(part)]
             shown_as += [(title, several[0]), *((None, lines) for lines in several[1:])]
         elif len(scores[0]) > WIDEST:
             shown_as.append((title, _one_line_a_cell(part)))

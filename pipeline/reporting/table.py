@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import resources
@@ -13,7 +13,8 @@ from typing import Any
 import yaml
 
 from equigrid.errors import InputError
-from equigrid.reporting.comparison import Comparison
+from equigrid.reporting.comparison import Comparison, Finding, Place
+from equigrid.reporting.style import USUAL, Style
 from equigrid.reporting.verdicts import Published, Verdict
 
 #: Of validation's latents (equigrid.metrics.latent_measures), with their headings.
@@ -37,7 +38,7 @@ class Cell:
     latents: how the group moves the latents of validation, by measure (LATENT_MEASURES) one number
     per seed, where measured.
     doubts: what is wrong with how its trainings are tracked, one text a run in doubt.
-    decimals: of its scores as they are shown; None: as the metric has it.
+    style: how its scores are shown.
     """
 
     dataset: str
@@ -52,7 +53,7 @@ class Cell:
     published: Published | None
     seeds: tuple[int, ...] = ()
     doubts: tuple[str, ...] = ()
-    decimals: int | None = None
+    style: Style = USUAL
 
     @property
     def is_whole(self) -> bool:
@@ -66,6 +67,11 @@ class Cell:
     def std(self) -> float | None:
         """The population standard deviation, as the paper gives it."""
         return pstdev(self.values) if self.values else None
+
+    @property
+    def deviation(self) -> float | None:
+        """The standard deviation that the table shows."""
+        return self.style.std(self.values)
 
     @property
     def standard_error(self) -> float | None:
@@ -86,11 +92,12 @@ class Table:
     """cells by (row, column); notes are shown below it. Holds nothing that differs between runs.
 
     verdicts: of whole cells with a published value, in the published setting.
-    comparisons: of trained rows. layout: `runs` has a line for each run above its row's mean, and
-    one for each published run; `datasets` a table for each dataset. higher_is_better:
-    None where neither is. findings: those of the notes that a reader should see first. controls:
-    the method by row that is a control of it. external: of runs that were not made here, of whose
-    networks nothing is known.
+    comparisons: of trained rows, two by two. reference: the row that the others are shown against,
+    None without a pair. outcomes: what the comparisons with it show. style: of numbers.
+    layout: `runs` has a line for each run above its row's mean, and one for each published run;
+    `datasets` a table for each dataset. higher_is_better: None where neither is. findings: those of
+    the notes that a reader should see first. controls: the method by row that is a control of it.
+    external: of runs that were not made here, of whose networks nothing is known.
     """
 
     name: str
@@ -103,6 +110,9 @@ class Table:
     notes: tuple[str, ...]
     verdicts: Mapping[tuple[str, str], Verdict] = field(default_factory=dict)
     comparisons: tuple[Comparison, ...] = ()
+    reference: str | None = None
+    outcomes: Mapping[Place, Finding] = field(default_factory=dict)
+    style: Style = USUAL
     layout: str = "cells"
     published_runs: tuple[Mapping[str, float], ...] = ()
     findings: tuple[str, ...] = ()
@@ -128,10 +138,16 @@ class Table:
             for seed in seeds
         ]
 
-    def paired(self) -> list[tuple[str, str, list[Comparison | None]]]:
+    def against_reference(self) -> tuple[Comparison, ...]:
+        """The comparisons with the reference row."""
+        return tuple(c for c in self.comparisons if self.reference in (c.minuend, c.subtrahend))
+
+    def paired(
+        self, comparisons: Iterable[Comparison]
+    ) -> list[tuple[str, str, list[Comparison | None]]]:
         """(minuend, subtrahend, their comparison in each column)."""
-        found = {(c.minuend, c.subtrahend, c.column): c for c in self.comparisons}
-        pairs = dict.fromkeys((c.minuend, c.subtrahend) for c in self.comparisons)
+        found = {c.place: c for c in comparisons}
+        pairs = dict.fromkeys((minuend, subtrahend) for minuend, subtrahend, _ in found)
         return [(*pair, [found.get((*pair, column)) for column in self.columns]) for pair in pairs]
 
     def label(self, row: str) -> str:

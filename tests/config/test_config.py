@@ -12,7 +12,9 @@ from example import SPACE, replaced
 
 from equigrid.config.experiment import load_experiment
 from equigrid.config.yaml_lines import parse
+from equigrid.datasets.raw import RawStore
 from equigrid.errors import InputError
+from equigrid.planning.plan import make_plan
 
 ROOT = Path(__file__).parents[2]
 
@@ -162,3 +164,16 @@ def test_checking_a_search_space_imports_neither_torch_nor_the_trackers():
         [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
     )
     assert found.stdout.strip() == "[]"
+
+
+def test_how_a_table_shows_its_numbers_is_in_no_run_key(tmp_path: Path) -> None:
+    def keys(more: str) -> set[str]:
+        path = tmp_path / "space.yaml"
+        path.write_text(SPACE + more)
+        experiment = load_experiment(str(path))
+        recipes = {name: it.recipe(RawStore()) for name, it in experiment.datasets.items()}
+        plan = make_plan(experiment, recipes, {}, {}, {})
+        return {trial.key for trial in plan.all_trials()}
+
+    changed = "table: {digits: 2, percent: true, deviation: sample}\n"
+    assert keys("") == keys(changed)

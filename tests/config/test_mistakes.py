@@ -142,6 +142,14 @@ WRONG_TYPES = [
     Mistake("batch_size", "batch_size: 64", 'batch_size: "64"', "training.batch_size",
             ("'64'", "integer")),
     Mistake("epochs", "epochs: 3", "epochs: true", "training.epochs", ("True", "integer")),
+    Mistake(
+        "table", "retries: 1", "retries: 1\ntable: {deviation: sem}", "table.deviation",
+        ("'sem'", "population.*sample"), "table: {",
+    ),
+    Mistake(
+        "digits of per cent", "retries: 1", "retries: 1\ntable: {percent: true, digits: 1}",
+        "table.digits", ("1:", "at least 2"), "table: {",
+    ),
     Mistake("seeds", "final: [0, 1]", "final: 3", "seeds.final", ("3", "list")),
     Mistake("a seed", "final: [0, 1]", "final: [0, 0.5]", "seeds.final.1", ("0.5", "integer")),
     Mistake("cpu", "cpu: 1", "cpu: one", "resources.cpu", ("'one'", "number")),

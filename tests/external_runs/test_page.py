@@ -41,7 +41,7 @@ def test_the_pages_search_space_and_its_commands(swept: Path) -> None:
         words = [it.strip('"') for it in re.findall(r'"[^"]*"|\S+', command)]
         spaces.in_this_process(*words, folder=swept)
     tex = (swept / "workspace" / "tables" / "sweep" / "table.tex").read_text()
-    assert "MLP & 0.9" in tex
+    assert re.search(r"MLP & \$(\\mathbf\{|\\underline\{)?0\.9\d+ \\pm", tex)
 
 
 def test_the_draft_needs_two_words_of_ones_own(swept: Path) -> None:

@@ -258,7 +258,9 @@ def test_published_figures_verdicts_and_a_reference_row() -> None:
         "a": "agrees", "b": "below",
     }  # fmt: skip
     pairs = [(it.minuend, it.subtrahend, round(it.mean, 9)) for it in table.comparisons]
-    assert pairs == [("a", "b", 0.1), ("c", "b", -0.21)]
+    assert pairs == [("a", "b", 0.1), ("c", "b", -0.21), ("c", "a", -0.31)]
+    outcomes = {it[0]: found.word for it, found in table.outcomes.items()}
+    assert outcomes == {"a": "better", "c": "undecided"}
 
 
 def test_every_run_is_accounted_for_once_whatever_became_of_it() -> None:

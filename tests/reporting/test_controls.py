@@ -10,7 +10,7 @@ import spaces
 
 from equigrid.config.experiment import Experiment, load_experiment
 from equigrid.reporting.comparison import Comparison, compare
-from equigrid.reporting.controls import control_notes, pairs
+from equigrid.reporting.controls import control_notes, pairs, reference_of
 
 CONTROLS = {
     "Two views": {"control_of": "Ours", "objective": "two_views"},
@@ -34,14 +34,27 @@ def experiment(tmp_path: Path) -> Experiment:
     return load_experiment(str(spaces.write(tmp_path / "space.yaml", _space())))
 
 
-def test_a_control_is_compared_with_its_method_and_its_baseline_alone(
+def test_the_reference_is_compared_with_each_row_and_a_control_with_its_baseline(
     experiment: Experiment,
 ) -> None:
+    assert reference_of(experiment) == "Ours"
     assert pairs(experiment) == [
-        ("Ours", "CNN"),
-        ("Ours", "Two views"), ("Two views", "CNN"),
-        ("Ours", "Scrambled"), ("Scrambled", "CNN"),
+        ("Ours", "CNN"), ("Ours", "Two views"), ("Ours", "Scrambled"),
+        ("Two views", "CNN"), ("Scrambled", "CNN"),
     ]  # fmt: skip
+
+
+def test_each_row_is_measured_by_a_reference_that_is_named(tmp_path: Path) -> None:
+    """The sentences on controls need the other way round, and have it."""
+    path = spaces.write(tmp_path / "space.yaml", _space() | {"reference": "CNN"})
+    experiment = load_experiment(str(path))
+    assert pairs(experiment)[:3] == [("Ours", "CNN"), ("Two views", "CNN"), ("Scrambled", "CNN")]
+    path = spaces.write(tmp_path / "other.yaml", _space() | {"reference": "Ours"})
+    experiment = load_experiment(str(path))
+    assert pairs(experiment)[0] == ("CNN", "Ours")
+    scores = {row: [0.7, 0.71, 0.7] for row in ("Ours", "Two_views", "Scrambled")}
+    _, told = control_notes(experiment, _comparisons(experiment, CNN=[0.5, 0.51, 0.5], **scores))
+    assert "Ours − CNN +0.200" in told
 
 
 def _comparisons(experiment: Experiment, **scores: list[float]) -> tuple[Comparison, ...]:

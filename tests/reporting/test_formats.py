@@ -24,6 +24,7 @@ SCORES = (0.9, 0.91, 0.93)
 
 def cell(*values: float, wanted: int | None = None, gap: str = "", **changes: Any) -> Cell:
     fields: dict[str, Any] = {
+        "seeds": tuple(range(len(values))),
         "dataset": "D1",
         "split": "test",
         "metric": "accuracy",
@@ -97,7 +98,6 @@ def test_an_incomplete_cell_says_what_is_missing(shown: Cell, text: str) -> None
     assert not shown.is_whole
     assert shown.difference is None
     assert markdown_cells(formats.markdown(one(shown)))[3][2] == text
-    assert text in formats.latex(one(shown)).replace("--", "–")
 
 
 def test_one_seed_has_no_deviation_to_show() -> None:
@@ -172,44 +172,8 @@ def test_csv_leaves_what_is_not_known_empty_and_quotes_gaps() -> None:
     assert lines["Chance", "D1"]["margin_over_trivial"] == ""
 
 
-def test_latex_is_a_booktabs_tabular() -> None:
-    lines = formats.latex(one(cell(*SCORES))).splitlines()
-    begin = lines.index(r"\begin{tabular}{lrc}")
-    assert r"\usepackage{booktabs}" in "".join(lines[:begin])
-    assert all(line.startswith("%") for line in lines[:begin])
-    assert lines[begin + 1 :] == [
-        r"\toprule",
-        r"Method & Parameters & D1 \\",
-        r"\midrule",
-        r"Chance & 0 & 0.100, n=1 \\",
-        r"Ours & 33 742 & 0.913 (0.012), n=3 \\",
-        r"\bottomrule",
-        r"\end{tabular}",
-    ]
-
-
-def test_latex_escapes_whatever_a_cell_may_hold() -> None:
-    gap = r"50 % of a_b & {c} #1 $x$ ~ ^ \ λ × ρ"
-    body = formats.latex(one(cell(wanted=3, gap=gap))).splitlines()[-3]
-    assert body == (
-        r"Ours & 33 742 & -- 50 \% of a\_b \& \{c\} \#1 \$x\$ \textasciitilde{} "
-        r"\textasciicircum{} \textbackslash{} $\lambda$ $\times$ $\rho$ \\"
-    )
-
-
-def test_a_gap_in_brackets_does_not_become_an_argument_of_the_line_before() -> None:
-    # LaTeX takes `[` after a line's `\\` for its optional argument.
-    shown = table({("[odd] row", "D1"): cell(*SCORES), ("next", "D1"): cell(*SCORES)})
-    body = formats.latex(shown).splitlines()
-    previous, line = body[-5], body[-4]
-    assert not (previous.rstrip().endswith("\\\\") and line.lstrip().startswith("["))
-
-
-def test_notes_of_several_lines_stay_comments() -> None:
+def test_notes_of_several_lines_stay_one_line_each() -> None:
     shown = replace(one(cell(*SCORES)), notes=("first line\nsecond line",))
-    lines = formats.latex(shown).splitlines()
-    begin = lines.index(r"\begin{tabular}{lrc}")
-    assert all(line.startswith("%") for line in lines[:begin])
     text = formats.markdown(shown)
     assert all(not line or line.startswith(("#", "|", "-", " ")) for line in text.splitlines())
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import itertools
 import re
 from collections.abc import Iterable
@@ -21,7 +23,7 @@ from equigrid.record import Record, Result
 from equigrid.reporting import formats
 from equigrid.reporting.assembly import assemble
 from equigrid.reporting.page import charts
-from equigrid.reporting.page.content import report
+from equigrid.reporting.page.content import report, run_pages
 from equigrid.reporting.page.page import ArmSection, Chart, Content, Run, Section, render
 from equigrid.reporting.table import Cell, Table
 from equigrid.reporting.verdicts import Published, Verdict
@@ -74,8 +76,12 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.elements if name == tag]
 
     def scores(self) -> list[tuple[str, str]]:
-        """(class, text) of the table's cells."""
-        return [(kind, text) for kind, text in self.cells if kind.startswith("cell")]
+        """(class, text) of the table's cells, without the mark of the best."""
+        return [
+            (kind, re.sub(r" [◆◇]", "", text))
+            for kind, text in self.cells
+            if kind.startswith("cell")
+        ]
 
 
 def check(text: str) -> Page:
@@ -92,9 +98,12 @@ def check(text: str) -> Page:
                 assert attributes[name][1:] in ids
     assert set(re.findall(r"url\(#([^)]+)\)", text)) <= set(ids)
     assert "://" not in text
-    assert not page.all("script")
+    # The one script is the page's own, and the policy lets no other run.
+    (script,) = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
     (policy,) = (it for it in page.all("meta") if "http-equiv" in it)
     assert policy["content"].startswith("default-src 'none'")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert policy["content"].endswith(f"script-src 'sha256-{digest}'")
     for svg in page.all("svg"):
         assert svg["role"] == "img"
         assert re.search(r"\d", svg["aria-label"])
@@ -155,8 +164,9 @@ def test_a_whole_table_is_one_page_and_its_figures(tmp_path: Path) -> None:
     assert set(files(tmp_path / "out")) == {
         "index.html", "figures/heat-map-cnn-d1.pdf", "figures/heat-map-ours-d1.pdf",
         "figures/curves-d1.pdf", "figures/equivariance-augmented.pdf",
-        "figures/equivariance-plain.pdf", "figures/parameters-augmented.pdf",
-        "figures/parameters-plain.pdf",
+        "figures/equivariance-plain.pdf", "figures/seeds-augmented.pdf",
+        "figures/seeds-plain.pdf", "figures/differences-augmented.pdf",
+        "figures/differences-plain.pdf",
     }  # fmt: skip
     assert {str(path.relative_to(tmp_path / "out")) for path in paths} == set(
         files(tmp_path / "out")
@@ -185,6 +195,13 @@ def test_a_whole_table_is_one_page_and_its_figures(tmp_path: Path) -> None:
         assert f"run-{trial.seed}" in text
     assert "equigrid show tiny.yaml &#34;Ours/plain&#34;" in text
     assert "D1: the data files are not in this workspace." in text
+    # Both networks have one size: a figure of scores by size would show nothing.
+    assert "have the same number of parameters." in text
+
+
+def test_a_servers_runs_are_links_without_its_password() -> None:
+    assert run_pages("sqlite:///mlflow.db") == ""
+    assert run_pages("https://me:secret@host:5000/ml/") == "https://host:5000/ml/#/runs/"
 
 
 def test_the_same_records_give_the_same_bytes(tmp_path: Path) -> None:
@@ -306,7 +323,7 @@ def test_whatever_a_name_holds_is_shown_as_it_is() -> None:
     )
     nothing = Section((), (odd,))
     content = Content(
-        table, odd, groups, section, nothing, nothing, (), nothing, ((odd, odd),),
+        table, odd, groups, nothing, nothing, section, nothing, nothing, (), nothing, ((odd, odd),),
         (({odd: odd}, 1),), (odd,),
     )  # fmt: skip
     text = render(content)

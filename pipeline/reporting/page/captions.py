@@ -58,6 +58,23 @@ def score_by_parameters(points: Mapping[str, tuple[int, float, float]], score: s
     return "; ".join(parts) + "."
 
 
+def seeds(scores: Mapping[str, Sequence[float]], score: str) -> str:
+    parts = [f"Test {spoken(score)} of each seed"]
+    for row, values in scores.items():
+        parts.append(f"{row}: {_seeds(len(values))}, {_range(values, '.4g')}")
+    return "; ".join(parts) + "."
+
+
+def forest(
+    differences: Mapping[str, tuple[float, float | None, float | None, bool]], label: str
+) -> str:
+    parts = [f"Paired differences, {label}"]
+    for row, (mean, low, high, decided) in differences.items():
+        ends = f", from {low:+.3g} to {high:+.3g}" if low is not None and high is not None else ""
+        parts.append(f"{row}: {mean:+.3g}{ends}, {'decided' if decided else 'undecided'}")
+    return "; ".join(parts) + "."
+
+
 def orbits(labels: Sequence[str], elements: Sequence[str]) -> str:
     shown = ", ".join(label for label in labels if label)
     return (

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +19,6 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
-from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
 from equigrid.reporting.words import hyperparameter, number, spoken
@@ -36,9 +34,13 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B27B00", "#808080")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("-", "--", "-.", ":")
 SELECTED = "★"
+#: Of a relative equivariance error: less is rounding.
+LEAST_ERROR = 1e-6
 
 #: Inches. On a phone's 390 pixels the text of such a figure stays readable.
 WIDTH, HEIGHT = 4.6, 3.0
+#: So many times as wide as drawn a page shows a figure at most.
+WIDEST = 1.6
 
 STYLE = {
     "font.family": "sans-serif",
@@ -84,7 +86,7 @@ class GridPoint:
 
 
 @contextmanager
-def _style(**settings: Any) -> Iterator[None]:
+def styled(**settings: Any) -> Iterator[None]:
     """matplotlib's defaults and ours, whatever this machine's matplotlibrc says."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
@@ -92,7 +94,7 @@ def _style(**settings: Any) -> Iterator[None]:
         yield
 
 
-def _figure(width: float, height: float, **layout: Any) -> Figure:
+def empty_figure(width: float, height: float, **layout: Any) -> Figure:
     return Figure(figsize=(width, height), layout="constrained", **layout)
 
 
@@ -129,10 +131,10 @@ def heat_map(points: Sequence[GridPoint], score: str, *, higher_is_better: bool)
     panels: dict[tuple[float, ...], list[GridPoint]] = {}
     for point in points:
         panels.setdefault(tuple(point.values[name] for name in other_names), []).append(point)
-    with _style():
+    with styled():
         colours = matplotlib.colormaps["viridis" if higher_is_better else "viridis_r"]
         height = 0.75 + 0.42 * max(len(up), 1)
-        figure = _figure(max(3.2, 0.9 + 0.74 * len(across)), height * len(panels))
+        figure = empty_figure(max(3.2, 0.9 + 0.74 * len(across)), height * len(panels))
         column = figure.subplots(len(panels), squeeze=False)[:, 0]
         for axes, (setting, shown) in zip(column, sorted(panels.items()), strict=True):
             for point in shown:
@@ -202,8 +204,8 @@ def curves(
     rows: of the whole table, they fix the looks. histories: by row, one list of scores a seed;
     after a seed's early stop the mean is that of the others. along: what is counted from 1.
     """
-    with _style():
-        figure = _figure(WIDTH, HEIGHT)
+    with styled():
+        figure = empty_figure(WIDTH, HEIGHT)
         axes = figure.subplots()
         for n, row in enumerate(rows):
             seeds = histories.get(row, ())
@@ -229,18 +231,20 @@ def curves(
 def score_by_error(
     rows: Sequence[str], points: Mapping[str, Sequence[tuple[float, float]]], score: str
 ) -> Figure:
-    """A point a row and seed: (relative equivariance error > 0, test score), errors on a log axis.
+    """A point a row and seed: (relative equivariance error, test score), errors on a log axis.
 
-    rows: of the whole table, they fix the looks.
+    An error below LEAST_ERROR, which is rounding, is drawn there. rows: of the whole table, they
+    fix the looks.
     """
-    with _style():
-        figure = _figure(WIDTH, HEIGHT)
+    with styled():
+        figure = empty_figure(WIDTH, HEIGHT)
         axes = figure.subplots()
         for n, row in enumerate(rows):
             if points.get(row):
                 of_row, scores = zip(*points[row], strict=True)
+                of_row = tuple(max(error, LEAST_ERROR) for error in of_row)
                 axes.plot(of_row, scores, label=row, **_look(n) | {"linestyle": "none"})
-        errors = [error for pairs in points.values() for error, _ in pairs]
+        errors = [max(error, LEAST_ERROR) for pairs in points.values() for error, _ in pairs]
         axes.set_xscale("log")
         # Wide enough to hold a tick of 1, 2 or 5 however close the points lie.
         axes.set_xlim(min(errors) / 1.7, max(errors) * 1.7)
@@ -260,28 +264,20 @@ def score_by_parameters(
 ) -> Figure:
     """A point a row: parameters, mean test score, and its population std as an error bar.
 
-    rows: of the whole table, they fix the looks.
+    points: of two sizes at least. rows: of the whole table, they fix the looks.
     """
-    with _style():
-        figure = _figure(WIDTH, HEIGHT)
+    with styled():
+        figure = empty_figure(WIDTH, HEIGHT)
         axes = figure.subplots()
         counts = [count for count, _, _ in points.values()]
-        placed: Counter[int] = Counter()
         for n, row in enumerate(rows):
             if row not in points:
                 continue
             count, mean, std = points[row]
-            # Of one size they would cover each other: side by side, 10 points apart.
-            aside = (placed[count] - (counts.count(count) - 1) / 2) * 10 / 72
-            placed[count] += 1
-            place = axes.transData + ScaledTranslation(aside, 0, figure.dpi_scale_trans)
-            look = _look(n) | {"linestyle": "none"}
-            drawn = axes.errorbar(count, mean, yerr=std, label=row, capsize=4, **look)
-            for part in drawn.get_children():  # moved only now: the limits go by the data
-                part.set_transform(place)
-        if len(placed) == 1:
-            axes.set_xticks(counts[:1])
-        elif max(counts) > 10 * max(min(counts), 1) and min(counts) > 0:
+            # Those of one size stand above each other: unfilled, so that none hides another.
+            look = _look(n) | {"linestyle": "none", "markerfacecolor": "none"}
+            axes.errorbar(count, mean, yerr=std, label=row, capsize=4, **look)
+        if max(counts) > 10 * max(min(counts), 1) and min(counts) > 0:
             axes.set_xscale("log")
             axes.xaxis.set_minor_formatter(NullFormatter())
         else:
@@ -305,8 +301,8 @@ def multiplicities(
 
     found: mean and standard deviation by row. A row whose latents carry none has no bars.
     """
-    with _style():
-        figure = _figure(max(WIDTH, 0.5 + 0.13 * len(names) * (len(found) + 1)), HEIGHT)
+    with styled():
+        figure = empty_figure(max(WIDTH, 0.5 + 0.13 * len(names) * (len(found) + 1)), HEIGHT)
         axes = figure.subplots()
         width = 0.8 / len(found)
         for n, (row, (means, deviations)) in enumerate(found.items()):
@@ -333,8 +329,8 @@ def pictures(images: NDArray[Any], labels: Sequence[str], elements: Sequence[str
     samples, shown, height, width = images.shape[:4]
     side, apart = 0.56, 1.08
     tall = height / width
-    with _style():
-        figure = _figure(0.8 + side * apart * shown, 0.3 + side * apart * tall * samples)
+    with styled():
+        figure = empty_figure(0.8 + side * apart * shown, 0.3 + side * apart * tall * samples)
         axes = figure.subplots()
         for y, of_sample in enumerate(images):
             for x, image in enumerate(of_sample):
@@ -355,7 +351,7 @@ def pdf(figure: Figure) -> bytes:
     """Without a date: the same figure gives the same bytes."""
     buffer = io.BytesIO()
     unsaid = dict.fromkeys(("CreationDate", "Creator", "Producer"))
-    with _style():
+    with styled():
         figure.savefig(buffer, format="pdf", metadata=unsaid)
     return buffer.getvalue()
 
@@ -366,7 +362,7 @@ def svg(figure: Figure, name: str, description: str) -> str:
     name: letters, digits, `_` and `-`, unlike any other's of the page: ids begin with it.
     """
     buffer = io.StringIO()
-    with _style(**{"svg.hashsalt": name}):
+    with styled(**{"svg.hashsalt": name}):
         unsaid = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         figure.savefig(buffer, format="svg", metadata=unsaid)
     text = buffer.getvalue()
@@ -375,11 +371,11 @@ def svg(figure: Figure, name: str, description: str) -> str:
     text = re.sub(r'\bid="', f'id="{name}-', text)
     text = re.sub(r'(href="#|url\(#)', rf"\g<1>{name}-", text)
     text = text.replace(INK, "currentColor")
-    # As wide as drawn at most, three quarters of it at least: smaller, it could not be read.
+    # As wide as its place on the page, up to what looks coarse; never smaller than can be read.
     width, height = (96 * inches for inches in figure.get_size_inches())
     opening = (
         f'<svg role="img" aria-label="{escape(description)}" '
         f'viewBox="0 0 {width * 0.75:g} {height * 0.75:g}" '
-        f'style="width: 100%; max-width: {width:.0f}px; min-width: {width * 0.75:.0f}px">'
+        f'style="width: 100%; max-width: {WIDEST * width:.0f}px; min-width: {width * 0.75:.0f}px">'
     )
     return re.sub(r"<svg [^>]*>", lambda _: opening, text, count=1).strip()

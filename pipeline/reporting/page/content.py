@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from equigrid.files import canonical_json, sha256, write_atomically
 from equigrid.own_parts.imports import is_external
@@ -15,8 +16,9 @@ from equigrid.record import Record
 from equigrid.reporting.formats import markdown
 from equigrid.reporting.page import page
 from equigrid.reporting.page.carried import carried_section
+from equigrid.reporting.page.dots import forest_section, seeds_section
 from equigrid.reporting.page.figures import ERROR, Figures, state_of
-from equigrid.reporting.page.page import Content, Further, Run
+from equigrid.reporting.page.page import Content, Further, Run, Section
 from equigrid.reporting.table import Cell, Table
 from equigrid.reporting.verdicts import ALPHA
 from equigrid.reporting.words import hyperparameter, spoken
@@ -36,7 +38,9 @@ def report(plan: Plan, table: Table, workspace: Workspace, folder: Path) -> list
     content = Content(
         table=table,
         select=plan.experiment.space.training.select,
-        arms=tuple(_arms(plan, table, records, figures)),
+        arms=tuple(_arms(plan, table, records, figures, run_pages(workspace.tracking_uri))),
+        seeds=Section() if table.layout == "runs" else seeds_section(table, figures),
+        differences=forest_section(table, figures),
         curves=figures.curves(),
         equivariance=figures.score_by_error(),
         parameters=figures.score_by_parameters(),
@@ -74,6 +78,7 @@ def current_report(plan: Plan, table: Table, workspace: Workspace) -> None:
         "results": {key: asdict(result) for key, result in plan.results.items()},
         "runs": sorted(run.run_id for run in runs),
         "table": markdown(table),
+        "pages": run_pages(workspace.tracking_uri),
         "analyses": {key: workspace.analysis(key) for key in sorted(plan.results)},
     }
     digest = sha256(canonical_json(inputs).encode())
@@ -83,8 +88,19 @@ def current_report(plan: Plan, table: Table, workspace: Workspace) -> None:
         write_atomically(mark, digest)
 
 
+def run_pages(uri: str) -> str:
+    """What the address of a run's page begins with; empty where no server has one.
+
+    Without the name and password that an address may have: the page goes to other people.
+    """
+    parts = urlsplit(uri)
+    if parts.scheme not in ("http", "https"):
+        return ""
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}/#/runs/"
+
+
 def _arms(
-    plan: Plan, table: Table, records: Mapping[str, Record], figures: Figures
+    plan: Plan, table: Table, records: Mapping[str, Record], figures: Figures, pages: str
 ) -> Iterator[page.ArmSection]:
     select = plan.experiment.space.training.select
     for arm in plan.experiment.arms():
@@ -96,11 +112,11 @@ def _arms(
         }
         grid = [
             _run(plan, trial, records, {spoken(select): plan.results[trial.key].validation[select]}
-                 if plan.is_finished(trial) else {})
+                 if plan.is_finished(trial) else {}, pages)
             for trial in plan.grid.get(arm, ())
         ]  # fmt: skip
         finals = [
-            _run(plan, trial, records, _tests(plan, trial, cells))
+            _run(plan, trial, records, _tests(plan, trial, cells), pages)
             for trial in plan.finals.get(arm, ())
         ]
         yield page.ArmSection(
@@ -127,7 +143,7 @@ def _tests(plan: Plan, trial: Trial, cells: Mapping[str, Cell]) -> dict[str, flo
 
 
 def _run(
-    plan: Plan, trial: Trial, records: Mapping[str, Record], scores: Mapping[str, float]
+    plan: Plan, trial: Trial, records: Mapping[str, Record], scores: Mapping[str, float], pages: str
 ) -> Run:
     """What is known of a trial: from its record, else from what MLflow holds of it."""
     result, record = plan.results.get(trial.key), records.get(trial.key)
@@ -142,6 +158,7 @@ def _run(
         reason=plan.failures[trial.key] if plan.is_failed(trial) else "",
         doubt=plan.doubt(trial),
         run_id=tracked.run_id if tracked else "",
+        url=f"{pages}{tracked.run_id}" if tracked and pages else "",
         data_sha256=result.data_sha256 if result else "",
         commit=record.environment["git_commit"] if record else "",
         hardware=result.device if result else "",

@@ -219,7 +219,7 @@ class Figures(Gallery):
 
     def _score_by_error(self, column: str) -> Chart | str:
         points: dict[str, list[tuple[float, float]]] = {}
-        unseen = 0
+        clipped = 0
         for row in self.trained:
             cell = self.table.cells[row, column]
             for trial in self.plan.finals.get((row, cell.dataset), ()):
@@ -229,15 +229,14 @@ class Figures(Gallery):
                 error, score = result.validation.get(ERROR), result.score(cell.split, cell.metric)
                 if error is None or score is None:
                     continue
-                unseen += error <= 0
-                if error > 0:
-                    points.setdefault(row, []).append((error, score))
+                clipped += error < charts.LEAST_ERROR
+                points.setdefault(row, []).append((error, score))
         if not points:
             return "no finished final with a relative equivariance error"
         name = self._test_score(column)
         caption = f"One point a method and seed; {self._direction(column)}."
-        if unseen:
-            caption += f" Not on a logarithmic axis: {unseen} of error 0."
+        if clipped:
+            caption += f" {clipped} with an error below {charts.LEAST_ERROR:g} are drawn there."
         figure = charts.score_by_error(self.trained, points, name)
         description = captions.score_by_error(points, name)
         return self.chart(figure, column, caption, description, "equivariance", column)
@@ -250,12 +249,11 @@ class Figures(Gallery):
                 points[row] = (cell.parameters, cell.mean, cell.std or 0.0)
         if not points:
             return "no cell of a trained method is whole"
+        if len({count for count, _, _ in points.values()}) == 1:
+            return "all methods with a whole cell have the same number of parameters"
         score = self._test_score(column)
         figure = charts.score_by_parameters(self.trained, points, score)
-        caption = (
-            "Whole cells: mean and population standard deviation, methods of one size side by "
-            f"side; {self._direction(column)}."
-        )
+        caption = f"Whole cells: mean and population standard deviation; {self._direction(column)}."
         description = captions.score_by_parameters(points, score)
         return self.chart(figure, column, caption, description, "parameters", column)
 

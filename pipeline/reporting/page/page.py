@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -10,6 +12,8 @@ from jinja2 import Environment, StrictUndefined
 
 from equigrid.reporting import formats
 from equigrid.reporting.page.charts import State
+from equigrid.reporting.ranking import ranking
+from equigrid.reporting.summary import sentences
 from equigrid.reporting.table import Table
 from equigrid.reporting.words import number, spoken
 
@@ -104,6 +108,8 @@ class Content:
     table: Table
     select: str
     arms: tuple[ArmSection, ...]
+    seeds: Section
+    differences: Section
     curves: Section
     equivariance: Section
     parameters: Section
@@ -115,20 +121,30 @@ class Content:
 
 
 def render(content: Content) -> str:
-    """The page. The same content gives the same text."""
+    """The page. The same content gives the same text.
+
+    Its one script sorts tables; the page's policy names it by its hash, so that no other runs.
+    """
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    template = environment.from_string(
-        resources.files("equigrid.reporting.page").joinpath("report.html.j2").read_text("utf-8")
-    )
+    beside = resources.files("equigrid.reporting.page")
+    template = environment.from_string(beside.joinpath("report.html.j2").read_text("utf-8"))
+    script = beside.joinpath("sort.js").read_text("utf-8")
     table = content.table
     return (
         template.render(
             content=content,
             table=table,
             anchors={(g.row, g.dataset): f"group-{n}" for n, g in enumerate(content.arms)},
-            comparisons=table.paired(),
+            comparisons=table.paired(table.against_reference()),
+            all_pairs=table.paired(table.comparisons),
+            marks=formats.marks_of(table),
+            ranks=ranking(table),
+            sentences=list(sentences(table)),
+            script=script,
+            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+            arrows={True: "↑", False: "↓", None: ""},
             datasets=list(dict.fromkeys(arm.dataset for arm in content.arms)),
             latents=list(formats.latents(table)),
             parameters={row: formats.parameters(table, row) for row in table.rows},
