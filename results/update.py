@@ -1,9 +1,9 @@
-"""Make the tables in docs/results.md anew from the bundles beside this file.
+"""Make the tables beside this file anew from the bundles, and the summary in docs/results.md.
 
     python results/update.py [NAME …]
 
-Each bundle is imported into an empty workspace and its table made, without training anything; it
-replaces what stands between `<!-- NAME -->` and `<!-- end -->`.
+Each bundle is imported into an empty workspace and its table made, without training anything:
+NAME.md here, and in docs/results.md a line for each cell that was published and is whole.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+import pandas
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "results.md"
@@ -32,8 +34,8 @@ def command(folder: Path, *arguments: str | Path) -> int:
     return run.returncode
 
 
-def table(name: str, run: Callable[..., int] = command) -> str:
-    """The table of a bundle as Markdown, without its title."""
+def table(name: str, run: Callable[..., int] = command) -> tuple[str, str]:
+    """The table of a bundle as Markdown, and its lines of the summary."""
     space, _, profile = name.partition(".")
     with tempfile.TemporaryDirectory() as made_in:
         folder = Path(made_in)
@@ -42,26 +44,45 @@ def table(name: str, run: Callable[..., int] = command) -> str:
         # Exit code 3 where cells are missing; which those are stands in the table.
         if run(folder, "tables", space, *(("--profile", profile) if profile else ())) not in (0, 3):
             raise RuntimeError(f"{name}: no table can be made of it")
-        made = folder / "workspace" / "tables" / name / "table.md"
-        text = made.read_text("utf-8").partition("\n")[2].strip()
-        return re.sub(r"^## ", "#### ", text, flags=re.M)  # of parts, below a section here
+        made = folder / "workspace" / "tables" / name
+        lines = "\n".join(_lines(name, pandas.read_csv(made / "table.csv")))
+        return (made / "table.md").read_text("utf-8"), lines
 
 
-def replaced(page: str, name: str, content: str) -> str:
-    """The page with a table between the marks of its name."""
-    begin, end = f"<!-- {name} -->\n", "\n<!-- end -->"
-    # Up to the next mark, which has to be the end: never into another table.
-    pattern = re.compile(re.escape(begin) + "(?:(?!<!-- ).)*?<!-- end -->", re.S)
-    if len(pattern.findall(page)) != 1:
-        raise RuntimeError(f"{PAGE}: not exactly one place for {name}")
-    return pattern.sub(lambda _: begin + content + end, page)
+def _lines(name: str, cells: pandas.DataFrame) -> Iterator[str]:
+    """Of each published cell that is whole and no control: published, ours, n, verdict."""
+    whole = (cells["n"] == cells["wanted"]) & cells["published_mean"].notna()
+    for _, cell in cells[whole & cells["control_of"].isna()].iterrows():
+        published = f"{cell['published_mean']:.3f}"
+        if cell["published_std"] == cell["published_std"]:
+            published += f" ({cell['published_std']:.3f})"
+        verdict = cell["verdict"]
+        if verdict != verdict:
+            verdict = f"{cell['difference']:+.3f}, not the published setting"
+        yield (
+            f"| {cell['row']} / {cell['column']} | {published} | {cell['mean']:.3f} "
+            f"({cell['std']:.3f}) | {verdict} | {cell['n']:.0f} | [{name}](../results/{name}.md) |"
+        )
+
+
+def replaced(page: str, name: str, lines: str) -> str:
+    """The page with the summary's lines of a bundle anew, in their place or last."""
+    begin, middle, end = re.split(r"(?<=<!-- summary -->\n)|(?=<!-- end -->)", page)
+    head, rest = middle.splitlines()[:2], middle.splitlines()[2:]
+    link = f"[{name}]("
+    first = next((n for n, line in enumerate(rest) if link in line), len(rest))
+    kept = [line for line in rest if link not in line]
+    rest = [*kept[:first], *filter(None, lines.splitlines()), *kept[first:]]
+    return begin + "\n".join([*head, *rest]) + "\n" + end
 
 
 def main() -> None:
     page = PAGE.read_text("utf-8")
     os.environ.pop("EQUIGRID_RAW_DIR", None)  # the tables are what the records say
     for name in sys.argv[1:] or names():
-        page = replaced(page, name, table(name))
+        text, lines = table(name)
+        (HERE / f"{name}.md").write_text(text, "utf-8")
+        page = replaced(page, name, lines)
         print(f"{name}: made anew")
     PAGE.write_text(page, "utf-8")
 

@@ -32,6 +32,7 @@ DOCUMENTS = sorted(
         *ROOT.glob("docs/*.md"),
         *ROOT.glob("benchmarks/*.md"),
         *ROOT.glob("docker/*.md"),
+        *ROOT.glob("results/*.md"),
     ]
 )
 
@@ -172,8 +173,10 @@ def test_a_bundle_gives_the_table_that_the_results_show(name):
     def run(folder, *arguments):
         return spaces.in_this_process(*arguments, folder=folder, expect=None).returncode
 
+    text, lines = update.table(name, run)
+    assert (update.HERE / f"{name}.md").read_text("utf-8") == text
     page = update.PAGE.read_text("utf-8")
-    assert update.replaced(page, name, update.table(name, run)) == page
+    assert update.replaced(page, name, lines) == page
 
 
 @pytest.fixture(scope="module")
