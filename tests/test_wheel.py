@@ -100,7 +100,7 @@ def test_everything_comes_along_and_nothing_else(wheel: Path) -> None:
         str(package / path.relative_to(ROOT / folder))
         for folder, package in PACKAGES.items()
         for path in (ROOT / folder).rglob("*")
-        if path.suffix in (".py", ".yaml", ".j2") or path.name == "py.typed"
+        if path.suffix in (".py", ".yaml", ".j2", ".js") or path.name == "py.typed"
     }
     assert wanted <= names
     packaged = {"equigrid/search_spaces/quickstart.yaml", "equigrid/reporting/published.yaml"}
