@@ -53,6 +53,11 @@ DATA: dict[str, tuple[str, str, dict[str, Any]]] = {
     "volumes, released": (
         "medmnist3d", "octahedral", {"flag": "fracturemnist3d", "pool": 2, "action": "released"},
     ),
+    "own arrays": (
+        "arrays", "C4",
+        {"file": "own.npz", "shape": [1, 4, 4], "classes": 3,
+         "samples": {"train": 30, "val": 9, "test": 9}},
+    ),
     "typefaces": ("typefaces", "C2", {"source": "tmnist", "train": 40, "val": 8, "test": 8}),
     "turned digits": ("mnist", "D3", {"source": "digits", "train": 60, "val": 20}),
     "spherical digits": (
@@ -118,6 +123,10 @@ def prepared(name: str) -> tuple[Builder, dict[str, Any]]:
         if builder_name == "medmnist3d":
             volumes.put(raw.folder, parameters["flag"], volumes.made_up(parameters["flag"]))
         with raw_archives.few_images():
+            if builder_name == "arrays":
+                pixels = np.arange(60 * 16).reshape(60, 1, 4, 4) % 251
+                labels = np.arange(60) % 3
+                np.savez(raw.folder / "own.npz", inputs=pixels.astype(np.uint8), labels=labels)
             if builder_name == "cifar10":
                 raw_archives.put_binary(raw.folder)
             if builder_name == "typefaces":

@@ -120,7 +120,7 @@ def test_a_table_shows_controls_below_their_method(tmp_path: Path) -> None:
     content["rows"]["CNN"], rows = content["rows"]["CNN"], content["rows"]
     content["rows"] = {"Scrambled": rows["Scrambled"], **rows}
     spaces.write(tmp_path / "tiny.yaml", content)
-    spaces.in_this_process("run", "tiny.yaml", "--in-process", folder=tmp_path)
+    spaces.in_this_process("run", "tiny.yaml", "--in-process", folder=tmp_path, drawn=True)
     found = {name: it.decode() for name, it in spaces.tables(tmp_path / "workspace").items()}
     names = [line.split("|")[1].strip() for line in found["table.md"].splitlines() if "|" in line]
     assert names[2:7] == ["Chance", "CNN", "Ours", "↳ Scrambled", "↳ Two views"]

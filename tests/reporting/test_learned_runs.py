@@ -68,7 +68,9 @@ def space() -> dict[str, Any]:
 
 def test_a_network_and_its_control_stand_in_one_table(tmp_path: Path) -> None:
     spaces.write(tmp_path / "learned.yaml", space())
-    done = spaces.in_this_process("run", "learned.yaml", "--in-process", folder=tmp_path)
+    done = spaces.in_this_process(
+        "run", "learned.yaml", "--in-process", folder=tmp_path, drawn=True
+    )
     assert "5/4 finished" not in done.stdout
     table = spaces.tables(tmp_path / "workspace", "learned")["table.md"].decode()
     for line in ("| Learned, seed 0 |", "| Learned, seed 1 |", "| Alone, seed 0 |",

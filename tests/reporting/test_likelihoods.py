@@ -27,7 +27,7 @@ def test_likelihoods_are_kept_tracked_and_drawn_by_layer_and_epoch(tmp_path: Pat
         seeds={"grid": [0], "final": [0]},
     )
     spaces.write(tmp_path / "likely.yaml", content)
-    spaces.in_this_process("run", "likely.yaml", "--in-process", folder=tmp_path)
+    spaces.in_this_process("run", "likely.yaml", "--in-process", folder=tmp_path, drawn=True)
     (file,) = (tmp_path / "workspace" / "files").glob(f"*/{FILE}")
     found = safetensors.torch.load_file(file)
     assert found["epochs"][0] == 1

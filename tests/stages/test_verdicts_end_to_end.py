@@ -86,7 +86,7 @@ def test_every_cell_of_the_published_setting_gets_its_verdict(workspace: Workspa
     # A column that the paper does not print has neither a difference nor a verdict.
     assert cells["Ours", "C4 plain"]["difference"] == ""
     # Seed by seed the same spread: the difference is certain to the last digit.
-    assert "| Ours − CNN | +0.014 [+0.014, +0.014], n=5 |" in markdown
+    assert "| Ours − CNN | +0.014 [+0.014, +0.014], n=5 ▲ |" in markdown
 
 
 def test_an_incomplete_cell_gets_no_verdict_and_no_difference(workspace: Workspace) -> None:
