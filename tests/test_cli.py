@@ -283,6 +283,8 @@ def test_the_ui_answers_on_localhost_only(
     try:
         assert process.stdout is not None
         assert process.stdout.readline() == f"MLflow UI: http://127.0.0.1:{port}\n"
+        opens = f"http://127.0.0.1:{port}/#/experiments/1/runs?workflowType=machine_learning"
+        assert process.stdout.readline() == f"  tiny: {opens}&viewStateShareKey=scores\n"
         deadline = time.monotonic() + spaces.PATIENCE
         while not listening(port):
             assert process.poll() is None

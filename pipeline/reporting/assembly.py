@@ -268,6 +268,20 @@ def _title(plan: Plan) -> str:
     return f"{title} (profile {experiment.profile})" if experiment.profile else title
 
 
+def selection_text(plan: Plan, arm: tuple[str, str]) -> str:
+    """`Ours / C4: lr 0.003, λ 0.5 (best of 4 by val_accuracy, 0.8500)`; the name alone without."""
+    row, dataset = arm
+    selection = plan.selections.get(arm)
+    if selection is None:
+        return f"{row} / {dataset}"
+    point = ", ".join(
+        f"{symbol(name)} {selection.point[name]:g}" for name in in_order(selection.point)
+    )
+    of = f" of {selection.candidates}" if selection.candidates > 1 else ""
+    select = short(plan.experiment.space.training.select)
+    return f"{row} / {dataset}: {point} (best{of} by {select}, {selection.score:.4f})"
+
+
 def _notes(plan: Plan) -> list[str]:
     experiment, space = plan.experiment, plan.experiment.space
     percent = space.table.percent
@@ -308,16 +322,7 @@ def _notes(plan: Plan) -> list[str]:
             if experiment.is_published_setting
             else "This profile is not the published setting: differences are shown, no verdicts."
         )
-    for (row, dataset), selection in plan.selections.items():
-        if selection is not None:
-            point = ", ".join(
-                f"{symbol(name)} {selection.point[name]:g}" for name in in_order(selection.point)
-            )
-            of = f" of {selection.candidates}" if selection.candidates > 1 else ""
-            notes.append(
-                f"{row} / {dataset}: {point} (best{of} by {short(space.training.select)}, "
-                f"{selection.score:.4f})"
-            )
+    notes += [selection_text(plan, arm) for arm, it in plan.selections.items() if it is not None]
     for (row, dataset), trials in plan.finals.items():
         devices = {plan.results[t.key].device for t in trials if plan.is_finished(t)}
         if len(devices) > 1:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mlflow.entities import (
+    Experiment,
     Metric,
     Run,
     ViewType,
@@ -31,6 +33,11 @@ METRIC = "metric."
 UNDEFINED = "undefined/"
 #: Characters that MLflow takes of a name, and of a parameter's value.
 LONGEST_NAME, LONGEST_VALUE = 250, 6000
+#: What the UI shows as a description; characters that MLflow takes of a run's and an experiment's.
+NOTE = "mlflow.note.content"
+LONGEST_NOTE, LONGEST_EXPERIMENT_NOTE = 8000, 5000
+#: A view of the list of runs is a tag of the experiment: this, and the view's name.
+SHARED_VIEW, VIEW = "mlflow.sharedViewState.", "scores"
 #: What MLflow takes for a part of a parameter's name.
 NAMED = re.compile(r"[A-Za-z0-9_. :/-]+")
 #: A grid trial logs at most so many of its epochs, and the best and the last of all: there are
@@ -92,8 +99,8 @@ def search(client: MlflowClient, experiment: str, filter_string: str = "") -> It
 
 
 def run_name(trial: Trial) -> str:
-    """Short: row and dataset are the parent's name."""
-    name = f"{trial.role}  {trial.point()}  seed {trial.seed}".replace("    ", "  ")
+    """Short, for lists that cut it: row and dataset are the parent's name, the seed is first."""
+    name = f"seed {trial.seed}  {trial.role}  {trial.point()}".rstrip()
     return held(name, LONGEST_NAME)
 
 
@@ -103,6 +110,36 @@ def held(text: str, most: int) -> str:
         return text
     mark = f" - SHA-256 {sha256(text.encode('utf-8', 'surrogatepass'))}"
     return text[: most - len(mark)] + mark
+
+
+def noted(text: str, most: int) -> str:
+    """A description as MLflow can hold it: whole lines, and whether some are left out."""
+    if len(text) <= most:
+        return text
+    rest = "\n\n(cut: all of it is among the artifacts of the run `table`)"
+    return text[: most - len(rest)].rpartition("\n")[0] + rest
+
+
+def view_of(columns: Sequence[str]) -> str:
+    """A view of the list of runs as the UI's own button to share one keeps it.
+
+    columns: metrics and parameters that it shows.
+    """
+    return json.dumps({
+        "orderByKey": "attributes.start_time", "orderByAsc": True, "searchFilter": "",
+        "startTime": "ALL", "lifecycleFilter": "Active", "datasetsFilter": [],
+        "modelVersionFilter": "All Runs", "selectedColumns": list(columns), "runsExpanded": {},
+        "runsPinned": [], "runsHidden": [],
+    })  # fmt: skip
+
+
+def page_of(experiment: Experiment) -> str:
+    """Where MLflow's pages list an experiment's runs, with their scores where a table was kept.
+
+    Without the kind of work a browser that has not been there opens on pages for language models.
+    """
+    view = f"&viewStateShareKey={VIEW}" if SHARED_VIEW + VIEW in experiment.tags else ""
+    return f"/#/experiments/{experiment.experiment_id}/runs?workflowType=machine_learning{view}"
 
 
 def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from threading import Lock
@@ -21,15 +21,22 @@ from mlflow.tracking import MlflowClient
 from equigrid.record import Record
 from equigrid.tracking.database import follow_move
 from equigrid.tracking.runs import (
+    LONGEST_EXPERIMENT_NOTE,
+    LONGEST_NOTE,
+    NOTE,
     PARENT,
+    SHARED_VIEW,
+    VIEW,
     connect,
     is_refusal,
     metrics,
+    noted,
     own_metrics,
     parameters,
     record_tags,
     run_name,
     search,
+    view_of,
 )
 from equigrid.tracking.store import CHANGED, Identity, Store, identity_of
 from equigrid.trial import Trial, data_key
@@ -224,9 +231,11 @@ class Session:
         means: Mapping[str, float],
         seeds: int,
         stamp: float,
+        note: str,
     ) -> bool:
         """On the parent of a row and dataset: what was selected, and the mean test scores.
 
+        note: the same in words, its description.
         stamp: when the last of the averaged trainings ended; repeating the call stores nothing new.
         """
         row, dataset = arm
@@ -235,18 +244,35 @@ class Session:
             self.client.log_batch(
                 parent[0],
                 metrics=[Metric(name, it, int(stamp * 1000), seeds) for name, it in means.items()],
-                tags=_as_tags(tags),
+                tags=_as_tags({**tags, NOTE: noted(note, LONGEST_NOTE)}),
             )
         return False
 
-    def table(self, tags: Mapping[str, str], files: Mapping[str, Path], digest: str) -> bool:
-        """Keep the newest table and its report as artifacts of one run named `table`."""
+    def table(
+        self,
+        tags: Mapping[str, str],
+        files: Mapping[str, Path],
+        digest: str,
+        note: str,
+        columns: Sequence[str],
+    ) -> bool:
+        """Keep the newest table and its report as artifacts of one run named `table`.
+
+        note: the table as Markdown, the description of that run and of the experiment.
+        columns: what the list of runs shows in the view that `equigrid ui` opens.
+        """
         run = self._create(("", "", "table", ""), "table", time.time(), {})
         if self.client.get_run(run).data.tags.get("table_sha256") == digest:
             return False
         for place, file in files.items():
             self.client.log_artifact(run, str(file), place.rpartition("/")[0] or None)
-        for name, value in {**tags, "table_sha256": digest}.items():
+        of_experiment = {
+            NOTE: noted(note, LONGEST_EXPERIMENT_NOTE), SHARED_VIEW + VIEW: view_of(columns)
+        }  # fmt: skip
+        for name, value in of_experiment.items():
+            self.client.set_experiment_tag(self.experiment, name, value)
+        everything = {**tags, NOTE: noted(note, LONGEST_NOTE), "table_sha256": digest}
+        for name, value in everything.items():
             self.client.set_tag(run, name, value)
         self.client.set_terminated(run, "FINISHED")
         return False

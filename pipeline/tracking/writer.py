@@ -7,7 +7,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -94,13 +94,23 @@ class Writer:
         means: Mapping[str, float],
         seeds: int,
         stamp: float,
+        note: str,
     ) -> None:
         """Put the selection and the mean test scores on the parent run of a row and dataset."""
-        self._jobs.put(QueuedJob(lambda session: session.summary(arm, tags, means, seeds, stamp)))
+        self._jobs.put(
+            QueuedJob(lambda session: session.summary(arm, tags, means, seeds, stamp, note))
+        )
 
-    def table(self, tags: Mapping[str, str], files: Mapping[str, Path], digest: str) -> None:
+    def table(
+        self,
+        tags: Mapping[str, str],
+        files: Mapping[str, Path],
+        digest: str,
+        note: str,
+        columns: Sequence[str],
+    ) -> None:
         """Log a table's and report's files by their place among the artifacts, if they changed."""
-        self._jobs.put(QueuedJob(lambda session: session.table(tags, files, digest)))
+        self._jobs.put(QueuedJob(lambda session: session.table(tags, files, digest, note, columns)))
 
     def flush(self) -> None:
         """Wait until what is queued is sent; gives up after `patience` seconds without an answer.

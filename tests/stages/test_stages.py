@@ -15,6 +15,7 @@ from typing import Any
 import h5py
 import pytest
 import spaces
+from mlflow.tracking import MlflowClient
 
 from equigrid.commands.train import resolve, train_one
 from equigrid.config.experiment import load_experiment
@@ -51,6 +52,26 @@ def record(workspace: Path, key: str) -> dict[str, Any]:
         del content[name]
     del content["environment"]["git_commit"]
     return content
+
+
+def test_mlflow_describes_the_table_and_lists_scores(done: Path) -> None:
+    """What its pages show: descriptions, names that begin with the seed, a view with the scores."""
+    client = MlflowClient(tracking_uri=f"sqlite:///{done / 'workspace' / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("tiny")
+    markdown = (done / "workspace" / "tables" / "tiny" / "table.md").read_text()
+    assert experiment.tags["mlflow.note.content"].startswith(markdown[:400])
+    view = json.loads(experiment.tags["mlflow.sharedViewState.scores"])
+    runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    for column in view["selectedColumns"]:
+        kind, name = column.replace("`", "").split(".")
+        assert any(name in getattr(run.data, kind) for run in runs.values()), column
+    assert runs["table"].data.tags["mlflow.note.content"].startswith(markdown[:400])
+    told = runs["Ours / D1"].data.tags["mlflow.note.content"].splitlines()
+    assert told[0] == next(it[2:] for it in markdown.splitlines() if it.startswith("- Ours / D1:"))
+    assert told[1].startswith("- augmented: 0.")
+    trials = [name for name, it in runs.items() if it.data.tags.get("role") in ("grid", "final")]
+    assert trials
+    assert all(name.startswith("seed ") for name in trials)
 
 
 def test_a_run_ends_with_a_whole_table(done: Path) -> None:
