@@ -35,9 +35,9 @@ def open_ledger(name: str, profile: str | None, workspace: Path) -> Ledger:
 
 
 def show_table(table: Table) -> None:
-    from equigrid.reporting.formats import terminal
+    from equigrid.reporting.terminal import terminal
 
-    for part in terminal(table):
+    for part in terminal(table, console.width):
         console.print(part)
     for note in table.notes:
         console.print(f"- {note}", highlight=False, markup=False, soft_wrap=True)

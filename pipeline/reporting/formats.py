@@ -1,12 +1,9 @@
-"""A table as Markdown and on the terminal: the same cells, the same digits."""
+"""A table as lines of text, and as Markdown: the same cells, the same digits everywhere."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-
-from rich.markup import escape
-from rich.table import Table as RichTable
 
 from equigrid.reporting.comparison import FEWEST_SEEDS, Comparison, Outcome
 from equigrid.reporting.table import LATENT_MEASURES, Cell, Table
@@ -84,7 +81,7 @@ def parts(table: Table) -> list[tuple[str, Table]]:
     ]
 
 
-def _headings(table: Table) -> list[str]:
+def headings(table: Table) -> list[str]:
     headings = ["Method"] if table.external else ["Method", "Parameters"]
     if table.layout == "datasets":
         return [*headings, *short_names(table)]
@@ -107,7 +104,7 @@ def _column_is_published(table: Table, column: str) -> bool:
     return any(table.cells[row, column].published for row in table.rows)
 
 
-def _body(table: Table) -> Iterator[list[str]]:
+def body(table: Table) -> Iterator[list[str]]:
     for row in table.rows:
         for seed, scores in table.run_lines(row):
             line = [f"{row}, seed {seed}", ""]
@@ -175,7 +172,7 @@ def latents(table: Table) -> Iterator[list[list[str]]]:
         yield lines
 
 
-def _comparisons(table: Table) -> list[list[str]]:
+def comparisons(table: Table) -> list[list[str]]:
     """The reference row against the others: one of them a line; empty without a pair."""
     lines = [["Paired difference, 95 % interval", *short_names(table)]]
     for minuend, subtrahend, found in table.paired(table.against_reference()):
@@ -222,13 +219,20 @@ def _markdown_lines(lines: list[list[str]]) -> Iterator[str]:
     yield from map(row, lines[1:])
 
 
+def in_full(table: Table) -> Iterator[tuple[str, list[list[str]]]]:
+    """Scores, paired differences and latents: a heading, often empty, and lines with their head."""
+    for heading, part in parts(table):
+        yield heading, [headings(part), *body(part)]
+        if found := comparisons(part):
+            yield "", found
+    for found in latents(table):
+        yield "", found
+
+
 def markdown(table: Table) -> str:
     lines = [f"# {table.title}", ""]
-    for heading, part in parts(table):
+    for heading, found in in_full(table):
         lines += [f"## {heading}", ""] if heading else []
-        for found in ([_headings(part), *_body(part)], _comparisons(part)):
-            lines += [*_markdown_lines(found), ""] if found else []
-    for found in latents(table):
         lines += [*_markdown_lines(found), ""]
     lines += [f"- {one_line(note)}" for note in table.notes]
     return "\n".join(lines) + "\n"
@@ -255,45 +259,3 @@ def one_column_a_run(table: Table) -> Iterator[tuple[str, list[list[str]]]]:
             if any(column in run for run in table.published_runs):
                 lines.append([column, *(f"{run[column]:g}" for run in table.published_runs)])
         yield "Published", lines
-
-
-def _one_line_a_cell(table: Table) -> list[list[str]]:
-    """With what is published beside it, where anything is."""
-    more = ["Published", "Difference"] if table.has_published else []
-    lines = [["Method", "Column", "Score", *more]]
-    for (row, column), cell in table.cells.items():
-        if column not in table.columns:
-            continue
-        line = [table.label(row), column, score(cell)]
-        if table.has_published:
-            line += [published(cell), difference(table, row, column)]
-        lines.append(line)
-    return lines
-
-
-def terminal(table: Table) -> list[RichTable]:
-    """The score table, the paired differences and the equivariance table, for rich."""
-    shown = []
-    shown_as: list[tuple[str | None, list[list[str]]]] = []
-    for heading, part in parts(table):
-        title = ": ".join(filter(None, (table.title, heading)))
-        scores = [_headings(part), *_body(part)]
-        if len(scores[0]) > WIDEST and table.layout == "runs":
-            several = [lines for _, lines in one_column_a_run(part)]
-            shown_as += [(title, several[0]), *((None, lines) for lines in several[1:])]
-        elif len(scores[0]) > WIDEST:
-            shown_as.append((title, _one_line_a_cell(part)))
-        else:
-            shown_as.append((title, scores))
-        shown_as.append((None, _comparisons(part)))
-    shown_as += [(None, lines) for lines in latents(table)]
-    for caption, lines in shown_as:
-        if not lines:
-            continue
-        rendered = RichTable(title=escape(caption) if caption else None, title_justify="left")
-        for n, heading in enumerate(lines[0]):
-            rendered.add_column(heading, justify="left" if n == 0 else "right")
-        for cells in lines[1:]:
-            rendered.add_row(*map(escape, cells))
-        shown.append(rendered)
-    return shown

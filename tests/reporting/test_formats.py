@@ -16,7 +16,9 @@ from rich.console import Console
 from equigrid.config.experiment import load_experiment
 from equigrid.errors import InputError
 from equigrid.reporting import csv_files, formats
+from equigrid.reporting.assembly import compared
 from equigrid.reporting.table import Cell, Table, published_table
+from equigrid.reporting.terminal import terminal
 from equigrid.reporting.verdicts import Published
 
 SCORES = (0.9, 0.91, 0.93)
@@ -231,11 +233,40 @@ def test_no_trivial_row_no_margin() -> None:
 def test_the_terminal_shows_the_same_cells(gap: str) -> None:
     output = io.StringIO()
     console = Console(file=output, width=120)
-    for part in formats.terminal(one(cell(0.9, 0.91, wanted=3, gap=gap))):
+    for part in terminal(one(cell(0.9, 0.91, wanted=3, gap=gap)), 120):
         console.print(part)
     assert f"[{gap}] 0.905 (0.005)" in output.getvalue()
     assert "0.100, n=1" in output.getvalue()
     assert "0.375" in output.getvalue()
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+@pytest.mark.parametrize("columns", [1, 2, 4, 9])
+@pytest.mark.parametrize("layout", ["cells", "runs"])
+def test_no_number_is_cut_and_no_table_wider_than_its_window(width, columns, layout) -> None:
+    scores = {"D" * n: (0.9123 / 10**n, 0.8123, 0.7) for n in range(1, columns + 1)}
+    ours = {
+        ("Ours and more", name): cell(*values, metric="mse", published=Published(0.9, 0.01))
+        for name, values in scores.items()
+    }
+    theirs = {
+        ("CNN (augmented)", name): replace(it, values=SCORES) for (_, name), it in ours.items()
+    }
+    shown = table({**theirs, **ours}, layout=layout, reference="Ours and more")
+    pairs = [("Ours and more", "CNN (augmented)")] if layout == "cells" else []
+    output = io.StringIO()
+    console = Console(file=output, width=width)
+    found = compared(shown, {}, pairs)
+    for part in terminal(found, width):
+        console.print(part)
+    text = output.getvalue()
+    assert max(map(len, text.splitlines())) <= width
+    assert "…" not in text
+    words = set(re.split(r"[\s│(),\[\]]+", text))
+    for it in shown.cells.values():
+        assert it.style.value("mse", it.mean) in words
+    for it in found.comparisons:
+        assert it.style.signed("mse", it.low) in words
 
 
 @pytest.mark.parametrize("name", ["ddmnist", "holographic", "medmnist3d", "smoke"])
