@@ -42,8 +42,10 @@ def test_a_bundle_is_a_zip_file_of_one_layout(made: Made) -> None:
         "manifest.json": 1, "records": 7, "search_space": 1, "tables": 5,
         "trials.json": 1,
     }  # fmt: skip
+    # What came later than the layout is made again by whoever imports it.
+    later = {"comparisons.tex", "latents.tex"}
     for name, content in tables_of(made.workspace).items():
-        assert made.contents[f"tables/{name}"] == content
+        assert name in later or made.contents[f"tables/{name}"] == content
     given = (made.experiment.folder / "tiny.yaml").read_bytes()
     assert made.contents["search_space/tiny.yaml"] == given
 
