@@ -38,7 +38,8 @@ ZIP = b"PK"
 MANIFEST = "manifest.json"
 #: The names under which the records are tracked.
 TRIALS = "trials.json"
-#: A table's files; figures are drawn again from the records.
+#: A table's files; figures and further LaTeX are made again from the records. No more of them: an
+#: older equigrid refuses a bundle with a member that it does not know.
 TABLES = ("comparisons.csv", "grid.csv", "table.csv", "table.md", "table.tex")
 _RECORD = re.compile(r"records/([0-9a-f]{64})\.json")
 _TABLE = re.compile(rf"tables/({'|'.join(map(re.escape, TABLES))})")

@@ -89,24 +89,24 @@ class RunsTable:
         return latex.scores(self.assembled)
 
     def contents(self) -> dict[str, str]:
-        """The files of the table, by name."""
+        """The files of the table, by name; none of paired differences where there is no pair."""
         texts = (
             self.markdown(), csv_files.comma_separated(self.assembled), self.latex(),
             csv_files.comparison_csv(self.assembled), latex.comparisons(self.assembled),
             runs_csv(self.collection),
         )  # fmt: skip
-        return dict(zip(FILES, texts, strict=True))
+        return {name: text for name, text in zip(FILES, texts, strict=True) if text}
 
     def write(self, workspace: Workspace) -> Path:
         """Write the files into the workspace; one that is right stays. Returns their folder."""
         assert self.file is not None
         workspace.take_name(self.name, self.file.parent, str(self.file))
-        folder = workspace.tables(self.name)
-        for name, content in self.contents().items():
+        folder, contents = workspace.tables(self.name), self.contents()
+        for name in set(FILES) - contents.keys():
+            (folder / name).unlink(missing_ok=True)
+        for name, content in contents.items():
             path = folder / name
-            if not content:  # no pair to compare
-                path.unlink(missing_ok=True)
-            elif not path.exists() or path.read_text("utf-8") != content:
+            if not path.exists() or path.read_text("utf-8") != content:
                 write_atomically(path, content)
         return folder
 
